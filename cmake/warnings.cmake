@@ -1,0 +1,13 @@
+# What every target of ours is compiled with. -ffp-contract=off: the same bits on every machine; fused
+# multiply-adds are written where they are wanted.
+function(nearcell_settings target)
+    target_compile_options(${target} PRIVATE
+        -ffp-contract=off -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
+        -Wnon-virtual-dtor -Wold-style-cast -Wdouble-promotion -Wundef
+        $<$<BOOL:${NEARCELL_WERROR}>:-Werror>)
+    if(NEARCELL_SANITIZE)
+        target_compile_options(${target} PRIVATE -fsanitize=${NEARCELL_SANITIZE}
+                               -fno-omit-frame-pointer -fno-sanitize-recover=all)
+        target_link_options(${target} PUBLIC -fsanitize=${NEARCELL_SANITIZE})
+    endif()
+endfunction()

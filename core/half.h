@@ -1,0 +1,49 @@
+// Half precision in plain C++: float16 (IEEE binary16) and bfloat16 bit patterns to and from float.
+// Rounds to nearest, ties to even; float16 overflow gives infinity; NaN stays NaN. For storage and
+// references; kernels use the CPU's own conversions, which give the same bits.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace nearcell {
+
+constexpr float float_from_bfloat16(uint16_t bits) {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+constexpr uint16_t bfloat16_from_float(float value) {
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+    return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+constexpr float float_from_float16(uint16_t half) {
+    const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+    const uint32_t exponent = (half >> 10) & 0x1fu;
+    const uint32_t fraction = half & 0x3ffu;
+    if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+    if (exponent == 0) {  // zero or subnormal: fraction * 2^-24 is exact in float
+        const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+        return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+    }
+    return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
+}
+
+constexpr uint16_t float16_from_float(float value) {
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
+    const uint32_t sign = (bits >> 16) & 0x8000u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) {
+        return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu));
+    }
+    if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
+    if (magnitude < 0x38800000u) {  // subnormal result: let a float addition round it
+        const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+        return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
+    }
+    const uint32_t rounded = magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u);
+    return static_cast<uint16_t>(sign | (rounded >> 13));
+}
+
+}  // namespace nearcell

@@ -1,0 +1,108 @@
+#include <nearcell/core/vectors.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include <nearcell/core/error.h>
+#include <nearcell/core/half.h>
+#include <nearcell/core/parallel.h>
+
+namespace nearcell {
+namespace {
+
+void convert_row(const void* row, ElementType type, size_t cols, float* out) {
+    switch (type) {
+        case ElementType::Float32: std::memcpy(out, row, cols * sizeof(float)); return;
+        case ElementType::Float16: {
+            const uint16_t* values = static_cast<const uint16_t*>(row);
+            for (size_t j = 0; j < cols; ++j) out[j] = float_from_float16(values[j]);
+            return;
+        }
+        case ElementType::BFloat16: {
+            const uint16_t* values = static_cast<const uint16_t*>(row);
+            for (size_t j = 0; j < cols; ++j) out[j] = float_from_bfloat16(values[j]);
+            return;
+        }
+        case ElementType::Int8: {
+            const int8_t* values = static_cast<const int8_t*>(row);
+            for (size_t j = 0; j < cols; ++j) out[j] = static_cast<float>(values[j]);
+            return;
+        }
+        case ElementType::UInt8: {
+            const uint8_t* values = static_cast<const uint8_t*>(row);
+            for (size_t j = 0; j < cols; ++j) out[j] = static_cast<float>(values[j]);
+            return;
+        }
+    }
+}
+
+// The first column whose value is not finite, or cols.
+size_t first_non_finite(const void* row, ElementType type, size_t cols) {
+    const auto bad = [&](size_t j) {
+        switch (type) {
+            case ElementType::Float32: return !std::isfinite(static_cast<const float*>(row)[j]);
+            case ElementType::Float16:
+                return (static_cast<const uint16_t*>(row)[j] & 0x7c00u) == 0x7c00u;
+            case ElementType::BFloat16:
+                return (static_cast<const uint16_t*>(row)[j] & 0x7f80u) == 0x7f80u;
+            default: return false;
+        }
+    };
+    if (type == ElementType::Float32) {  // one addition a value: x - x is 0 unless x is not finite
+        const float* values = static_cast<const float*>(row);
+        float sum = 0;
+        for (size_t j = 0; j < cols; ++j) sum += values[j] - values[j];
+        if (sum == 0.0f) return cols;
+    }
+    for (size_t j = 0; j < cols; ++j) {
+        if (bad(j)) return j;
+    }
+    return cols;
+}
+
+}  // namespace
+
+void read_rows(const Vectors& vectors, size_t first, MatrixView<float> out) {
+    for (size_t i = 0; i < out.rows; ++i) {
+        convert_row(vectors.row(first + i), vectors.type, vectors.cols, out.row(i));
+    }
+}
+
+void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> out) {
+    for (size_t i = 0; i < out.rows; ++i) {
+        convert_row(vectors.row(rows[i]), vectors.type, vectors.cols, out.row(i));
+    }
+}
+
+void check_finite(const Vectors& vectors, std::string_view name, int threads) {
+    if (vectors.type == ElementType::Int8 || vectors.type == ElementType::UInt8) return;
+    constexpr size_t kRows = 1024;
+    const size_t tasks = (vectors.rows + kRows - 1) / kRows;
+    std::atomic<size_t> first_bad{vectors.rows};
+    parallel_for(tasks, threads, [&](size_t task, int) {
+        const size_t end = std::min(vectors.rows, (task + 1) * kRows);
+        for (size_t i = task * kRows; i < end && i < first_bad.load(); ++i) {
+            if (first_non_finite(vectors.row(i), vectors.type, vectors.cols) == vectors.cols) continue;
+            size_t seen = first_bad.load();
+            while (i < seen && !first_bad.compare_exchange_weak(seen, i)) {
+            }
+            return;
+        }
+    });
+    const size_t row = first_bad.load();
+    if (row == vectors.rows) return;
+    const size_t col = first_non_finite(vectors.row(row), vectors.type, vectors.cols);
+    throw_error(StatusCode::NonFinite, name, "[", row, ", ", col,
+                "] is NaN or infinite; all values must be finite: drop or repair such rows first");
+}
+
+void check_dim(const Vectors& vectors, size_t dim, std::string_view name) {
+    check(vectors.cols == dim, StatusCode::InvalidArgument, name, " has ", vectors.cols,
+          " columns, but the dimension is ", dim, ": pass rows of ", dim, " values");
+    check(vectors.rows == 0 || vectors.data != nullptr, StatusCode::InvalidArgument, name,
+          " is a null pointer with ", vectors.rows, " rows: pass the address of the first row");
+}
+
+}  // namespace nearcell

@@ -1,0 +1,151 @@
+// CellIndex: the one index. Vectors pass through a chain of transforms, are put into the cell of the
+// nearest centroid (one cell: a flat index), and are stored as codes, with an optional second copy
+// for re-ranking. Every operation below works for every combination of parts, or throws Unsupported
+// naming the combination. Made from a factory string by index/factory.h or from CellIndexOptions.
+//
+// Thread safety: all const calls may run concurrently; train, add, remove, update exclude each other
+// and wait for running searches. Results are the same bits for any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nearcell/core/id_filter.h>
+#include <nearcell/core/metric.h>
+#include <nearcell/core/progress.h>
+#include <nearcell/core/search_result.h>
+#include <nearcell/core/vectors.h>
+#include <nearcell/kernels/backend.h>
+#include <nearcell/quantize/codec.h>
+
+namespace nearcell {
+
+enum class TransformKind : uint32_t { Normalize = 0, Pca = 1, PcaWhiten = 2, Opq = 3, RandomRotation = 4 };
+
+struct TransformOptions {
+    TransformKind kind = TransformKind::Normalize;
+    size_t out_dim = 0;        // 0: as the input
+    size_t subquantizers = 0;  // Opq
+};
+
+struct CellIndexOptions {
+    size_t dim = 0;
+    Metric metric = Metric::L2;
+    std::vector<TransformOptions> transforms;
+    size_t cells = 1;                        // 1: flat, every vector is scanned
+    CodecOptions codec;
+    bool residual = false;                   // codes of x - centroid rather than of x
+    std::optional<CodecOptions> rerank;      // Float32, Float16, BFloat16, RangeInt8: the second copy
+    uint64_t seed = 1234;
+    size_t cell_iterations = 10;             // k-means iterations of the cells
+    size_t max_points_per_cell = 256;        // training rows a cell; more are sampled, see TrainReport
+};
+
+// What training did; nothing is sampled silently.
+struct TrainReport {
+    size_t rows_given = 0;
+    size_t rows_used_for_cells = 0;
+    size_t rows_used_for_codec = 0;
+    size_t empty_splits = 0;
+    double cells_objective = 0;
+};
+
+struct CallOptions {
+    int threads = 0;    // 0: all that the process may use
+    Progress progress;
+};
+
+struct SearchOptions {
+    size_t k = 10;
+    size_t probes = 0;             // cells looked into; 0: default_probes()
+    size_t rerank = 0;             // candidates re-scored; 0: default_rerank(); at least k
+    const IdFilter* filter = nullptr;
+    int threads = 0;
+    Progress progress;
+};
+
+struct IndexStats {
+    std::string spec;
+    size_t size = 0;
+    size_t cells = 0;
+    size_t largest_cell = 0;
+    size_t empty_cells = 0;
+    double imbalance = 0;            // 1 when all cells are equally full
+    double bytes_per_vector = 0;     // codes, ids and re-rank store
+    size_t code_bytes = 0;           // a vector
+    size_t rerank_bytes = 0;         // a vector
+    size_t memory_bytes = 0;         // everything
+    size_t default_probes = 0;
+    size_t default_rerank = 0;
+    std::string backend;
+};
+
+class CellIndex {
+   public:
+    // Throws InvalidArgument or Unsupported, naming the option, for combinations that cannot be.
+    explicit CellIndex(CellIndexOptions options);
+    ~CellIndex();
+    CellIndex(const CellIndex&) = delete;
+    CellIndex& operator=(const CellIndex&) = delete;
+
+    const CellIndexOptions& options() const;
+    size_t dim() const { return options().dim; }
+    Metric metric() const { return options().metric; }
+    bool is_trained() const;
+    size_t size() const;
+
+    // Learns transforms, centroids and codec from rows(x). Flat float indexes need none of it and
+    // accept it. Throws when vectors are already stored.
+    TrainReport train(const Vectors& x, const CallOptions& call = {});
+
+    // Stores rows under the given ids (distinct, >= 0, not stored yet), or under the next unused ids.
+    // Returns the first id given when ids is empty. All rows are added, or none.
+    int64_t add(const Vectors& x, std::span<const int64_t> ids = {}, const CallOptions& call = {});
+
+    SearchResult search(const Vectors& queries, const SearchOptions& search) const;
+    // Score strictly better than radius: < for L2 (squared) and L1, > for InnerProduct and Cosine.
+    RangeResult range_search(const Vectors& queries, float radius, const SearchOptions& search) const;
+
+    // The stored approximations of the vectors, in the original space. Throws NotFound naming the id.
+    void reconstruct(std::span<const int64_t> ids, MatrixView<float> out) const;
+    bool contains(int64_t id) const;
+    // All stored ids, ascending.
+    std::vector<int64_t> ids() const;
+
+    // Removes what is stored of the ids; returns how many were.
+    size_t remove(std::span<const int64_t> ids);
+    // Replaces the vectors of stored ids. Throws NotFound when one is missing; then none is changed.
+    void update(std::span<const int64_t> ids, const Vectors& x, const CallOptions& call = {});
+
+    // The probes and re-rank depth used when a call names none.
+    size_t default_probes() const;
+    size_t default_rerank() const;
+    void set_defaults(size_t probes, size_t rerank);
+
+    IndexStats stats() const;
+    // A factory string that builds the same thing (ivf/spec.h).
+    std::string spec() const;
+
+    // Trained parts, for inspection and for tests against other engines.
+    std::vector<float> centroids() const;              // cells x transformed dim; empty when flat
+    std::vector<float> codec_parameters() const;
+    // Replaces training by parts made elsewhere: an index without transforms becomes trained.
+    void set_trained(MatrixView<const float> centroids, std::span<const float> codec_parameters);
+
+    // Atomic; see storage/container.h. open(): the file is verified; mmap leaves the codes on disk.
+    void save(const std::string& path) const;
+    static std::unique_ptr<CellIndex> open(const std::string& path, bool mmap = false);
+    std::vector<uint8_t> to_bytes() const;
+    static std::unique_ptr<CellIndex> from_bytes(std::vector<uint8_t> bytes);
+
+   private:
+    struct State;
+    explicit CellIndex(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace nearcell

@@ -1,0 +1,112 @@
+// Backend: the batch operations that index code is written against, once, for every device. One call
+// handles a batch, never a vector. Implementations: the CPU's (cpu/), with its kernels chosen for the
+// machine's instruction set. Backends are immutable: calls from several threads are safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nearcell/core/aligned_buffer.h>
+#include <nearcell/core/matrix_view.h>
+#include <nearcell/core/metric.h>
+#include <nearcell/core/top_k.h>
+#include <nearcell/kernels/code_view.h>
+
+namespace nearcell {
+
+// Vectors in the blocked float32 layout of CodeView (Float32): what batches are multiplied with.
+class FloatBlocks {
+   public:
+    FloatBlocks() = default;
+    explicit FloatBlocks(MatrixView<const float> x);
+    size_t rows() const { return rows_; }
+    size_t dim() const { return dim_; }
+    const float* data() const { return data_.data(); }
+    const float* block(size_t i) const { return data_.data() + i * dim_ * kBlock; }
+    void copy_row(size_t row, float* out) const;
+
+   private:
+    size_t rows_ = 0;
+    size_t dim_ = 0;
+    AlignedBuffer<float> data_;
+};
+
+// The coded vectors of one cell, as the scan sees them.
+struct CellView {
+    const uint8_t* blocks = nullptr;    // blocks_for(size) blocks, see CodeView
+    const int64_t* ids = nullptr;       // size
+    size_t size = 0;
+    const float* centroid = nullptr;    // added to decoded vectors; null where codes are not residuals
+    const uint16_t* masks = nullptr;    // one bit a vector, one word a block; null lets all pass
+};
+
+// How the loops of a scan go; chosen by ivf/planner.
+struct ScanPlan {
+    size_t queries_per_task = 1;  // cell-major batches of this many queries
+    size_t splits = 1;            // parts into which each cell is cut, each with its own TopK
+};
+
+struct ScanJob {
+    MatrixView<const float> queries;
+    Metric metric = Metric::L2;  // Cosine scans like InnerProduct: rows and queries are normalised
+    CodeView code;
+    std::span<const CellView> cells;
+    const uint32_t* probes = nullptr;     // queries x probe_count cell numbers, nearest first
+    size_t probe_count = 0;
+    const float* probe_keys = nullptr;    // queries x probe_count coarse keys (Bits: error bounds)
+    ScanPlan plan;
+    int threads = 0;
+};
+
+struct ScanCounts {
+    uint64_t scanned = 0;
+};
+
+class Backend {
+   public:
+    virtual ~Backend() = default;
+    // For example "cpu avx512vnni (openmp)".
+    virtual std::string describe() const = 0;
+
+    // out[i][j] = key of query i and row j of the blocks, computed directly (no cancellation).
+    virtual void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
+                        MatrixView<float> out, int threads) const = 0;
+
+    // labels[i] = row of the blocks nearest to x[i], ties to the smaller; keys[i] its key (may be null).
+    // A blocked matrix product on centred data, with an exact second look where two rows are too
+    // close to tell apart: the labels are those of an exhaustive direct computation.
+    virtual void assign(MatrixView<const float> x, const FloatBlocks& blocks, Metric metric,
+                        uint32_t* labels, float* keys, int threads) const = 0;
+
+    // The `count` rows nearest to each query, nearest first: rows and keys are queries x count.
+    virtual void nearest(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
+                         size_t count, uint32_t* rows, float* keys, int threads) const = 0;
+
+    // Scans the probed cells; results[q] receives the k best of query q (k = results[q].k()).
+    virtual ScanCounts scan_cells(const ScanJob& job, std::span<TopK> results) const = 0;
+
+    // Scans the probed cells; hits[q] receives every vector with key < radius, in no order.
+    virtual ScanCounts scan_cells_range(const ScanJob& job, float radius,
+                                        std::span<std::vector<Candidate>> hits) const = 0;
+
+    // Decodes vector `slot` of a cell: out has code.dim values.
+    virtual void decode(const CodeView& code, const CellView& cell, size_t slot,
+                        float* out) const = 0;
+
+    // The exact key of two vectors; the last word on every score a user sees.
+    virtual float key(const float* query, const float* row, size_t dim, Metric metric) const = 0;
+
+    // Packed rows of `code.words` words to floats, `rows` of them (re-rank stores, decoding).
+    virtual void decode_rows(const CodeView& code, const uint32_t* rows, size_t count,
+                             MatrixView<float> out) const = 0;
+};
+
+// The CPU of this machine, with the best kernels it can run, or those NEARCELL_ISA names. Throws
+// Unsupported, naming the variants, when NEARCELL_ISA names one that this machine cannot run.
+Backend& cpu_backend();
+
+}  // namespace nearcell

@@ -1,0 +1,70 @@
+// Pca: principal component analysis. Rows are streamed through a covariance sum, so they never need
+// to be in memory together; the eigenproblem is solved by Eigen in double precision. Components are
+// ordered by falling variance and signed so that their entry of largest magnitude is positive.
+// Cost: rows x dim^2 to fit, dim^3 to finish, dim x components a row to transform.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <nearcell/core/matrix_view.h>
+#include <nearcell/core/vectors.h>
+#include <nearcell/kernels/backend.h>
+#include <nearcell/kernels/linear_map.h>
+
+namespace nearcell {
+
+struct PcaOptions {
+    size_t components = 0;      // 1 to dim
+    bool whiten = false;        // scale each component to variance one
+    double epsilon = 1e-6;      // whitening floor, relative to the largest variance: finite always
+};
+
+class Pca {
+   public:
+    // Sums the covariance of rows fed in any number of pieces.
+    class Fitter {
+       public:
+        explicit Fitter(size_t dim);
+        void add(const Vectors& rows, const Backend& backend, int threads);
+        // Throws InvalidArgument when fewer than two rows were added or components is out of range.
+        Pca finish(const PcaOptions& options) const;
+
+       private:
+        size_t dim_;
+        size_t rows_ = 0;
+        std::vector<double> shift_;       // the first rows' mean: keeps the sums small
+        std::vector<double> sum_;
+        std::vector<double> products_;    // dim x dim
+    };
+
+    static Pca fit(const Vectors& x, const PcaOptions& options, const Backend& backend, int threads);
+    // Restores what components(), mean() and variances() returned; throws Corrupt on odd values.
+    static Pca from_parts(size_t dim, PcaOptions options, std::vector<float> components,
+                          std::vector<float> mean, std::vector<float> variances, double total);
+
+    size_t dim() const { return mean_.size(); }
+    size_t components() const { return options_.components; }
+    const PcaOptions& options() const { return options_; }
+    const std::vector<float>& mean() const { return mean_; }
+    const std::vector<float>& matrix() const { return matrix_; }         // components x dim, orthonormal
+    const std::vector<float>& variances() const { return variances_; }   // of each component
+    double total_variance() const { return total_variance_; }
+    std::vector<float> explained_variance_ratio() const;
+
+    // The map that transform() applies, for CellIndex's transform chain.
+    const LinearMap& map() const { return forward_; }
+    void transform(const Vectors& x, MatrixView<float> out, const Backend& backend, int threads) const;
+    void inverse(const Vectors& y, MatrixView<float> out, const Backend& backend, int threads) const;
+
+   private:
+    Pca() = default;
+    void build_maps();
+    PcaOptions options_;
+    std::vector<float> mean_, matrix_, variances_;
+    double total_variance_ = 0;
+    LinearMap forward_, backward_;
+};
+
+}  // namespace nearcell

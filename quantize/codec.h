@@ -1,0 +1,65 @@
+// Codec: turns vectors into compact codes and back. What the codes look like is CodeView's table
+// (kernels/code_view.h); scanning them is the backend's work. A codec is its options plus one flat
+// array of trained parameters, which is all that a file keeps of it. After train() a codec is
+// immutable and may be shared by threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nearcell/core/matrix_view.h>
+#include <nearcell/core/metric.h>
+#include <nearcell/core/progress.h>
+#include <nearcell/kernels/backend.h>
+#include <nearcell/kernels/code_view.h>
+
+namespace nearcell {
+
+struct CodecOptions {
+    CodeKind kind = CodeKind::Float32;
+    size_t subquantizers = 0;  // Product8, Product4: any number in [1, dim]
+    size_t bits = 1;           // Bits: 1 to 8
+};
+
+struct CodecTraining {
+    uint64_t seed = 1234;
+    int threads = 0;
+    size_t iterations = 25;  // Lloyd iterations of product codebooks
+    Progress progress;
+};
+
+class Codec {
+   public:
+    virtual ~Codec() = default;
+    const CodecOptions& options() const { return options_; }
+    size_t dim() const { return dim_; }
+    size_t code_words() const { return view().words; }
+    size_t code_size() const { return code_words() * 4; }  // bytes a vector
+
+    // Learns parameters from x (rows x dim). Codecs without parameters accept any x.
+    virtual void train(MatrixView<const float> x, const CodecTraining& training, const Backend& backend) = 0;
+    virtual bool is_trained() const = 0;
+    // Writes rows(x) codes of code_words() words each, row after row.
+    virtual void encode(MatrixView<const float> x, uint32_t* codes, int threads,
+                        const Backend& backend) const = 0;
+    // Vectors from codes; encode(decode(c)) == c (Bits: the bits, not the three factors).
+    void decode(const uint32_t* codes, MatrixView<float> out, const Backend& backend) const;
+
+    virtual CodeView view() const = 0;
+    virtual std::vector<float> parameters() const = 0;
+    // Restores a trained codec; throws Corrupt when the count or a value is impossible.
+    virtual void set_parameters(std::span<const float> parameters) = 0;
+
+   protected:
+    Codec(CodecOptions options, size_t dim) : options_(options), dim_(dim) {}
+    CodecOptions options_;
+    size_t dim_;
+};
+
+// Throws InvalidArgument for options that name no codec for this dimension.
+std::unique_ptr<Codec> make_codec(const CodecOptions& options, size_t dim);
+
+}  // namespace nearcell
