@@ -23,7 +23,8 @@ class Random {
     }
     // Uniform in [0, bound), bound > 0, by Lemire's multiplication (bias below 2^-32 for our sizes).
     uint64_t below(uint64_t bound) {
-        return static_cast<uint64_t>((static_cast<__extension__ unsigned __int128>(next()) * bound) >> 64);
+        __extension__ using Wide = unsigned __int128;
+        return static_cast<uint64_t>((static_cast<Wide>(next()) * bound) >> 64);
     }
     // Uniform in [0, 1).
     double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
