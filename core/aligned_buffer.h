@@ -48,7 +48,8 @@ class AlignedBuffer {
     // New elements are zero.
     void resize(size_t size) {
         own(size > size_ ? size : size_);
-        if (size > size_) std::memset(static_cast<void*>(data_ + size_), 0, (size - size_) * sizeof(T));
+        if (size > size_)
+            std::memset(static_cast<void*>(data_ + size_), 0, (size - size_) * sizeof(T));
         size_ = size;
     }
     void reserve(size_t capacity) { own(capacity > size_ ? capacity : size_, true); }

@@ -1,5 +1,5 @@
-// Status and Error: every failure the library reports. A Status is a code of a closed list, in one of
-// three categories, with a message that names the argument, the value, the limit and the remedy.
+// Status and Error: every failure the library reports. A Status is a code of a closed list, in one
+// of three categories, with a message that names the argument, the value, the limit and the remedy.
 // Error is the exception that carries one. Library code throws Error (or std::bad_alloc) and leaves
 // the object it was called on unchanged; kernels never throw; nothing aborts.
 #pragma once

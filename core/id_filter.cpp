@@ -10,7 +10,8 @@ IdFilter IdFilter::bitset(std::span<const uint8_t> bytes) {
     IdFilter filter;
     filter.kind_ = Kind::Bitset;
     filter.bits_ = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end());
-    for (const uint8_t byte : bytes) filter.count_ += static_cast<size_t>(__builtin_popcount(byte));
+    for (const uint8_t byte : bytes)
+        filter.count_ += static_cast<size_t>(__builtin_popcount(byte));
     return filter;
 }
 
@@ -64,7 +65,8 @@ size_t IdFilter::count_bound(size_t total) const {
 
 uint16_t IdFilter::mask(const int64_t* ids, size_t count) const {
     unsigned bits = 0;
-    for (size_t i = 0; i < count; ++i) bits |= static_cast<unsigned>(allows(ids[i])) << i;
+    for (size_t i = 0; i < count; ++i)
+        bits |= static_cast<unsigned>(allows(ids[i])) << i;
     return static_cast<uint16_t>(bits);
 }
 

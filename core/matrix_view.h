@@ -1,6 +1,7 @@
 // MatrixView<T>: a non-owning view of `rows` x `cols` values in row-major order with a row stride.
-// The way vectors travel inside nearcell; public calls take `Vectors` (vectors.h), which also carries
-// other element types. Cost: four words, copied freely. Thread safety: that of the memory it points to.
+// The way vectors travel inside nearcell; public calls take `Vectors` (vectors.h), which also
+// carries other element types. Cost: four words, copied freely. Thread safety: that of the memory
+// it points to.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,8 @@ struct MatrixView {
 
     // A view of const values from a view of mutable ones.
     template <class U>
-        requires(std::is_same_v<const U, T> && !std::is_const_v<U>)
-    MatrixView(const MatrixView<U>& other)
+    requires(std::is_same_v<const U, T> && !std::is_const_v<U>)
+        MatrixView(const MatrixView<U>& other)
         : MatrixView(other.data, other.rows, other.cols, other.stride) {}
 
     T* row(size_t i) const { return data + i * stride; }

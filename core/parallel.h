@@ -1,7 +1,8 @@
-// parallel_for: the one way nearcell uses threads. Built over OpenMP by default, or over std::thread
-// (NEARCELL_THREADS=std) for ThreadSanitizer and for hosts that must not load an OpenMP runtime.
-// No global state is set: the number of threads is an argument of each call. A nested call runs
-// serially. The first exception of any task is rethrown to the caller after all tasks have ended.
+// parallel_for: the one way nearcell uses threads. Built over OpenMP by default, or over
+// std::thread (NEARCELL_THREADS=std) for ThreadSanitizer and for hosts that must not load an OpenMP
+// runtime. No global state is set: the number of threads is an argument of each call. A nested call
+// runs serially. The first exception of any task is rethrown to the caller after all tasks have
+// ended.
 #pragma once
 
 #include <cstddef>

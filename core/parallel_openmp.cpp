@@ -19,7 +19,8 @@ void parallel_for(size_t tasks, int threads, const std::function<void(size_t, in
     const size_t resolved = static_cast<size_t>(resolve_threads(threads));
     const int team = static_cast<int>(resolved < tasks ? resolved : tasks);
     if (team <= 1) {
-        for (size_t i = 0; i < tasks; ++i) task(i, 0);
+        for (size_t i = 0; i < tasks; ++i)
+            task(i, 0);
         return;
     }
     std::atomic<size_t> next{0};

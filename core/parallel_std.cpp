@@ -1,4 +1,5 @@
-// The executor without an OpenMP runtime: threads started for each call (tens of microseconds each).
+// The executor without an OpenMP runtime: threads started for each call (tens of microseconds
+// each).
 #include <sched.h>
 
 #include <atomic>
@@ -33,7 +34,8 @@ void parallel_for(size_t tasks, int threads, const std::function<void(size_t, in
     const size_t resolved = static_cast<size_t>(resolve_threads(threads));
     const size_t team = resolved < tasks ? resolved : tasks;
     if (team <= 1) {
-        for (size_t i = 0; i < tasks; ++i) task(i, 0);
+        for (size_t i = 0; i < tasks; ++i)
+            task(i, 0);
         return;
     }
     std::atomic<size_t> next{0};
@@ -55,12 +57,14 @@ void parallel_for(size_t tasks, int threads, const std::function<void(size_t, in
     std::vector<std::thread> team_threads;
     team_threads.reserve(team - 1);
     try {
-        for (size_t i = 1; i < team; ++i) team_threads.emplace_back(work, static_cast<int>(i));
+        for (size_t i = 1; i < team; ++i)
+            team_threads.emplace_back(work, static_cast<int>(i));
     } catch (const std::system_error&) {
         // The system gives no more threads: those that started, and this one, do all the work.
     }
     work(0);
-    for (std::thread& thread : team_threads) thread.join();
+    for (std::thread& thread : team_threads)
+        thread.join();
     if (failure) std::rethrow_exception(failure);
 }
 

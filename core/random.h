@@ -21,7 +21,8 @@ class Random {
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
         return z ^ (z >> 31);
     }
-    // Uniform in [0, bound), bound > 0, by Lemire's multiplication (bias below 2^-32 for our sizes).
+    // Uniform in [0, bound), bound > 0, by Lemire's multiplication (bias below 2^-32 for our
+    // sizes).
     uint64_t below(uint64_t bound) {
         __extension__ using Wide = unsigned __int128;
         return static_cast<uint64_t>((static_cast<Wide>(next()) * bound) >> 64);
@@ -41,7 +42,8 @@ class Random {
 // `count` distinct numbers of [0, total) in random order (the head of a Fisher-Yates shuffle).
 inline std::vector<size_t> random_sample(size_t total, size_t count, Random& random) {
     std::vector<size_t> order(total);
-    for (size_t i = 0; i < total; ++i) order[i] = i;
+    for (size_t i = 0; i < total; ++i)
+        order[i] = i;
     for (size_t i = 0; i < count; ++i) {
         std::swap(order[i], order[i + random.below(total - i)]);
     }

@@ -10,12 +10,12 @@ namespace nearcell {
 
 // What one search did; returned with the result, never kept in global state.
 struct SearchStats {
-    size_t probes = 0;             // cells looked into, per query
-    size_t rerank = 0;             // candidates re-scored at most, per query
-    uint64_t scanned = 0;          // codes scored, all queries together
-    uint64_t reranked = 0;         // candidates re-scored
-    uint64_t rerank_skipped = 0;   // candidates whose error bound made re-scoring unnecessary
-    std::string plan;              // how the loops went, in words
+    size_t probes = 0;            // cells looked into, per query
+    size_t rerank = 0;            // candidates re-scored at most, per query
+    uint64_t scanned = 0;         // codes scored, all queries together
+    uint64_t reranked = 0;        // candidates re-scored
+    uint64_t rerank_skipped = 0;  // candidates whose error bound made re-scoring unnecessary
+    std::string plan;             // how the loops went, in words
 };
 
 // k neighbours a query, row-major queries x k. A missing neighbour has id -1 and the metric's worst

@@ -1,6 +1,6 @@
-// Backend: the batch operations that index code is written against, once, for every device. One call
-// handles a batch, never a vector. Implementations: the CPU's (cpu/), with its kernels chosen for the
-// machine's instruction set. Backends are immutable: calls from several threads are safe.
+// Backend: the batch operations that index code is written against, once, for every device. One
+// call handles a batch, never a vector. Implementations: the CPU's (cpu/), with its kernels chosen
+// for the machine's instruction set. Backends are immutable: calls from several threads are safe.
 #pragma once
 
 #include <cstddef>
@@ -37,11 +37,12 @@ class FloatBlocks {
 
 // The coded vectors of one cell, as the scan sees them.
 struct CellView {
-    const uint8_t* blocks = nullptr;    // blocks_for(size) blocks, see CodeView
-    const int64_t* ids = nullptr;       // size
+    const uint8_t* blocks = nullptr;  // blocks_for(size) blocks, see CodeView
+    const int64_t* ids = nullptr;     // size; null: a vector's id is its slot
     size_t size = 0;
-    const float* centroid = nullptr;    // added to decoded vectors; null where codes are not residuals
-    const uint16_t* masks = nullptr;    // one bit a vector, one word a block; null lets all pass
+    const float* centroid =
+        nullptr;  // added to decoded vectors; null where codes are not residuals
+    const uint16_t* masks = nullptr;  // one bit a vector, one word a block; null lets all pass
 };
 
 // How the loops of a scan go; chosen by ivf/planner.
@@ -55,15 +56,30 @@ struct ScanJob {
     Metric metric = Metric::L2;  // Cosine scans like InnerProduct: rows and queries are normalised
     CodeView code;
     std::span<const CellView> cells;
-    const uint32_t* probes = nullptr;     // queries x probe_count cell numbers, nearest first
+    const uint32_t* probes = nullptr;  // queries x probe_count cell numbers, nearest first
     size_t probe_count = 0;
-    const float* probe_keys = nullptr;    // queries x probe_count coarse keys (Bits: error bounds)
+    const float* probe_keys = nullptr;  // queries x probe_count coarse keys, or null. With Bits and
+                                        // L2 they give each candidate its lower bound
     ScanPlan plan;
     int threads = 0;
 };
 
 struct ScanCounts {
     uint64_t scanned = 0;
+};
+
+struct RerankJob {
+    MatrixView<const float> queries;
+    Metric metric = Metric::L2;
+    CodeView code;                               // of the re-rank rows
+    std::span<const uint32_t* const> cell_rows;  // each cell's rows, code.words words a vector
+    size_t k = 0;
+    int threads = 0;
+};
+
+struct RerankCounts {
+    uint64_t scored = 0;
+    uint64_t skipped = 0;  // their lower bound was already beaten
 };
 
 class Backend {
@@ -76,9 +92,9 @@ class Backend {
     virtual void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                         MatrixView<float> out, int threads) const = 0;
 
-    // labels[i] = row of the blocks nearest to x[i], ties to the smaller; keys[i] its key (may be null).
-    // A blocked matrix product on centred data, with an exact second look where two rows are too
-    // close to tell apart: the labels are those of an exhaustive direct computation.
+    // labels[i] = row of the blocks nearest to x[i], ties to the smaller; keys[i] its key (may be
+    // null). A blocked matrix product on centred data, with an exact second look where two rows are
+    // too close to tell apart: the labels are those of an exhaustive direct computation.
     virtual void assign(MatrixView<const float> x, const FloatBlocks& blocks, Metric metric,
                         uint32_t* labels, float* keys, int threads) const = 0;
 
@@ -93,14 +109,12 @@ class Backend {
     virtual ScanCounts scan_cells_range(const ScanJob& job, float radius,
                                         std::span<std::vector<Candidate>> hits) const = 0;
 
-    // Decodes vector `slot` of a cell: out has code.dim values.
-    virtual void decode(const CodeView& code, const CellView& cell, size_t slot,
-                        float* out) const = 0;
+    // Scores candidates exactly from the re-rank rows and leaves them sorted, best first: the job.k
+    // best, or all of them when job.k = 0. Candidates must come sorted by key.
+    virtual RerankCounts rerank(const RerankJob& job,
+                                std::span<std::vector<Candidate>> candidates) const = 0;
 
-    // The exact key of two vectors; the last word on every score a user sees.
-    virtual float key(const float* query, const float* row, size_t dim, Metric metric) const = 0;
-
-    // Packed rows of `code.words` words to floats, `rows` of them (re-rank stores, decoding).
+    // Rows of code.words words each to floats: out is count x code.dim.
     virtual void decode_rows(const CodeView& code, const uint32_t* rows, size_t count,
                              MatrixView<float> out) const = 0;
 };

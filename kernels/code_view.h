@@ -1,18 +1,18 @@
 // CodeView: how the codes of stored vectors are to be read, as plain pointers, for kernels of any
-// device. A vector's code is `words` 32-bit words. Codes are stored in blocks of 16 vectors, word by
-// word: block[w][v] is word w of vector v, so a block is words * 64 bytes and one word of 16 vectors
-// is one 64-byte line. The same layout serves memory, files and devices. Lanes past the last vector
-// of a cell are zero.
+// device. A vector's code is `words` 32-bit words. Codes are stored in blocks of 16 vectors, word
+// by word: block[w][v] is word w of vector v, so a block is words * 64 bytes and one word of 16
+// vectors is one 64-byte line. The same layout serves memory, files and devices. Lanes past the
+// last vector of a cell are zero.
 //
 //   kind         words                      meaning of a vector's words
 //   Float32      d                          the values
 //   Float16      ceil(d/2)                  pairs of binary16, even dimension in the low half
 //   BFloat16     ceil(d/2)                  pairs of bfloat16, likewise
-//   RangeInt8    ceil(d/4)                  bytes c, dimension 4w in the lowest: x_j = offset_j + step_j c
-//   ScaledInt8   ceil(d/4) + 1              signed bytes c, then the float scale s: x_j = s c_j
-//   Product8     ceil(M/4)                  bytes c_m: centroid c_m of codebook m
-//   Product4     ceil(M/8)                  nibbles, subquantizer 2i in the low half of byte i
-//   Bits         bits * ceil(d/32) + 3      bit planes, most significant first, dimension 32w + b in bit
+//   RangeInt8    ceil(d/4)                  bytes c, dimension 4w in the lowest: x_j = offset_j +
+//   step_j c ScaledInt8   ceil(d/4) + 1              signed bytes c, then the float scale s: x_j =
+//   s c_j Product8     ceil(M/4)                  bytes c_m: centroid c_m of codebook m Product4
+//   ceil(M/8)                  nibbles, subquantizer 2i in the low half of byte i Bits         bits
+//   * ceil(d/32) + 3      bit planes, most significant first, dimension 32w + b in bit
 //                                           b of word w; then floats scale, bias, error:
 //                                           u_j = code_j - (2^bits - 1) / 2, x_j = scale u_j,
 //                                           |q - x|^2 estimated as |q - scale u|^2 + bias
@@ -39,13 +39,14 @@ enum class CodeKind : uint32_t {
 struct CodeView {
     CodeKind kind = CodeKind::Float32;
     size_t dim = 0;
-    size_t words = 0;                        // 32-bit words a vector
-    size_t bits = 0;                         // Bits: 1 to 8
-    const float* offset = nullptr;           // RangeInt8: d
-    const float* step = nullptr;             // RangeInt8: d
-    size_t subquantizers = 0;                // Product*: M
-    const uint32_t* sub_begin = nullptr;     // Product*: M + 1 first dimensions of the subspaces
-    const float* codebooks = nullptr;        // Product*: codebook m is [ksub][dsub_m] at ksub * sub_begin[m]
+    size_t words = 0;                     // 32-bit words a vector
+    size_t bits = 0;                      // Bits: 1 to 8
+    const float* offset = nullptr;        // RangeInt8: d
+    const float* step = nullptr;          // RangeInt8: d
+    size_t subquantizers = 0;             // Product*: M
+    const uint32_t* sub_begin = nullptr;  // Product*: M + 1 first dimensions of the subspaces
+    const float* codebooks =
+        nullptr;  // Product*: codebook m is [ksub][dsub_m] at ksub * sub_begin[m]
 
     size_t block_bytes() const { return words * 4 * kBlock; }
 };

@@ -1,0 +1,264 @@
+#include <nearcell/cpu/cpu_backend.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include <nearcell/core/parallel.h>
+#include <nearcell/cpu/isa_select.h>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kTaskRows = 192;           // rows a task of a product: a multiple of 6, 4 and 2
+constexpr size_t kGroupFloats = 64 * 1024;  // floats of the other side kept in L2 meanwhile
+
+std::vector<const float*> row_pointers(MatrixView<const float> x, size_t first, size_t count) {
+    std::vector<const float*> pointers(count);
+    for (size_t i = 0; i < count; ++i)
+        pointers[i] = x.row(first + i);
+    return pointers;
+}
+
+// Blocks to take at a time so that they stay in cache while all rows of a task pass.
+size_t group_blocks(size_t dim) {
+    return std::max<size_t>(4, kGroupFloats / (dim * kBlock) / 4 * 4);
+}
+
+// What the assignment multiplies with: rows moved by their mean (which L2 does not see, but
+// rounding does), and the bias that completes the key. Lanes that are no rows get an infinite bias.
+struct AssignTable {
+    std::vector<float> center;  // empty for similarities
+    FloatBlocks blocks;
+    std::vector<float> bias;
+    float scale = 0;
+    double largest_norm = 0;  // of a centred row
+};
+
+AssignTable make_assign_table(const FloatBlocks& rows, Metric metric, PairKernel* inner_product) {
+    AssignTable table;
+    const size_t n = rows.rows(), d = rows.dim();
+    table.bias.assign(blocks_for(n) * kBlock, std::numeric_limits<float>::infinity());
+    if (is_similarity(metric)) {
+        table.scale = -1;
+        table.blocks = rows;
+        std::fill_n(table.bias.begin(), n, 0.0f);
+        return table;
+    }
+    std::vector<float> copy(n * d);
+    std::vector<double> sum(d, 0.0);
+    for (size_t i = 0; i < n; ++i) {
+        rows.copy_row(i, copy.data() + i * d);
+        for (size_t j = 0; j < d; ++j)
+            sum[j] += static_cast<double>(copy[i * d + j]);
+    }
+    table.center.resize(d);
+    for (size_t j = 0; j < d; ++j)
+        table.center[j] = static_cast<float>(sum[j] / static_cast<double>(n));
+    table.scale = -2;
+    for (size_t i = 0; i < n; ++i) {
+        float* row = copy.data() + i * d;
+        for (size_t j = 0; j < d; ++j)
+            row[j] -= table.center[j];
+        table.bias[i] = -inner_product(row, row, d);
+        table.largest_norm =
+            std::max(table.largest_norm, std::sqrt(static_cast<double>(table.bias[i])));
+    }
+    table.blocks = FloatBlocks({copy.data(), n, d});
+    return table;
+}
+
+}  // namespace
+
+std::string CpuBackend::describe() const {
+    return std::string("cpu ") + kernels_.isa + " (" + executor_name() + ")";
+}
+
+PairKernel* CpuBackend::pair_kernel(Metric metric) const {
+    if (is_similarity(metric)) return kernels_.ip_f32;
+    return metric == Metric::L1 ? kernels_.l1_f32 : kernels_.l2_f32;
+}
+
+void CpuBackend::scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
+                        MatrixView<float> out, int threads) const {
+    ScoresKernel* kernel = is_similarity(metric)  ? kernels_.scores_ip_f32
+                           : metric == Metric::L1 ? kernels_.scores_l1_f32
+                                                  : kernels_.scores_l2_f32;
+    const size_t group = group_blocks(blocks.dim());
+    parallel_for((queries.rows + kTaskRows - 1) / kTaskRows, threads, [&](size_t task, int) {
+        const size_t first = task * kTaskRows, count = std::min(kTaskRows, queries.rows - first);
+        const std::vector<const float*> pointers = row_pointers(queries, first, count);
+        for (size_t b = 0; b * kBlock < blocks.rows(); b += group) {
+            const size_t rows = std::min(group * kBlock, blocks.rows() - b * kBlock);
+            kernel(blocks.block(b), rows, blocks.dim(), pointers.data(), count,
+                   out.row(first) + b * kBlock, out.stride);
+        }
+    });
+}
+
+void CpuBackend::assign(MatrixView<const float> x, const FloatBlocks& blocks, Metric metric,
+                        uint32_t* labels, float* keys, int threads) const {
+    if (x.rows == 0 || blocks.rows() == 0) return;
+    const size_t d = blocks.dim();
+    const AssignTable table = make_assign_table(blocks, metric, kernels_.ip_f32);
+    std::vector<float> lane_bias(table.bias.size());  // for the exact look: 0, or infinity
+    for (size_t i = 0; i < lane_bias.size(); ++i) {
+        lane_bias[i] = i < blocks.rows() ? 0.0f : std::numeric_limits<float>::infinity();
+    }
+    // Twice the error of one key by the blocked product, and that of the direct one.
+    const double rounding = 2.0 * static_cast<double>(d + 8) * 0x1p-24;
+    const size_t group = group_blocks(d), block_count = blocks_for(blocks.rows());
+    parallel_for((x.rows + kTaskRows - 1) / kTaskRows, threads, [&](size_t task, int) {
+        const size_t first = task * kTaskRows, count = std::min(kTaskRows, x.rows - first);
+        std::vector<const float*> pointers = row_pointers(x, first, count);
+        std::vector<float> centred;
+        if (!table.center.empty()) {
+            centred.resize(count * d);
+            for (size_t i = 0; i < count; ++i) {
+                float* row = centred.data() + i * d;
+                for (size_t j = 0; j < d; ++j)
+                    row[j] = pointers[i][j] - table.center[j];
+                pointers[i] = row;
+            }
+        }
+        const float infinity = std::numeric_limits<float>::infinity();
+        std::vector<Nearest> nearest(count, {infinity, infinity, UINT32_MAX});
+        for (size_t b = 0; b < block_count; b += group) {
+            kernels_.assign_dot_f32(table.blocks.block(b), std::min(group, block_count - b), d,
+                                    table.bias.data() + b * kBlock, table.scale, pointers.data(),
+                                    count, static_cast<uint32_t>(b * kBlock), nearest.data());
+        }
+        for (size_t i = 0; i < count; ++i) {
+            const float* row = x.row(first + i);
+            if (!table.center.empty()) {
+                const double norm =
+                    std::sqrt(-static_cast<double>(kernels_.ip_f32(pointers[i], pointers[i], d)));
+                const double reach = norm + table.largest_norm;
+                const double gap =
+                    static_cast<double>(nearest[i].second) - static_cast<double>(nearest[i].best);
+                if (!(gap > rounding * reach * reach)) {  // too close to tell: look directly
+                    nearest[i] = {infinity, infinity, UINT32_MAX};
+                    kernels_.assign_l2_f32(blocks.data(), block_count, d, lane_bias.data(), 0, &row,
+                                           1, 0, &nearest[i]);
+                }
+            }
+            const uint32_t label =
+                std::min(nearest[i].row, static_cast<uint32_t>(blocks.rows() - 1));
+            labels[first + i] = label;
+            if (keys != nullptr) {
+                std::vector<float> centroid(d);
+                blocks.copy_row(label, centroid.data());
+                keys[first + i] = pair_kernel(is_similarity(metric) ? metric : Metric::L2)(
+                    row, centroid.data(), d);
+            }
+        }
+    });
+}
+
+void CpuBackend::nearest(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
+                         size_t count, uint32_t* rows, float* keys, int threads) const {
+    const CellView cell{reinterpret_cast<const uint8_t*>(blocks.data()), nullptr, blocks.rows(),
+                        nullptr, nullptr};
+    const std::vector<uint32_t> probes(queries.rows, 0);
+    ScanJob job;
+    job.queries = queries;
+    job.metric = metric;
+    job.code.dim = job.code.words = blocks.dim();
+    job.cells = {&cell, 1};
+    job.probes = probes.data();
+    job.probe_count = 1;
+    job.plan.queries_per_task = std::min<size_t>(kTaskRows, std::max<size_t>(1, queries.rows));
+    job.threads = threads;
+    std::vector<TopK> best(queries.rows, TopK(count));
+    scan_cells(job, best);
+    parallel_for((queries.rows + 255) / 256, threads, [&](size_t task, int) {
+        for (size_t q = task * 256; q < std::min(queries.rows, (task + 1) * 256); ++q) {
+            const std::vector<Candidate>& sorted = best[q].sorted();
+            for (size_t i = 0; i < count; ++i) {
+                const bool found = i < sorted.size();  // not so only where keys are not finite
+                rows[q * count + i] = found ? sorted[i].slot : static_cast<uint32_t>(i);
+                keys[q * count + i] = found ? sorted[i].key : std::numeric_limits<float>::max();
+            }
+        }
+    });
+}
+
+RerankCounts CpuBackend::rerank(const RerankJob& job,
+                                std::span<std::vector<Candidate>> candidates) const {
+    PairKernel* const key_of = pair_kernel(job.metric);
+    const size_t words = job.code.words;
+    const bool plain = job.code.kind == CodeKind::Float32;
+    std::vector<RerankCounts> counts(candidates.size());
+    parallel_for(candidates.size(), job.threads, [&](size_t q, int) {
+        std::vector<Candidate>& list = candidates[q];
+        const auto row_of = [&](const Candidate& c) {
+            return job.cell_rows[c.cell] + c.slot * words;
+        };
+        TopK best(job.k == 0 ? list.size() : job.k);
+        std::vector<float> decoded(plain ? 0 : words * 4);
+        size_t kept = 0;
+        for (size_t i = 0; i < list.size(); ++i) {
+            if (i + 4 < list.size()) {  // the next rows are scattered: ask for them early
+                const char* ahead = reinterpret_cast<const char*>(row_of(list[i + 4]));
+                for (size_t b = 0; b < std::min<size_t>(words * 4, 1024); b += 64) {
+                    __builtin_prefetch(ahead + b);
+                    __atomic_signal_fence(__ATOMIC_SEQ_CST);  // else g++ 12 keeps only one of them
+                }
+            }
+            Candidate candidate = list[i];
+            const bool bounded = job.k != 0 && candidate.lower < candidate.key;
+            if (bounded && kept >= job.k && candidate.lower > best.threshold()) {
+                ++counts[q].skipped;
+                continue;
+            }
+            const float* row = reinterpret_cast<const float*>(row_of(candidate));
+            if (!plain) {
+                decode_rows(job.code, row_of(candidate), 1, {decoded.data(), 1, job.code.dim});
+                row = decoded.data();
+            }
+            candidate.key = candidate.lower = key_of(job.queries.row(q), row, job.code.dim);
+            best.push(candidate);
+            if (++kept >= job.k && bounded) best.cut();  // the next bound needs the true threshold
+            ++counts[q].scored;
+        }
+        list = best.sorted();
+    });
+    RerankCounts total;
+    for (const RerankCounts& count : counts) {
+        total.scored += count.scored;
+        total.skipped += count.skipped;
+    }
+    return total;
+}
+
+void CpuBackend::decode_rows(const CodeView& code, const uint32_t* rows, size_t count,
+                             MatrixView<float> out) const {
+    std::vector<uint32_t> block(code.words * kBlock, 0);
+    std::vector<float> values(code.dim * kBlock);
+    DecodeKernel* const decode = decode_kernel(kernels_, code.kind);
+    for (size_t first = 0; first < count; first += kBlock) {
+        const size_t lanes = std::min(kBlock, count - first);
+        for (size_t v = 0; v < lanes; ++v) {
+            const uint32_t* row = rows + (first + v) * code.words;
+            for (size_t w = 0; w < code.words; ++w)
+                block[w * kBlock + v] = row[w];
+        }
+        decode(&code, block.data(), nullptr, values.data());
+        for (size_t v = 0; v < lanes; ++v) {
+            float* row = out.row(first + v);
+            for (size_t j = 0; j < code.dim; ++j)
+                row[j] = values[j * kBlock + v];
+        }
+    }
+}
+
+Backend& cpu_backend() {
+    static CpuBackend backend = [] {
+        const char* isa = std::getenv("NEARCELL_ISA");
+        return CpuBackend(select_kernels(isa == nullptr ? "" : isa));
+    }();
+    return backend;
+}
+
+}  // namespace nearcell

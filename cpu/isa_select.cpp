@@ -1,0 +1,78 @@
+#include <nearcell/cpu/isa_select.h>
+
+#include <nearcell/core/error.h>
+
+// One set of fill functions for each instruction set of the build (cmake/isa.cmake).
+#define NEARCELL_DECLARE(name)                 \
+    namespace nearcell {                       \
+    void fill_pair_##name(KernelTable&);       \
+    void fill_scan_##name(KernelTable&);       \
+    void fill_assign_##name(KernelTable&);     \
+    void fill_decode_##name(KernelTable&);     \
+    static const KernelTable& table_##name() { \
+        static const KernelTable table = [] {  \
+            KernelTable t;                     \
+            t.isa = #name;                     \
+            fill_pair_##name(t);               \
+            fill_scan_##name(t);               \
+            fill_assign_##name(t);             \
+            fill_decode_##name(t);             \
+            return t;                          \
+        }();                                   \
+        return table;                          \
+    }                                          \
+    }
+
+#ifdef NEARCELL_HAS_BASE
+NEARCELL_DECLARE(base)
+#endif
+#ifdef NEARCELL_HAS_AVX2
+NEARCELL_DECLARE(avx2)
+#endif
+#ifdef NEARCELL_HAS_AVX512
+NEARCELL_DECLARE(avx512)
+#endif
+#ifdef NEARCELL_HAS_AVX512VNNI
+NEARCELL_DECLARE(avx512vnni)
+#endif
+#ifdef NEARCELL_HAS_NEON
+NEARCELL_DECLARE(neon)
+#endif
+
+namespace nearcell {
+
+// __builtin_cpu_supports also asks the operating system whether it saves the wider registers.
+std::vector<const KernelTable*> runnable_tables() {
+    std::vector<const KernelTable*> tables;
+#ifdef NEARCELL_HAS_BASE
+    tables.push_back(&table_base());
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+    if (avx2) tables.push_back(&table_avx2());
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (avx512) tables.push_back(&table_avx512());
+    if (avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
+        tables.push_back(&table_avx512vnni());
+    }
+#endif
+#ifdef NEARCELL_HAS_NEON
+    tables.push_back(&table_neon());
+#endif
+    return tables;
+}
+
+const KernelTable& select_kernels(const std::string& isa) {
+    const std::vector<const KernelTable*> tables = runnable_tables();
+    if (isa.empty()) return *tables.back();
+    std::string names;
+    for (const KernelTable* table : tables) {
+        if (isa == table->isa) return *table;
+        names += (names.empty() ? "" : ", ") + std::string(table->isa);
+    }
+    throw_error(StatusCode::Unsupported, "NEARCELL_ISA = \"", isa,
+                "\" is not an instruction set this machine can run: use one of ", names);
+}
+
+}  // namespace nearcell

@@ -1,0 +1,223 @@
+// The façade over xsimd: everything a kernel may use. The unit is F32x16, sixteen floats: one
+// AVX-512 register, two AVX2, four SSE2 or NEON. One source thus serves every instruction set, and
+// a block of sixteen vectors is one F32x16 a dimension. What xsimd 8.1 lacks or does slowly is
+// filled in with intrinsics here, and nowhere else. Included by kernels_*.cpp only; all in an
+// anonymous namespace, so that objects of different instruction sets share no symbol.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <xsimd/xsimd.hpp>
+
+#define NEARCELL_INLINE inline __attribute__((always_inline))
+#define NEARCELL_JOIN_(a, b, c) a##b##_##c
+#define NEARCELL_JOIN(a, b, c) NEARCELL_JOIN_(a, b, c)
+// The one exported symbol of an object: fill_<theme>_<isa>(KernelTable&).
+#define NEARCELL_FILL(theme) NEARCELL_JOIN(fill_, theme, NEARCELL_ISA)
+
+namespace {
+
+// Calls f(integral_constant<size_t, 0>) ... f(integral_constant<size_t, N - 1>), fully expanded.
+// g++ 12 spills arrays of accumulators that are walked by an ordinary loop.
+template <size_t N, class F>
+NEARCELL_INLINE void unroll(F&& f) {
+    [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+        (f(std::integral_constant<size_t, I>{}), ...);
+    }
+    (std::make_index_sequence<N>{});
+}
+
+using Batch = xsimd::batch<float, NEARCELL_ARCH>;
+using BatchMask = xsimd::batch_bool<float, NEARCELL_ARCH>;
+constexpr size_t kLanes = Batch::size;
+constexpr size_t kParts = 16 / kLanes;
+
+struct F32x16 {
+    Batch part[kParts];
+};
+
+template <class F>
+NEARCELL_INLINE F32x16 each_part(F&& f) {
+    F32x16 r;
+    unroll<kParts>([&](auto i) __attribute__((always_inline)) { r.part[i] = f(i); });
+    return r;
+}
+
+NEARCELL_INLINE F32x16 load(const float* p) {
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return Batch::load_unaligned(p + i * kLanes);
+    });
+}
+NEARCELL_INLINE void store(float* p, const F32x16& x) {
+    unroll<kParts>([&](auto i) __attribute__((always_inline)) {
+        x.part[i].store_unaligned(p + i * kLanes);
+    });
+}
+NEARCELL_INLINE F32x16 broadcast(float x) {
+    const Batch b(x);
+    return each_part([&](auto) __attribute__((always_inline)) { return b; });
+}
+NEARCELL_INLINE F32x16 add(const F32x16& a, const F32x16& b) {
+    return each_part([&](auto i) __attribute__((always_inline)) { return a.part[i] + b.part[i]; });
+}
+NEARCELL_INLINE F32x16 sub(const F32x16& a, const F32x16& b) {
+    return each_part([&](auto i) __attribute__((always_inline)) { return a.part[i] - b.part[i]; });
+}
+NEARCELL_INLINE F32x16 mul(const F32x16& a, const F32x16& b) {
+    return each_part([&](auto i) __attribute__((always_inline)) { return a.part[i] * b.part[i]; });
+}
+NEARCELL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return xsimd::min(a.part[i], b.part[i]);
+    });
+}
+NEARCELL_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return xsimd::max(a.part[i], b.part[i]);
+    });
+}
+NEARCELL_INLINE F32x16 abs(const F32x16& a) {
+    return each_part([&](auto i) __attribute__((always_inline)) { return xsimd::abs(a.part[i]); });
+}
+// a * b + c, fused where the instruction set can. xsimd 8.1's avx512 form is not fused.
+NEARCELL_INLINE Batch fma_part(const Batch& a, const Batch& b, const Batch& c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#else
+    return xsimd::fma(a, b, c);
+#endif
+}
+NEARCELL_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return fma_part(a.part[i], b.part[i], c.part[i]);
+    });
+}
+// Lane by lane a < b ? x : y.
+NEARCELL_INLINE F32x16 select_less(const F32x16& a, const F32x16& b, const F32x16& x,
+                                   const F32x16& y) {
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return xsimd::select(a.part[i] < b.part[i], x.part[i], y.part[i]);
+    });
+}
+
+// Bit i is set where a <= b in lane i; a NaN sets none.
+NEARCELL_INLINE unsigned less_equal_mask(const F32x16& a, const F32x16& b) {
+    unsigned mask = 0;
+    unroll<kParts>([&](auto i) __attribute__((always_inline)) {
+#if defined(__AVX512F__)
+        mask |= static_cast<unsigned>(_mm512_cmp_ps_mask(a.part[i], b.part[i], _CMP_LE_OQ));
+#elif defined(__AVX2__)
+        mask |= static_cast<unsigned>(
+                    _mm256_movemask_ps(_mm256_cmp_ps(a.part[i], b.part[i], _CMP_LE_OQ)))
+                << (i * kLanes);
+#elif defined(__SSE2__)
+        mask |= static_cast<unsigned>(_mm_movemask_ps(_mm_cmple_ps(a.part[i], b.part[i])))
+                << (i * kLanes);
+#else
+        const uint32x4_t weights = {1, 2, 4, 8};
+        mask |= vaddvq_u32(vandq_u32(vcleq_f32(a.part[i], b.part[i]), weights)) << (i * kLanes);
+#endif
+    });
+    return mask;
+}
+
+// Sum of the lanes by one fixed tree: lane i + lane i + 8, then + 4, + 2, + 1.
+NEARCELL_INLINE float reduce_tree(const F32x16& x) {
+    float lanes[16];
+    store(lanes, x);
+    for (int half = 8; half > 0; half /= 2) {
+        for (int i = 0; i < half; ++i)
+            lanes[i] += lanes[i + half];
+    }
+    return lanes[0];
+}
+
+// ---- the 32-bit words of sixteen vectors ----
+
+using WordBatch = xsimd::batch<uint32_t, NEARCELL_ARCH>;
+
+struct U32x16 {
+    WordBatch part[kParts];
+};
+
+template <class F>
+NEARCELL_INLINE U32x16 each_word_part(F&& f) {
+    U32x16 r;
+    unroll<kParts>([&](auto i) __attribute__((always_inline)) { r.part[i] = f(i); });
+    return r;
+}
+NEARCELL_INLINE U32x16 load_words(const uint32_t* p) {
+    return each_word_part([&](auto i) __attribute__((always_inline)) {
+        return WordBatch::load_unaligned(p + i * kLanes);
+    });
+}
+// (words >> shift) & mask
+NEARCELL_INLINE U32x16 bits_at(const U32x16& words, int shift, uint32_t mask) {
+    const WordBatch m(mask);
+    return each_word_part([&](auto i) __attribute__((always_inline)) {
+        return (words.part[i] >> shift) & m;
+    });
+}
+NEARCELL_INLINE U32x16 shift_left(const U32x16& words, int shift) {
+    return each_word_part([&](auto i)
+                              __attribute__((always_inline)) { return words.part[i] << shift; });
+}
+NEARCELL_INLINE U32x16 bit_or(const U32x16& a, const U32x16& b) {
+    return each_word_part([&](auto i)
+                              __attribute__((always_inline)) { return a.part[i] | b.part[i]; });
+}
+// Integers below 2^31 to float.
+NEARCELL_INLINE F32x16 to_float(const U32x16& words) {
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return xsimd::to_float(
+            xsimd::bitwise_cast<xsimd::batch<int32_t, NEARCELL_ARCH>>(words.part[i]));
+    });
+}
+// The words' bits read as floats.
+NEARCELL_INLINE F32x16 as_float(const U32x16& words) {
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return xsimd::bitwise_cast<Batch>(words.part[i]);
+    });
+}
+// The low half of each word, a binary16, to float.
+NEARCELL_INLINE F32x16 half_to_float(const U32x16& words) {
+#if defined(__AVX512F__)
+    return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(words.part[0]))};
+#elif defined(__AVX2__)
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        const __m256i low = _mm256_and_si256(words.part[i], _mm256_set1_epi32(0xffff));
+        const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+        return Batch(_mm256_cvtph_ps(_mm256_castsi256_si128(packed)));
+    });
+#elif defined(__aarch64__)
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return Batch(vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(words.part[i]))));
+    });
+#else
+    // Shift exponent and fraction into place and rescale by 2^112, which also makes subnormals
+    // right; infinities and NaN get the exponent that the multiplication cannot give them.
+    const U32x16 rest = shift_left(bits_at(words, 0, 0x7fffu), 13);
+    const U32x16 sign = shift_left(bits_at(words, 15, 1u), 31);
+    const F32x16 scaled = mul(as_float(rest), broadcast(0x1p112f));
+    const F32x16 special =
+        as_float(bit_or(rest, each_word_part([](auto) { return WordBatch(0x7f800000u); })));
+    const F32x16 magnitude = select_less(scaled, broadcast(65536.0f), scaled, special);
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        return magnitude.part[i] | xsimd::bitwise_cast<Batch>(sign.part[i]);
+    });
+#endif
+}
+
+NEARCELL_INLINE void prefetch_line(const void* p) {
+    __builtin_prefetch(p);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);  // g++ 12 collapses loops of prefetches without it
+}
+
+}  // namespace

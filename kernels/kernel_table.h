@@ -1,0 +1,83 @@
+// KernelTable: one function pointer per operation of ops.def, one table per instruction set.
+// Kernels take raw pointers and sizes, allocate nothing, throw nothing. Blocks are those of
+// CodeView; they must be 4-byte aligned, and are fastest on 64-byte lines. d >= 1 everywhere.
+//
+// Floats: each value is computed in an order that depends on d only, with fused multiply-adds where
+// the instruction set has them, so avx2, avx512, avx512vnni and neon give the same bits; base
+// (which has none) differs by its roundings. Error bound of a sum over d: (d + 2) 2^-24 sum |terms|
+// for the blocked kernels, (d / 32 + 7) 2^-24 sum |terms| for the pair kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <nearcell/kernels/code_view.h>
+
+namespace nearcell {
+
+// A score that passed a scan's threshold.
+struct Hit {
+    float key;
+    uint32_t query;  // index into the call's queries
+    uint32_t slot;   // index into the call's vectors: 16 * block + lane
+};
+
+// The key of two vectors: squared distance, negated dot product, or L1 distance.
+using PairKernel = float(const float* a, const float* b, size_t d);
+
+// Keys of `query_count` queries against `block_count` float blocks ([d][16] each); those that are
+// <= thresholds[query] and whose bit in masks[block] is set are appended to hits, in no order; NaN
+// never is. bias (16 a block, may be null) is added to the key. Returns how many hits were written;
+// room for query_count * block_count * 16 is needed.
+using ScanKernel = size_t(const float* blocks, size_t block_count, size_t d, const float* bias,
+                          const float* const* queries, size_t query_count, const float* thresholds,
+                          const uint16_t* masks, Hit* hits);
+
+// out[i * out_stride + j] = key of query i and vector j, for all j < rows.
+using ScoresKernel = void(const float* blocks, size_t rows, size_t d, const float* const* queries,
+                          size_t query_count, float* out, size_t out_stride);
+
+// The nearest vector seen so far, and the second smallest key.
+struct Nearest {
+    float best;
+    float second;
+    uint32_t row;
+};
+
+// Lowers nearest[i] by the keys of query i and rows [first_row, first_row + 16 block_count): equal
+// keys go to the smaller row. assign_dot: key = bias[row] + scale * dot; assign_l2: the squared
+// distance, bias[row] added (+infinity in the lanes that are not rows), scale unused.
+using AssignKernel = void(const float* blocks, size_t block_count, size_t d, const float* bias,
+                          float scale, const float* const* queries, size_t query_count,
+                          uint32_t first_row, Nearest* nearest);
+
+// One block of 16 codes to floats: out is [d][16]; centroid (d, may be null) is added.
+using DecodeKernel = void(const CodeView* code, const void* block, const float* centroid,
+                          float* out);
+
+struct KernelTable {
+    const char* isa = "";
+#define OP(name, type, flops, bytes) type* name = nullptr;
+#include <nearcell/kernels/ops.def>
+#undef OP
+};
+
+// Every operation in plain C++ double precision: the oracle of the tests, never used for search.
+const KernelTable& reference_table();
+
+// The decode operation of a kind of code.
+inline DecodeKernel* decode_kernel(const KernelTable& table, CodeKind kind) {
+    switch (kind) {
+        case CodeKind::Float32: return table.decode_float32;
+        case CodeKind::Float16: return table.decode_float16;
+        case CodeKind::BFloat16: return table.decode_bfloat16;
+        case CodeKind::RangeInt8: return table.decode_range_int8;
+        case CodeKind::ScaledInt8: return table.decode_scaled_int8;
+        case CodeKind::Product8: return table.decode_product8;
+        case CodeKind::Product4: return table.decode_product4;
+        case CodeKind::Bits: return table.decode_bits;
+    }
+    return nullptr;
+}
+
+}  // namespace nearcell
