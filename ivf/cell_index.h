@@ -1,10 +1,11 @@
-// CellIndex: the one index. Vectors pass through a chain of transforms, are put into the cell of the
-// nearest centroid (one cell: a flat index), and are stored as codes, with an optional second copy
-// for re-ranking. Every operation below works for every combination of parts, or throws Unsupported
-// naming the combination. Made from a factory string by index/factory.h or from CellIndexOptions.
+// CellIndex: the one index. Vectors pass through a chain of transforms, are put into the cell of
+// the nearest centroid (one cell: a flat index), and are stored as codes, with an optional second
+// copy for re-ranking. Every operation below works for every combination of parts, or throws
+// Unsupported naming the combination. Made from a factory string by index/factory.h or from
+// CellIndexOptions.
 //
-// Thread safety: all const calls may run concurrently; train, add, remove, update exclude each other
-// and wait for running searches. Results are the same bits for any number of threads.
+// Thread safety: all const calls may run concurrently; train, add, remove, update exclude each
+// other and wait for running searches. Results are the same bits for any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,13 @@
 
 namespace nearcell {
 
-enum class TransformKind : uint32_t { Normalize = 0, Pca = 1, PcaWhiten = 2, Opq = 3, RandomRotation = 4 };
+enum class TransformKind : uint32_t {
+    Normalize = 0,
+    Pca = 1,
+    PcaWhiten = 2,
+    Opq = 3,
+    RandomRotation = 4
+};
 
 struct TransformOptions {
     TransformKind kind = TransformKind::Normalize;
@@ -36,13 +43,13 @@ struct CellIndexOptions {
     size_t dim = 0;
     Metric metric = Metric::L2;
     std::vector<TransformOptions> transforms;
-    size_t cells = 1;                        // 1: flat, every vector is scanned
+    size_t cells = 1;  // 1: flat, every vector is scanned
     CodecOptions codec;
-    bool residual = false;                   // codes of x - centroid rather than of x
-    std::optional<CodecOptions> rerank;      // Float32, Float16, BFloat16, RangeInt8: the second copy
+    bool residual = false;               // codes of x - centroid rather than of x
+    std::optional<CodecOptions> rerank;  // Float32, Float16, BFloat16, RangeInt8: the second copy
     uint64_t seed = 1234;
-    size_t cell_iterations = 10;             // k-means iterations of the cells
-    size_t max_points_per_cell = 256;        // training rows a cell; more are sampled, see TrainReport
+    size_t cell_iterations = 10;       // k-means iterations of the cells
+    size_t max_points_per_cell = 256;  // training rows a cell; more are sampled, see TrainReport
 };
 
 // What training did; nothing is sampled silently.
@@ -55,14 +62,14 @@ struct TrainReport {
 };
 
 struct CallOptions {
-    int threads = 0;    // 0: all that the process may use
+    int threads = 0;  // 0: all that the process may use
     Progress progress;
 };
 
 struct SearchOptions {
     size_t k = 10;
-    size_t probes = 0;             // cells looked into; 0: default_probes()
-    size_t rerank = 0;             // candidates re-scored; 0: default_rerank(); at least k
+    size_t probes = 0;  // cells looked into; 0: default_probes()
+    size_t rerank = 0;  // candidates re-scored; 0: default_rerank(); at least k
     const IdFilter* filter = nullptr;
     int threads = 0;
     Progress progress;
@@ -74,11 +81,11 @@ struct IndexStats {
     size_t cells = 0;
     size_t largest_cell = 0;
     size_t empty_cells = 0;
-    double imbalance = 0;            // 1 when all cells are equally full
-    double bytes_per_vector = 0;     // codes, ids and re-rank store
-    size_t code_bytes = 0;           // a vector
-    size_t rerank_bytes = 0;         // a vector
-    size_t memory_bytes = 0;         // everything
+    double imbalance = 0;         // 1 when all cells are equally full
+    double bytes_per_vector = 0;  // codes, ids and re-rank store
+    size_t code_bytes = 0;        // a vector
+    size_t rerank_bytes = 0;      // a vector
+    size_t memory_bytes = 0;      // everything
     size_t default_probes = 0;
     size_t default_rerank = 0;
     std::string backend;
@@ -102,15 +109,17 @@ class CellIndex {
     // accept it. Throws when vectors are already stored.
     TrainReport train(const Vectors& x, const CallOptions& call = {});
 
-    // Stores rows under the given ids (distinct, >= 0, not stored yet), or under the next unused ids.
-    // Returns the first id given when ids is empty. All rows are added, or none.
+    // Stores rows under the given ids (distinct, >= 0, not stored yet), or under the next unused
+    // ids. Returns the first id given when ids is empty. All rows are added, or none.
     int64_t add(const Vectors& x, std::span<const int64_t> ids = {}, const CallOptions& call = {});
 
     SearchResult search(const Vectors& queries, const SearchOptions& search) const;
     // Score strictly better than radius: < for L2 (squared) and L1, > for InnerProduct and Cosine.
-    RangeResult range_search(const Vectors& queries, float radius, const SearchOptions& search) const;
+    RangeResult range_search(const Vectors& queries, float radius,
+                             const SearchOptions& search) const;
 
-    // The stored approximations of the vectors, in the original space. Throws NotFound naming the id.
+    // The stored approximations of the vectors, in the original space. Throws NotFound naming the
+    // id.
     void reconstruct(std::span<const int64_t> ids, MatrixView<float> out) const;
     bool contains(int64_t id) const;
     // All stored ids, ascending.
@@ -118,7 +127,8 @@ class CellIndex {
 
     // Removes what is stored of the ids; returns how many were.
     size_t remove(std::span<const int64_t> ids);
-    // Replaces the vectors of stored ids. Throws NotFound when one is missing; then none is changed.
+    // Replaces the vectors of stored ids. Throws NotFound when one is missing; then none is
+    // changed.
     void update(std::span<const int64_t> ids, const Vectors& x, const CallOptions& call = {});
 
     // The probes and re-rank depth used when a call names none.
@@ -131,7 +141,7 @@ class CellIndex {
     std::string spec() const;
 
     // Trained parts, for inspection and for tests against other engines.
-    std::vector<float> centroids() const;              // cells x transformed dim; empty when flat
+    std::vector<float> centroids() const;  // cells x transformed dim; empty when flat
     std::vector<float> codec_parameters() const;
     // Replaces training by parts made elsewhere: an index without transforms becomes trained.
     void set_trained(MatrixView<const float> centroids, std::span<const float> codec_parameters);
@@ -142,8 +152,9 @@ class CellIndex {
     std::vector<uint8_t> to_bytes() const;
     static std::unique_ptr<CellIndex> from_bytes(std::vector<uint8_t> bytes);
 
+    struct State;  // internal, see ivf/index_state.h
+
    private:
-    struct State;
     explicit CellIndex(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
 };

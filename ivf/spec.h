@@ -7,6 +7,9 @@
 
 namespace nearcell {
 
+// Throws InvalidArgument or Unsupported, naming the option, for combinations that cannot be built.
+void check_options(const CellIndexOptions& options);
+
 // parse_spec(format_spec(options)) gives the same parts again. "PCA64,IVF1024,PQ16,RFlat".
 std::string format_spec(const CellIndexOptions& options);
 

@@ -1,0 +1,132 @@
+// CellIndex::add: rows are assigned to cells, encoded, and appended, slice by slice; a failure on
+// the way takes back what was appended.
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include <nearcell/core/parallel.h>
+#include <nearcell/ivf/index_state.h>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kSliceRows = 16384;
+
+void check_new_ids(std::span<const int64_t> ids, const IdMap& stored) {
+    for (size_t i = 0; i < ids.size(); ++i) {
+        check(ids[i] >= 0, StatusCode::InvalidArgument, "ids[", i, "] = ", ids[i],
+              " is negative; ids must be at least 0 (-1 marks a missing neighbour)");
+        check(ids[i] < std::numeric_limits<int64_t>::max(), StatusCode::InvalidArgument, "ids[", i,
+              "] = ", ids[i], " is the largest 64-bit number; ids must be below it");
+        check(stored.find(ids[i]) == nullptr, StatusCode::AlreadyExists, "ids[", i, "] = ", ids[i],
+              " is already stored: use update() to replace its vector, or another id");
+    }
+    std::vector<int64_t> sorted(ids.begin(), ids.end());
+    std::sort(sorted.begin(), sorted.end());
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+    check(twice == sorted.end(), StatusCode::InvalidArgument, "ids has ",
+          twice == sorted.end() ? 0 : *twice, " twice; ids must be distinct");
+}
+
+}  // namespace
+
+int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const CallOptions& call) {
+    const std::unique_lock lock(state_->mutex);
+    State& state = *state_;
+    state.require_trained("add()");
+    check_dim(x, state.options.dim, "x");
+    check(ids.empty() || ids.size() == x.rows, StatusCode::InvalidArgument, "ids has ", ids.size(),
+          " entries and x has ", x.rows, " rows: pass one id a row, or none");
+    check_finite(x, "x", call.threads);
+    const int64_t limit = std::numeric_limits<int64_t>::max() - 1;
+    std::vector<int64_t> generated;
+    if (ids.empty()) {
+        check(static_cast<uint64_t>(limit - state.next_id) >= x.rows, StatusCode::InvalidArgument,
+              "no ", x.rows, " ids are left above the largest one stored, ", state.next_id - 1,
+              ": pass ids");
+        generated.resize(x.rows);
+        std::iota(generated.begin(), generated.end(), state.next_id);
+        ids = generated;
+    } else {
+        check_new_ids(ids, state.id_map());
+    }
+    const int64_t first = ids.empty() ? state.next_id : ids.front();
+    state.append(x, ids.data(), call.threads, call.progress);
+    for (const int64_t id : ids)
+        state.next_id = std::max(state.next_id, id + 1);
+    return first;
+}
+
+void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
+                              const Progress& progress) {
+    const CellShape shape = this->shape();
+    std::vector<size_t> old_sizes(cells.size());
+    for (size_t c = 0; c < cells.size(); ++c)
+        old_sizes[c] = cells[c].size();
+    IdMap* const mapped = id_map_if_built();
+    try {
+        if (mapped != nullptr) mapped->reserve(mapped->size() + x.rows);
+        for (size_t first = 0; first < x.rows; first += kSliceRows) {
+            report(progress, "add", static_cast<double>(first), static_cast<double>(x.rows));
+            const size_t count = std::min(kSliceRows, x.rows - first);
+            const PreparedRows rows = prepare(x, first, count, threads);
+            std::vector<uint32_t> labels(count, 0);
+            if (options.cells > 1) {
+                backend->assign(rows.coded, centroid_blocks, coarse_metric(), labels.data(),
+                                nullptr, threads);
+            }
+            std::vector<uint32_t> codes(count * shape.code_words);
+            if (options.residual) {
+                const std::vector<float> residual = residuals(rows.coded, labels.data());
+                codec->encode({residual.data(), count, coded_dim}, codes.data(), threads, *backend);
+            } else {
+                codec->encode(rows.coded, codes.data(), threads, *backend);
+            }
+            std::vector<uint32_t> rerank(count * shape.rerank_words);
+            if (rerank_codec) rerank_codec->encode(rows.original, rerank.data(), threads, *backend);
+
+            // Rows of each cell together, so that cells can be filled side by side.
+            std::vector<size_t> starts(cells.size() + 1, 0);
+            for (const uint32_t label : labels)
+                ++starts[label + 1];
+            for (size_t c = 0; c < cells.size(); ++c) {
+                check(cells[c].size() + starts[c + 1] <= std::numeric_limits<uint32_t>::max(),
+                      StatusCode::Unsupported,
+                      "a cell would hold more than 2^32 - 1 vectors: use more cells");
+                if (starts[c + 1] != 0) cells[c].grow(starts[c + 1], shape);
+                starts[c + 1] += starts[c];
+            }
+            std::vector<size_t> order(count), next(starts.begin(), starts.end() - 1);
+            for (size_t i = 0; i < count; ++i)
+                order[next[labels[i]]++] = i;
+            parallel_for(cells.size() > 1 ? cells.size() : 1, threads, [&](size_t c, int) {
+                const size_t rows_here = starts[c + 1] - starts[c];
+                size_t slot = cells[c].size() - rows_here;
+                for (size_t o = starts[c]; o < starts[c + 1]; ++o, ++slot) {
+                    const size_t i = order[o];
+                    cells[c].set(slot, ids[first + i], codes.data() + i * shape.code_words,
+                                 rerank.data() + i * shape.rerank_words, shape);
+                }
+            });
+        }
+        report(progress, "add", static_cast<double>(x.rows), static_cast<double>(x.rows));
+    } catch (...) {
+        for (size_t c = 0; c < cells.size(); ++c) {
+            if (cells[c].size() > old_sizes[c]) cells[c].truncate(old_sizes[c], shape);
+        }
+        refresh_views();
+        throw;
+    }
+    if (mapped != nullptr) {
+        for (size_t c = 0; c < cells.size(); ++c) {
+            for (size_t s = old_sizes[c]; s < cells[c].size(); ++s) {
+                mapped->set(cells[c].ids()[s],
+                            {static_cast<uint32_t>(c), static_cast<uint32_t>(s)});
+            }
+        }
+    }
+    size += x.rows;
+    refresh_views();
+}
+
+}  // namespace nearcell

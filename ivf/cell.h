@@ -1,0 +1,54 @@
+// Cell: the vectors stored in one Voronoi cell: their codes in blocks of sixteen (CodeView's
+// layout), their ids, and their rows of the re-rank store. Removal moves the last vector into the
+// gap, so a cell is always dense. May start as a view of a mapped file; the first change copies it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <nearcell/core/aligned_buffer.h>
+#include <nearcell/kernels/backend.h>
+
+namespace nearcell {
+
+// 32-bit words a vector of the two stores.
+struct CellShape {
+    size_t code_words = 0;
+    size_t rerank_words = 0;  // 0: no re-rank store
+};
+
+class Cell {
+   public:
+    Cell() = default;
+    // Views of a mapped file.
+    Cell(const uint32_t* blocks, const int64_t* ids, const uint32_t* rerank, size_t size,
+         CellShape shape);
+
+    size_t size() const { return size_; }
+    const uint32_t* blocks() const { return blocks_.data(); }
+    const int64_t* ids() const { return ids_.data(); }
+    const uint32_t* rerank_rows() const { return rerank_.data(); }
+    size_t memory_bytes() const;
+
+    // Appends `count` vectors without contents; strong guarantee.
+    void grow(size_t count, CellShape shape);
+    // Fills one; code and rerank_row are rows of words.
+    void set(size_t slot, int64_t id, const uint32_t* code, const uint32_t* rerank_row,
+             CellShape shape);
+    void truncate(size_t size, CellShape shape);
+    // The id that moved into the slot, or -1 when the slot was the last.
+    int64_t swap_remove(size_t slot, CellShape shape);
+
+    void copy_code(size_t slot, uint32_t* code, CellShape shape) const;
+    const uint32_t* rerank_row(size_t slot, CellShape shape) const {
+        return rerank_.data() + slot * shape.rerank_words;
+    }
+
+   private:
+    size_t size_ = 0;
+    AlignedBuffer<uint32_t> blocks_;
+    AlignedBuffer<int64_t> ids_;
+    AlignedBuffer<uint32_t> rerank_;
+};
+
+}  // namespace nearcell

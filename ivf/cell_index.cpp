@@ -1,0 +1,222 @@
+#include <nearcell/ivf/cell_index.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include <nearcell/core/parallel.h>
+#include <nearcell/ivf/index_state.h>
+#include <nearcell/ivf/spec.h>
+
+namespace nearcell {
+namespace {
+
+bool learns_nothing(CodeKind kind) {
+    return kind == CodeKind::Float32 || kind == CodeKind::Float16 || kind == CodeKind::BFloat16;
+}
+
+constexpr size_t kRowsPerTask = 1024;
+
+}  // namespace
+
+CellIndex::State::State(CellIndexOptions options_)
+    : options(std::move(options_)), backend(&cpu_backend()) {
+    check_options(options);
+    size_t d = options.dim;
+    for (size_t i = 0; i < options.transforms.size(); ++i) {
+        transforms.emplace_back(options.transforms[i], d, options.seed + i);
+        d = transforms.back().out_dim();
+    }
+    coded_dim = d;
+    codec = make_codec(options.codec, coded_dim);
+    if (options.rerank) rerank_codec = make_codec(*options.rerank, options.dim);
+    cells.resize(options.cells);
+    trained = options.cells == 1 && !options.residual && learns_nothing(options.codec.kind) &&
+              (!options.rerank || learns_nothing(options.rerank->kind)) &&
+              std::all_of(transforms.begin(), transforms.end(),
+                          [](const Transform& t) { return t.is_trained(); });
+    refresh_views();
+}
+
+CellShape CellIndex::State::shape() const {
+    return {codec->code_words(), rerank_codec ? rerank_codec->code_words() : 0};
+}
+
+Metric CellIndex::State::coarse_metric() const {
+    return is_similarity(options.metric) ? Metric::InnerProduct : Metric::L2;
+}
+
+MatrixView<const float> CellIndex::State::centroid_view() const {
+    return {centroids.data(), centroids.size() / coded_dim, coded_dim};
+}
+
+void CellIndex::State::set_centroids(std::vector<float> values) {
+    centroids = std::move(values);
+    centroid_blocks = FloatBlocks(centroid_view());
+}
+
+void CellIndex::State::refresh_views() {
+    views.resize(cells.size());
+    rerank_rows.resize(cells.size());
+    for (size_t c = 0; c < cells.size(); ++c) {
+        views[c].blocks = reinterpret_cast<const uint8_t*>(cells[c].blocks());
+        views[c].ids = cells[c].ids();
+        views[c].size = cells[c].size();
+        views[c].centroid =
+            options.residual && !centroids.empty() ? &centroids[c * coded_dim] : nullptr;
+        rerank_rows[c] = cells[c].rerank_rows();
+    }
+}
+
+void CellIndex::State::require_trained(const char* operation) const {
+    check(trained, StatusCode::NotTrained, operation, " needs a trained index, and ",
+          format_spec(options), " is not: call train() with representative vectors first");
+}
+
+PreparedRows CellIndex::State::prepare(const Vectors& x, size_t first, size_t count,
+                                       int threads) const {
+    PreparedRows rows;
+    const bool as_given = x.type == ElementType::Float32 && options.metric != Metric::Cosine;
+    if (as_given) {
+        rows.original = MatrixView<const float>(static_cast<const float*>(x.row(first)), count,
+                                                x.cols, x.stride);
+    } else {
+        rows.original_values.resize(count * options.dim);
+        const MatrixView<float> values(rows.original_values.data(), count, options.dim);
+        parallel_for((count + kRowsPerTask - 1) / kRowsPerTask, threads, [&](size_t task, int) {
+            const size_t begin = task * kRowsPerTask;
+            read_rows(x, first + begin, values.slice(begin, std::min(kRowsPerTask, count - begin)));
+        });
+        if (options.metric == Metric::Cosine) normalize_rows(values, threads);
+        rows.original = values;
+    }
+    rows.coded = rows.original;
+    for (const Transform& transform : transforms) {
+        std::vector<float> next(count * transform.out_dim());
+        const MatrixView<float> out(next.data(), count, transform.out_dim());
+        transform.apply(rows.coded, out, *backend, threads);
+        rows.coded_values.swap(next);
+        rows.coded = out;
+    }
+    return rows;
+}
+
+std::vector<float> CellIndex::State::residuals(MatrixView<const float> x,
+                                               const uint32_t* labels) const {
+    std::vector<float> values(x.rows * coded_dim);
+    for (size_t i = 0; i < x.rows; ++i) {
+        const float* centroid = centroids.data() + labels[i] * coded_dim;
+        for (size_t j = 0; j < coded_dim; ++j)
+            values[i * coded_dim + j] = x.row(i)[j] - centroid[j];
+    }
+    return values;
+}
+
+const IdMap& CellIndex::State::id_map() const {
+    const std::lock_guard<std::mutex> lock(map_mutex);
+    if (!map_built) {
+        map = IdMap();
+        map.reserve(size);
+        for (size_t c = 0; c < cells.size(); ++c) {
+            for (size_t s = 0; s < cells[c].size(); ++s) {
+                map.set(cells[c].ids()[s], {static_cast<uint32_t>(c), static_cast<uint32_t>(s)});
+            }
+        }
+        map_built = true;
+    }
+    return map;
+}
+
+CellIndex::CellIndex(CellIndexOptions options)
+    : state_(std::make_unique<State>(std::move(options))) {}
+CellIndex::CellIndex(std::unique_ptr<State> state) : state_(std::move(state)) {}
+CellIndex::~CellIndex() = default;
+
+const CellIndexOptions& CellIndex::options() const { return state_->options; }
+
+bool CellIndex::is_trained() const {
+    const std::shared_lock lock(state_->mutex);
+    return state_->trained;
+}
+
+size_t CellIndex::size() const {
+    const std::shared_lock lock(state_->mutex);
+    return state_->size;
+}
+
+bool CellIndex::contains(int64_t id) const {
+    const std::shared_lock lock(state_->mutex);
+    return state_->id_map().find(id) != nullptr;
+}
+
+std::vector<int64_t> CellIndex::ids() const {
+    const std::shared_lock lock(state_->mutex);
+    std::vector<int64_t> all;
+    all.reserve(state_->size);
+    for (const Cell& cell : state_->cells)
+        all.insert(all.end(), cell.ids(), cell.ids() + cell.size());
+    std::sort(all.begin(), all.end());
+    return all;
+}
+
+// Unless tuned: about sqrt(cells) probes, and a few times k candidates.
+size_t CellIndex::default_probes() const {
+    const std::shared_lock lock(state_->mutex);
+    if (state_->default_probes != 0) return state_->default_probes;
+    return static_cast<size_t>(std::ceil(std::sqrt(static_cast<double>(state_->options.cells))));
+}
+
+size_t CellIndex::default_rerank() const {
+    const std::shared_lock lock(state_->mutex);
+    return state_->default_rerank;
+}
+
+void CellIndex::set_defaults(size_t probes, size_t rerank) {
+    const std::unique_lock lock(state_->mutex);
+    check(probes <= state_->options.cells, StatusCode::InvalidArgument, "probes = ", probes,
+          " is more than the ", state_->options.cells,
+          " cells of the index: pass at most that many");
+    state_->default_probes = probes;
+    state_->default_rerank = rerank;
+}
+
+std::string CellIndex::spec() const { return format_spec(options()); }
+
+std::vector<float> CellIndex::centroids() const {
+    const std::shared_lock lock(state_->mutex);
+    return options().cells > 1 ? state_->centroids : std::vector<float>();
+}
+
+std::vector<float> CellIndex::codec_parameters() const {
+    const std::shared_lock lock(state_->mutex);
+    return state_->codec->parameters();
+}
+
+IndexStats CellIndex::stats() const {
+    IndexStats stats;
+    stats.default_probes = default_probes();
+    stats.default_rerank = default_rerank();
+    const std::shared_lock lock(state_->mutex);
+    const State& state = *state_;
+    stats.spec = spec();
+    stats.size = state.size;
+    stats.cells = state.options.cells;
+    double squares = 0;
+    for (const Cell& cell : state.cells) {
+        stats.largest_cell = std::max(stats.largest_cell, cell.size());
+        stats.empty_cells += cell.size() == 0;
+        squares += static_cast<double>(cell.size()) * static_cast<double>(cell.size());
+        stats.memory_bytes += cell.memory_bytes();
+    }
+    const double n = static_cast<double>(state.size);
+    if (state.size != 0) stats.imbalance = squares * static_cast<double>(stats.cells) / (n * n);
+    stats.code_bytes = state.shape().code_words * 4;
+    stats.rerank_bytes = state.shape().rerank_words * 4;
+    stats.bytes_per_vector =
+        static_cast<double>(stats.code_bytes + stats.rerank_bytes + sizeof(int64_t));
+    stats.memory_bytes += 2 * state.centroids.size() * sizeof(float);
+    stats.backend = state.backend->describe();
+    return stats;
+}
+
+}  // namespace nearcell

@@ -1,0 +1,88 @@
+// What a CellIndex holds, and the steps that several of its operations share. Internal: one file
+// per operation (train.cpp, add.cpp, search.cpp, remove.cpp, file.cpp) works on it under its lock.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <span>
+#include <vector>
+
+#include <nearcell/ivf/cell.h>
+#include <nearcell/ivf/cell_index.h>
+#include <nearcell/ivf/id_map.h>
+#include <nearcell/ivf/transform.h>
+#include <nearcell/storage/container.h>
+
+namespace nearcell {
+
+// Rows on their way in: as given (normalised for cosine), and transformed.
+struct PreparedRows {
+    std::vector<float> original_values, coded_values;
+    MatrixView<const float> original, coded;
+};
+
+struct CellIndex::State {
+    explicit State(CellIndexOptions options_);
+
+    CellIndexOptions options;
+    const Backend* backend;
+    size_t coded_dim = 0;  // after the transforms
+    std::vector<Transform> transforms;
+    std::vector<float> centroids;  // cells x coded_dim; one cell: the mean if residual, else empty
+    FloatBlocks centroid_blocks;
+    std::unique_ptr<Codec> codec;
+    std::unique_ptr<Codec> rerank_codec;  // null: no re-rank store
+    bool trained = false;
+    size_t default_probes = 0;  // 0: by rule
+    size_t default_rerank = 0;
+
+    std::vector<Cell> cells;
+    size_t size = 0;
+    int64_t next_id = 0;
+    std::optional<Container> file;  // keeps the memory that opened cells view
+
+    // Rebuilt after each change: what the backend scans.
+    std::vector<CellView> views;
+    std::vector<const uint32_t*> rerank_rows;
+
+    mutable std::shared_mutex mutex;
+
+    CellShape shape() const;
+    Metric coarse_metric() const;
+    MatrixView<const float> centroid_view() const;
+    void set_centroids(std::vector<float> values);
+    void refresh_views();
+    void require_trained(const char* operation) const;
+
+    // Rows [first, first + count) as float32, normalised for cosine, and transformed.
+    PreparedRows prepare(const Vectors& x, size_t first, size_t count, int threads) const;
+    // x - centroid of its label.
+    std::vector<float> residuals(MatrixView<const float> x, const uint32_t* labels) const;
+
+    // Assigns, encodes and appends rows under ids; all or none. The caller checked everything.
+    void append(const Vectors& x, const int64_t* ids, int threads, const Progress& progress);
+    // Removes what is at these places, each of which must be distinct.
+    void remove_at(std::vector<Location> places);
+
+    // The id map, built on first use. Changing operations keep it true from then on.
+    const IdMap& id_map() const;
+    IdMap* id_map_if_built() { return map_built ? &map : nullptr; }
+
+    // The sections point into this state: save them while its lock is held.
+    ContainerWriter to_container() const;
+    // Cells view the file's memory until they change.
+    static std::unique_ptr<State> from_container(Container file);
+
+    mutable std::mutex map_mutex;
+    mutable IdMap map;
+    mutable bool map_built = false;
+};
+
+// Words of the blocks of a cell, as memory and files hold them.
+inline size_t cell_code_words(size_t vectors, const CellShape& shape) {
+    return blocks_for(vectors) * kBlock * shape.code_words;
+}
+
+}  // namespace nearcell

@@ -1,0 +1,235 @@
+// CellIndex::search and range_search: prepare queries, choose cells, scan them, re-rank, hand out.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <nearcell/core/parallel.h>
+#include <nearcell/ivf/index_state.h>
+#include <nearcell/ivf/planner.h>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kBatchQueries = 8192;  // bounds the memory of a call, whatever its size
+constexpr double kRangeSlack = 0.1;     // how far codes may err on a range that is re-scored
+constexpr size_t kScarce = 100;         // a filter that lets one in so many pass is scanned for
+
+// The cells as one call sees them: its filter's masks, evaluated once for all queries.
+class FilteredCells {
+   public:
+    FilteredCells(const std::vector<CellView>& views, const IdFilter* filter) : views_(views) {
+        if (filter == nullptr || filter->allows_all()) return;
+        filter_ = filter;
+        own_ = views;
+        masks_.resize(views.size());
+    }
+    // Evaluates the filter for the cells that these probes name.
+    void prepare(const std::vector<uint32_t>& probes, int threads) {
+        if (filter_ == nullptr) return;
+        std::vector<uint32_t> fresh(probes);
+        std::sort(fresh.begin(), fresh.end());
+        fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
+        std::erase_if(fresh, [&](uint32_t c) { return own_[c].masks != nullptr; });
+        parallel_for(fresh.size(), threads, [&](size_t i, int) {
+            CellView& view = own_[fresh[i]];
+            std::vector<uint16_t>& masks = masks_[fresh[i]];
+            masks.resize(blocks_for(view.size) + 1);  // never empty: marks the cell as done
+            for (size_t b = 0; b * kBlock < view.size; ++b) {
+                masks[b] =
+                    filter_->mask(view.ids + b * kBlock, std::min(kBlock, view.size - b * kBlock));
+            }
+            view.masks = masks.data();
+        });
+    }
+    std::span<const CellView> views() const { return filter_ == nullptr ? views_ : own_; }
+
+   private:
+    const std::vector<CellView>& views_;
+    const IdFilter* filter_ = nullptr;
+    std::vector<CellView> own_;
+    std::vector<std::vector<uint16_t>> masks_;
+};
+
+}  // namespace
+
+// One search or range search: what stays the same over its batches of queries.
+class CellSearch {
+   public:
+    CellSearch(const CellIndex::State& state, const Vectors& queries, const SearchOptions& options,
+               size_t default_probes)
+        : state_(state), queries_(queries), options_(options), cells_(state.views, options.filter) {
+        state.require_trained("search()");
+        check_dim(queries, state.options.dim, "queries");
+        check_finite(queries, "queries", options.threads);
+        check(!(state.options.rerank == std::nullopt && options.rerank != 0),
+              StatusCode::InvalidArgument, "rerank = ", options.rerank,
+              ", but the index keeps no vectors to re-rank with: build it with RFlat or "
+              "Refine(...), or "
+              "leave rerank out");
+        probes_ =
+            std::min(options.probes == 0 ? default_probes : options.probes, state.options.cells);
+        if (options.filter != nullptr) {
+            // Few vectors pass: look for them everywhere; blocks without any are skipped.
+            const size_t passing = options.filter->count_bound(state.size);
+            if (passing <= std::max(state.size / kScarce, 16 * options.k)) {
+                probes_ = state.options.cells;
+            }
+        }
+    }
+
+    size_t probes() const { return probes_; }
+
+    // Calls batch(first query, count) for batches of bounded size, reporting progress.
+    template <class Batch>
+    void for_batches(Batch&& batch) {
+        const double total = static_cast<double>(queries_.rows);
+        for (size_t first = 0; first < queries_.rows; first += kBatchQueries) {
+            report(options_.progress, "search", static_cast<double>(first), total);
+            batch(first, std::min(kBatchQueries, queries_.rows - first));
+        }
+        report(options_.progress, "search", total, total);
+    }
+
+    // Prepares a batch and its scan; the job points into this object.
+    const ScanJob& start_batch(size_t first, size_t count) {
+        rows_ = state_.prepare(queries_, first, count, options_.threads);
+        probe_cells_.assign(count * probes_, 0);
+        probe_keys_.assign(count * probes_, 0.0f);
+        const bool has_centroids = !state_.centroids.empty();
+        if (has_centroids) {
+            state_.backend->nearest(rows_.coded, state_.centroid_blocks, state_.coarse_metric(),
+                                    probes_, probe_cells_.data(), probe_keys_.data(),
+                                    options_.threads);
+        }
+        cells_.prepare(probe_cells_, options_.threads);
+        job_ = ScanJob();
+        job_.queries = rows_.coded;
+        job_.metric = state_.options.metric;
+        job_.code = state_.codec->view();
+        job_.cells = cells_.views();
+        job_.probes = probe_cells_.data();
+        job_.probe_count = probes_;
+        job_.probe_keys = has_centroids ? probe_keys_.data() : nullptr;
+        job_.threads = options_.threads;
+        const uint64_t codes = count * (state_.size / state_.options.cells + 1) * probes_;
+        job_.plan = plan_scan(count, codes, resolve_threads(options_.threads));
+        return job_;
+    }
+
+    void rerank(size_t k, std::span<std::vector<Candidate>> candidates, SearchStats& stats) const {
+        RerankJob job;
+        job.queries = rows_.original;
+        job.metric = state_.options.metric;
+        job.code = state_.rerank_codec->view();
+        job.cell_rows = state_.rerank_rows;
+        job.k = k;
+        job.threads = options_.threads;
+        const RerankCounts counts = state_.backend->rerank(job, candidates);
+        stats.reranked += counts.scored;
+        stats.rerank_skipped += counts.skipped;
+    }
+
+    float score(const Candidate& candidate) const {
+        const Metric metric = state_.options.metric;
+        if (metric == Metric::Cosine) return std::clamp(0.0f - candidate.key, -1.0f, 1.0f);
+        if (metric == Metric::InnerProduct) return 0.0f - candidate.key;
+        return std::max(0.0f, candidate.key);  // estimates may fall below
+    }
+
+   private:
+    const CellIndex::State& state_;
+    const Vectors& queries_;
+    const SearchOptions& options_;
+    size_t probes_ = 0;
+    FilteredCells cells_;
+    PreparedRows rows_;
+    std::vector<uint32_t> probe_cells_;
+    std::vector<float> probe_keys_;
+    ScanJob job_;
+};
+
+SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& options) const {
+    check(options.k >= 1, StatusCode::InvalidArgument,
+          "k = 0 must be at least 1: ask for one neighbour or more");
+    const size_t default_probes = this->default_probes();
+    const std::shared_lock lock(state_->mutex);
+    const State& state = *state_;
+    CellSearch search(state, queries, options, default_probes);
+
+    // No more than size() neighbours exist: what is beyond is padding.
+    const size_t k = std::min(options.k, std::max<size_t>(1, state.size));
+    size_t depth = k;
+    if (state.rerank_codec) {
+        const size_t by_rule = std::max<size_t>(4 * k, 64);
+        const size_t asked = options.rerank != 0         ? options.rerank
+                             : state.default_rerank != 0 ? state.default_rerank
+                                                         : by_rule;
+        depth = std::clamp(asked, k, std::max<size_t>(k, state.size));
+    }
+    SearchResult result;
+    result.queries = queries.rows;
+    result.k = options.k;
+    result.scores.assign(queries.rows * options.k, worst_score(state.options.metric));
+    result.ids.assign(queries.rows * options.k, -1);
+    result.counts.assign(queries.rows, 0);
+    result.stats.probes = search.probes();
+    result.stats.rerank = state.rerank_codec ? depth : 0;
+    search.for_batches([&](size_t first, size_t count) {
+        const ScanJob& job = search.start_batch(first, count);
+        std::vector<TopK> best(count, TopK(depth));
+        result.stats.scanned += state.backend->scan_cells(job, best).scanned;
+        result.stats.plan = describe_plan(job.plan, count);
+        std::vector<std::vector<Candidate>> lists(count);
+        parallel_for((count + 63) / 64, options.threads, [&](size_t task, int) {
+            for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q)
+                lists[q] = best[q].sorted();
+        });
+        if (state.rerank_codec) search.rerank(k, lists, result.stats);
+        for (size_t q = 0; q < count; ++q) {
+            const size_t row = (first + q) * options.k;
+            result.counts[first + q] = lists[q].size();
+            for (size_t i = 0; i < lists[q].size(); ++i) {
+                result.scores[row + i] = search.score(lists[q][i]);
+                result.ids[row + i] = lists[q][i].id;
+            }
+        }
+    });
+    return result;
+}
+
+RangeResult CellIndex::range_search(const Vectors& queries, float radius,
+                                    const SearchOptions& options) const {
+    check(!std::isnan(radius), StatusCode::InvalidArgument,
+          "radius is NaN: pass a score (for L2 a squared distance)");
+    const size_t default_probes = this->default_probes();
+    const std::shared_lock lock(state_->mutex);
+    const State& state = *state_;
+    CellSearch search(state, queries, options, default_probes);
+    const float limit = key_from_score(state.options.metric, radius);
+    // Codes err: with a re-rank store look somewhat further, then decide by the exact score.
+    const float scan_limit =
+        state.rerank_codec ? limit + static_cast<float>(kRangeSlack) * std::fabs(limit) : limit;
+    RangeResult result;
+    result.queries = queries.rows;
+    result.offsets.assign(queries.rows + 1, 0);
+    result.stats.probes = search.probes();
+    search.for_batches([&](size_t first, size_t count) {
+        const ScanJob& job = search.start_batch(first, count);
+        std::vector<std::vector<Candidate>> hits(count);
+        result.stats.scanned += state.backend->scan_cells_range(job, scan_limit, hits).scanned;
+        result.stats.plan = describe_plan(job.plan, count);
+        if (state.rerank_codec) search.rerank(0, hits, result.stats);
+        for (size_t q = 0; q < count; ++q) {
+            std::erase_if(hits[q], [&](const Candidate& c) { return !(c.key < limit); });
+            std::sort(hits[q].begin(), hits[q].end(), nearer);
+            for (const Candidate& candidate : hits[q]) {
+                result.scores.push_back(search.score(candidate));
+                result.ids.push_back(candidate.id);
+            }
+            result.offsets[first + q + 1] = result.ids.size();
+        }
+    });
+    return result;
+}
+
+}  // namespace nearcell

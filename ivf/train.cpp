@@ -1,0 +1,190 @@
+// CellIndex::train and set_trained: transforms first, then centroids, then the codec of what is
+// left.
+#include <algorithm>
+
+#include <nearcell/core/random.h>
+#include <nearcell/ivf/index_state.h>
+#include <nearcell/ivf/spec.h>
+#include <nearcell/quantize/kmeans.h>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kCodecRows = 65536;  // 256 for each of the 256 centroids of an 8-bit codebook
+constexpr size_t kMeanRows = 65536;
+
+// At most `count` of the rows, in their order, drawn by seed.
+std::vector<size_t> sample_rows(size_t rows, size_t count, uint64_t seed) {
+    Random random(seed);
+    std::vector<size_t> sample = random_sample(rows, std::min(rows, count), random);
+    std::sort(sample.begin(), sample.end());
+    return sample;
+}
+
+// Rows to train on, owned or the caller's own.
+struct TrainingRows {
+    std::vector<float> values;
+    MatrixView<const float> view;
+};
+
+TrainingRows take_rows(MatrixView<const float> x, size_t count, uint64_t seed) {
+    TrainingRows rows;
+    rows.view = x;
+    if (x.rows <= count) return rows;
+    rows.values.resize(count * x.cols);
+    const MatrixView<float> out(rows.values.data(), count, x.cols);
+    const std::vector<size_t> sample = sample_rows(x.rows, count, seed);
+    gather_rows(x, sample.data(), out);
+    rows.view = out;
+    return rows;
+}
+
+std::vector<float> mean_of(MatrixView<const float> x) {
+    std::vector<double> sum(x.cols, 0.0);
+    for (size_t i = 0; i < x.rows; ++i) {
+        for (size_t j = 0; j < x.cols; ++j)
+            sum[j] += static_cast<double>(x.row(i)[j]);
+    }
+    std::vector<float> mean(x.cols);
+    for (size_t j = 0; j < x.cols; ++j) {
+        mean[j] = static_cast<float>(sum[j] / static_cast<double>(std::max<size_t>(1, x.rows)));
+    }
+    return mean;
+}
+
+}  // namespace
+
+TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
+    const std::unique_lock lock(state_->mutex);
+    const CellIndexOptions& options = state_->options;
+    check(state_->size == 0, StatusCode::InvalidArgument, "train() on an index that holds ",
+          state_->size, " vectors would make them unreadable: train before add, or a new index");
+    check_dim(x, options.dim, "x");
+    check(x.rows >= 1, StatusCode::InvalidArgument, "x has 0 rows; training needs at least 1");
+    check(x.rows >= options.cells, StatusCode::InvalidArgument, "x has ", x.rows,
+          " rows, fewer than the ", options.cells, " cells of ", format_spec(options),
+          ": pass at least as many rows (better 40 a cell), or choose fewer cells");
+    check_finite(x, "x", call.threads);
+
+    // Everything is built beside the index and put in place at the end.
+    auto fresh = std::make_unique<State>(options);
+    const Backend& backend = *fresh->backend;
+    TrainReport report_out;
+    report_out.rows_given = x.rows;
+
+    size_t wanted =
+        std::max(kCodecRows, options.cells > 1 ? options.max_points_per_cell == 0
+                                                     ? x.rows
+                                                     : options.max_points_per_cell * options.cells
+                                               : kMeanRows);
+    for (const Transform& transform : fresh->transforms) {
+        wanted = std::max(wanted, transform.training_rows());
+    }
+    const std::vector<size_t> sample = sample_rows(x.rows, wanted, options.seed);
+    std::vector<float> values;
+    MatrixView<const float> rows;
+    if (sample.size() == x.rows && x.type == ElementType::Float32 &&
+        options.metric != Metric::Cosine) {
+        rows = MatrixView<const float>(static_cast<const float*>(x.data), x.rows, x.cols, x.stride);
+    } else {
+        values.resize(sample.size() * options.dim);
+        const MatrixView<float> copy(values.data(), sample.size(), options.dim);
+        gather_rows(x, sample.data(), copy);
+        if (options.metric == Metric::Cosine) normalize_rows(copy, call.threads);
+        rows = copy;
+    }
+
+    CodecTraining codec_training;
+    codec_training.seed = options.seed;
+    codec_training.threads = call.threads;
+    codec_training.progress = call.progress;
+    if (fresh->rerank_codec) {
+        fresh->rerank_codec->train(take_rows(rows, kCodecRows, options.seed + 1).view,
+                                   codec_training, backend);
+    }
+
+    for (Transform& transform : fresh->transforms) {
+        if (!transform.is_trained()) {
+            transform.train(take_rows(rows, transform.training_rows(), options.seed + 2).view,
+                            backend, call.threads, call.progress);
+        }
+        std::vector<float> next(rows.rows * transform.out_dim());
+        const MatrixView<float> out(next.data(), rows.rows, transform.out_dim());
+        transform.apply(rows, out, backend, call.threads);
+        values.swap(next);
+        rows = out;
+    }
+
+    if (options.cells > 1) {
+        KMeansOptions kmeans;
+        kmeans.clusters = options.cells;
+        kmeans.metric = fresh->coarse_metric();
+        kmeans.iterations = options.cell_iterations;
+        kmeans.seed = options.seed;
+        kmeans.max_points_per_cluster = options.max_points_per_cell;
+        kmeans.threads = call.threads;
+        kmeans.progress = call.progress;
+        KMeansResult result = train_kmeans(rows, kmeans, backend);
+        report_out.rows_used_for_cells = result.points_used;
+        report_out.empty_splits = result.empty_splits;
+        if (!result.objective.empty()) report_out.cells_objective = result.objective.back();
+        fresh->set_centroids(std::move(result.centroids));
+    } else if (options.residual) {
+        fresh->set_centroids(mean_of(rows));
+    }
+
+    TrainingRows codec_rows = take_rows(rows, kCodecRows, options.seed + 3);
+    report_out.rows_used_for_codec = codec_rows.view.rows;
+    if (options.residual) {
+        std::vector<uint32_t> labels(codec_rows.view.rows);
+        backend.assign(codec_rows.view, fresh->centroid_blocks, fresh->coarse_metric(),
+                       labels.data(), nullptr, call.threads);
+        std::vector<float> residuals = fresh->residuals(codec_rows.view, labels.data());
+        codec_rows.values.swap(residuals);
+        codec_rows.view = {codec_rows.values.data(), labels.size(), fresh->coded_dim};
+    }
+    fresh->codec->train(codec_rows.view, codec_training, backend);
+
+    state_->transforms = std::move(fresh->transforms);
+    state_->centroids = std::move(fresh->centroids);
+    state_->centroid_blocks = std::move(fresh->centroid_blocks);
+    state_->codec = std::move(fresh->codec);
+    state_->rerank_codec = std::move(fresh->rerank_codec);
+    state_->trained = true;
+    state_->refresh_views();
+    return report_out;
+}
+
+void CellIndex::set_trained(MatrixView<const float> centroids,
+                            std::span<const float> codec_parameters) {
+    const std::unique_lock lock(state_->mutex);
+    State& state = *state_;
+    check(state.size == 0, StatusCode::InvalidArgument, "set_trained() on an index that holds ",
+          state.size, " vectors would make them unreadable: use a new index");
+    for (const Transform& transform : state.transforms) {
+        check(transform.is_trained(), StatusCode::Unsupported,
+              "set_trained() cannot train the transforms of ", format_spec(state.options),
+              ": use train()");
+    }
+    check(!state.rerank_codec || state.rerank_codec->is_trained(), StatusCode::Unsupported,
+          "set_trained() cannot train the re-rank store of ", format_spec(state.options),
+          ": use train()");
+    const size_t expected =
+        state.options.cells > 1 || state.options.residual ? state.options.cells : 0;
+    check(centroids.rows == expected && (expected == 0 || centroids.cols == state.coded_dim),
+          StatusCode::InvalidArgument, "centroids is ", centroids.rows, " x ", centroids.cols,
+          "; this index needs ", expected, " x ", state.coded_dim);
+    check_finite(centroids, "centroids", 1);
+    auto codec = make_codec(state.options.codec, state.coded_dim);
+    codec->set_parameters(codec_parameters);
+    std::vector<float> values;
+    for (size_t i = 0; i < centroids.rows; ++i) {
+        values.insert(values.end(), centroids.row(i), centroids.row(i) + centroids.cols);
+    }
+    state.codec = std::move(codec);
+    state.set_centroids(std::move(values));
+    state.trained = true;
+    state.refresh_views();
+}
+
+}  // namespace nearcell

@@ -1,0 +1,53 @@
+// Transform: one step that vectors pass before they reach the cells: normalisation, PCA, OPQ or a
+// random rotation. Linear ones are y = scale (R (x - mean)), R with orthonormal rows or columns, so
+// each has an inverse. Immutable once trained; safe to share by threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <nearcell/core/progress.h>
+#include <nearcell/ivf/cell_index.h>
+#include <nearcell/kernels/linear_map.h>
+
+namespace nearcell {
+
+class Transform {
+   public:
+    Transform(const TransformOptions& options, size_t in_dim, uint64_t seed);
+
+    size_t in_dim() const { return in_dim_; }
+    size_t out_dim() const { return out_dim_; }
+    bool is_trained() const { return trained_; }
+    // How many rows training can make use of; 0: it needs none.
+    size_t training_rows() const;
+
+    void train(MatrixView<const float> x, const Backend& backend, int threads,
+               const Progress& progress);
+    void apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
+               int threads) const;
+    // The nearest original; normalisation is not undone.
+    void inverse(MatrixView<const float> y, MatrixView<float> out, const Backend& backend,
+                 int threads) const;
+
+    // R, scale and mean as one array; set_parameters throws Corrupt when the count is wrong.
+    std::vector<float> parameters() const;
+    void set_parameters(std::span<const float> parameters);
+
+   private:
+    void set_linear(std::vector<float> rotation, std::vector<float> scale, std::vector<float> mean);
+
+    TransformOptions options_;
+    size_t in_dim_;
+    size_t out_dim_;
+    uint64_t seed_;
+    bool trained_ = false;
+    std::vector<float> rotation_, scale_, mean_;
+    LinearMap forward_, backward_;
+};
+
+// Scales each row to length one; rows of zeros stay.
+void normalize_rows(MatrixView<float> x, int threads);
+
+}  // namespace nearcell
