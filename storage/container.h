@@ -1,10 +1,10 @@
 // Container: the one file format of everything nearcell saves. A 64-byte header, a table of named
 // sections, the sections at 4 KiB boundaries, XXH3 checksums of the header, the table and every
-// 64 KiB of data (docs/format.md). Saving is atomic: the old file stays until the new one is on disk.
-// Opening checks every count against the file's length before anything is allocated, and every
-// checksum (at once when read; when mapped, those of header and table at once and the data's too,
-// unless the caller defers them to verify()). Cost of a check: about 10 GB/s. Thread safety: an open
-// Container is immutable.
+// 64 KiB of data (docs/format.md). Saving is atomic: the old file stays until the new one is on
+// disk. Opening checks every count against the file's length before anything is allocated, and
+// every checksum (at once when read; when mapped, those of header and table at once and the data's
+// too, unless the caller defers them to verify()). Cost of a check: about 10 GB/s. Thread safety:
+// an open Container is immutable.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +14,23 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nearcell/core/error.h>
 
 namespace nearcell {
 
-enum class SectionType : uint32_t { U8 = 0, U16 = 1, U32 = 2, U64 = 3, I64 = 4, F32 = 5, F64 = 6, Text = 7 };
+enum class SectionType : uint32_t {
+    U8 = 0,
+    U16 = 1,
+    U32 = 2,
+    U64 = 3,
+    I64 = 4,
+    F32 = 5,
+    F64 = 6,
+    Text = 7
+};
 
 constexpr size_t section_element_size(SectionType type) {
     switch (type) {
@@ -46,6 +56,8 @@ struct SectionInfo {
 };
 
 // Collects sections and writes them. Data is not copied: it must live until save() returns.
+struct ContainerLayout;
+
 class ContainerWriter {
    public:
     // `kind` says what the file is ("index", "pca"): 1 to 15 characters of [a-z0-9_].
@@ -70,8 +82,9 @@ class ContainerWriter {
         SectionInfo info;
         std::function<void(const Sink&)> produce;
     };
-    Pending& new_section(std::string name, SectionType type, uint64_t rows, uint64_t cols);
-    void write(const Sink& sink) const;
+    ContainerLayout plan() const;
+    // Hands over all that follows the front (header, table, checksums), and returns that front.
+    std::vector<uint8_t> write(const ContainerLayout& layout, const Sink& sink) const;
     std::string kind_;
     std::vector<Pending> sections_;
 };
@@ -108,19 +121,40 @@ class Container {
 
    private:
     struct Memory;
-    Container() = default;
+    explicit Container(std::shared_ptr<const Memory> memory) : memory_(std::move(memory)) {}
     template <class T>
     static constexpr SectionType type_of();
     const void* data(std::string_view name, SectionType type, uint64_t rows, uint64_t cols) const;
     std::shared_ptr<const Memory> memory_;
 };
 
-template <> constexpr SectionType Container::type_of<uint8_t>() { return SectionType::U8; }
-template <> constexpr SectionType Container::type_of<uint16_t>() { return SectionType::U16; }
-template <> constexpr SectionType Container::type_of<uint32_t>() { return SectionType::U32; }
-template <> constexpr SectionType Container::type_of<uint64_t>() { return SectionType::U64; }
-template <> constexpr SectionType Container::type_of<int64_t>() { return SectionType::I64; }
-template <> constexpr SectionType Container::type_of<float>() { return SectionType::F32; }
-template <> constexpr SectionType Container::type_of<double>() { return SectionType::F64; }
+template <>
+constexpr SectionType Container::type_of<uint8_t>() {
+    return SectionType::U8;
+}
+template <>
+constexpr SectionType Container::type_of<uint16_t>() {
+    return SectionType::U16;
+}
+template <>
+constexpr SectionType Container::type_of<uint32_t>() {
+    return SectionType::U32;
+}
+template <>
+constexpr SectionType Container::type_of<uint64_t>() {
+    return SectionType::U64;
+}
+template <>
+constexpr SectionType Container::type_of<int64_t>() {
+    return SectionType::I64;
+}
+template <>
+constexpr SectionType Container::type_of<float>() {
+    return SectionType::F32;
+}
+template <>
+constexpr SectionType Container::type_of<double>() {
+    return SectionType::F64;
+}
 
 }  // namespace nearcell

@@ -1,11 +1,11 @@
-// Vector files: reading and writing the formats that vectors are exchanged in. The format follows the
-// file's suffix unless one is named. Every header is checked against the file's length before
+// Vector files: reading and writing the formats that vectors are exchanged in. The format follows
+// the file's suffix unless one is named. Every header is checked against the file's length before
 // anything is allocated.
 //   fvecs bvecs ivecs   each row: int32 dimension, then float32 / uint8 / int32 values
 //   fbin u8bin i8bin ibin   uint32 rows, uint32 columns, then float32 / uint8 / int8 / int32 values
-//   npy                 numpy 1.0 to 3.0, C order, little endian: f4 f2 i1 u1 i4 i8 (f8 is narrowed)
-//   raw                 values only: the caller gives element type and columns
-//   hdf5                ann-benchmarks layout: train, test, neighbors, distances; "file.hdf5:test"
+//   npy                 numpy 1.0 to 3.0, C order, little endian: f4 f2 i1 u1 i4 i8 (f8 is
+//   narrowed) raw                 values only: the caller gives element type and columns hdf5
+//   ann-benchmarks layout: train, test, neighbors, distances; "file.hdf5:test"
 //                       names a data set, "train" being the default
 #pragma once
 
@@ -28,11 +28,11 @@ std::optional<VectorFormat> format_from_name(std::string_view name);
 VectorFormat format_from_path(const std::string& path);
 
 struct VectorFileOptions {
-    std::optional<VectorFormat> format;                     // else by suffix
-    ElementType raw_type = ElementType::Float32;            // Raw only
-    size_t raw_cols = 0;                                    // Raw only
-    size_t first_row = 0;                                   // skip this many rows
-    size_t max_rows = static_cast<size_t>(-1);              // and read at most so many
+    std::optional<VectorFormat> format;           // else by suffix
+    ElementType raw_type = ElementType::Float32;  // Raw only
+    size_t raw_cols = 0;                          // Raw only
+    size_t first_row = 0;                         // skip this many rows
+    size_t max_rows = static_cast<size_t>(-1);    // and read at most so many
 };
 
 // Vectors that own their memory.
@@ -59,13 +59,15 @@ struct VectorFileInfo {
     size_t cols = 0;
 };
 
-// Throw NotFound, Io, Corrupt (naming file, offset, found and expected), Unsupported (element types).
+// Throw NotFound, Io, Corrupt (naming file, offset, found and expected), Unsupported (element
+// types).
 VectorFileInfo vector_file_info(const std::string& path, const VectorFileOptions& options = {});
 VectorData read_vectors(const std::string& path, const VectorFileOptions& options = {});
 IdData read_ids(const std::string& path, const VectorFileOptions& options = {});
 
 // Written atomically. Throw InvalidArgument when the format cannot hold the element type.
-void write_vectors(const std::string& path, const Vectors& vectors, const VectorFileOptions& options = {});
+void write_vectors(const std::string& path, const Vectors& vectors,
+                   const VectorFileOptions& options = {});
 void write_ids(const std::string& path, const int64_t* ids, size_t rows, size_t cols,
                const VectorFileOptions& options = {});
 

@@ -1,0 +1,51 @@
+// AtomicFile: the one way nearcell writes files. Bytes go to a temporary file beside the target;
+// commit() makes them durable and renames it over the target, so that whoever opens the target,
+// after a crash or power failure too, finds the old file or the new one, whole. Without commit()
+// the temporary file is removed. Cost: one fsync of the file, one of its directory. Not thread
+// safe.
+//
+// Only being killed leaves a temporary file, NAME.tmp.*, which can be deleted. A process that wants
+// a file size limit (RLIMIT_FSIZE) reported as an error must ignore SIGXFSZ.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace nearcell {
+
+class AtomicFile {
+   public:
+    // Throws Io when the directory cannot be written, or when `path` is a symbolic link or anything
+    // else but a regular file: renaming would replace the link, not the file it names.
+    explicit AtomicFile(const std::string& path);
+    ~AtomicFile();
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+
+    // Takes the room for a file of `bytes` now, so that a full disk is found before the work is
+    // done.
+    void reserve(uint64_t bytes);
+    void append(const void* data, size_t bytes);
+    // Overwrites bytes that were appended before.
+    void write_at(uint64_t offset, const void* data, size_t bytes);
+    uint64_t bytes() const { return bytes_; }
+
+    // The new file gets the permission bits of the one it replaces.
+    void commit();
+
+   private:
+    [[noreturn]] void fail(const char* action, int error) const;
+    void open_directory();
+    void inspect_target();
+    void create_temporary();
+    void discard() noexcept;
+
+    std::string path_, name_, temporary_;
+    int directory_ = -1, descriptor_ = -1;
+    unsigned mode_ = 0;
+    bool replaces_ = false;
+    uint64_t bytes_ = 0;
+};
+
+}  // namespace nearcell
