@@ -1,0 +1,178 @@
+#include <nearcell/quantize/lloyd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include <nearcell/core/parallel.h>
+#include <nearcell/quantize/empty_clusters.h>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kSumRows = 4096;       // rows of one partial sum of the objective
+constexpr size_t kClustersPerTask = 8;  // few enough to share out, enough to be worth a task
+constexpr size_t kPrefetchFloats = 64;  // of the next row; the hardware follows from there
+
+void prefetch_row(const float* row, size_t dim) {
+    for (size_t j = 0; j < std::min(dim, kPrefetchFloats); j += 16)
+        __builtin_prefetch(row + j);
+}
+
+void add_row(const float* row, size_t dim, double* sum) {
+    for (size_t j = 0; j < dim; ++j)
+        sum[j] += static_cast<double>(row[j]);
+}
+
+void add_weighted_row(const float* row, double weight, size_t dim, double* sum) {
+    for (size_t j = 0; j < dim; ++j)
+        sum[j] += weight * static_cast<double>(row[j]);
+}
+
+}  // namespace
+
+void ClusterRows::group(const std::vector<uint32_t>& labels, size_t clusters) {
+    begin.assign(clusters + 1, 0);
+    order.resize(labels.size());
+    for (uint32_t label : labels)
+        ++begin[label + size_t{1}];
+    for (size_t c = 0; c < clusters; ++c)
+        begin[c + 1] += begin[c];
+    std::vector<size_t> next(begin.begin(), begin.end() - 1);
+    for (size_t i = 0; i < labels.size(); ++i)
+        order[next[labels[i]]++] = static_cast<uint32_t>(i);
+}
+
+double clustering_objective(const KMeansPoints& points, const std::vector<float>& keys,
+                            int threads) {
+    const size_t tasks = (keys.size() + kSumRows - 1) / kSumRows;
+    std::vector<double> partial(tasks, 0.0);
+    parallel_for(tasks, threads, [&](size_t task, int) {
+        const size_t end = std::min(keys.size(), (task + 1) * kSumRows);
+        double sum = 0;
+        for (size_t i = task * kSumRows; i < end; ++i) {
+            sum += points.weight(i) * static_cast<double>(keys[i]);
+        }
+        partial[task] = sum;
+    });
+    double sum = 0;
+    for (double part : partial)
+        sum += part;
+    return points.spherical() ? -sum : sum;
+}
+
+void normalize_centroid(float* centroid, size_t dim, size_t fallback) {
+    double squares = 0;
+    for (size_t j = 0; j < dim; ++j) {
+        squares += static_cast<double>(centroid[j]) * static_cast<double>(centroid[j]);
+    }
+    if (!(squares > 0)) {
+        std::fill(centroid, centroid + dim, 0.0f);
+        centroid[fallback % dim] = 1.0f;
+        return;
+    }
+    const double inverse = 1.0 / std::sqrt(squares);
+    for (size_t j = 0; j < dim; ++j) {
+        centroid[j] = static_cast<float>(static_cast<double>(centroid[j]) * inverse);
+    }
+}
+
+Lloyd::Lloyd(const KMeansPoints& points, size_t clusters, const Backend& backend, int threads)
+    : points_(points),
+      clusters_(clusters),
+      backend_(backend),
+      threads_(threads),
+      labels_(points.x.rows, 0),
+      keys_(points.x.rows) {}
+
+bool Lloyd::assign(const std::vector<float>& centroids) {
+    const bool first = previous_.empty();
+    std::swap(labels_, previous_);
+    labels_.resize(points_.x.rows);
+    const FloatBlocks blocks({centroids.data(), clusters_, points_.x.cols});
+    backend_.assign(points_.x, blocks, points_.metric, labels_.data(), keys_.data(), threads_);
+    return first || labels_ != previous_;
+}
+
+size_t Lloyd::update(std::vector<float>& centroids) {
+    move_to_means(centroids);
+    std::vector<size_t> empty;
+    for (size_t c = 0; c < clusters_; ++c) {
+        if (groups_.size(c) == 0) empty.push_back(c);
+    }
+    refill_empty_clusters(points_, groups_, keys_, empty, centroids.data());
+    return empty.size();
+}
+
+size_t Lloyd::blend(std::vector<float>& centroids, std::vector<double>& seen) {
+    const size_t dim = points_.x.cols;
+    std::vector<float> means = centroids;
+    move_to_means(means);
+    std::vector<size_t> empty;
+    for (size_t c = 0; c < clusters_; ++c) {
+        const double weight = cluster_weight(c);
+        seen[c] += weight;
+        if (!(seen[c] > 0)) empty.push_back(c);
+        if (!(weight > 0)) continue;
+        const float rate = static_cast<float>(weight / seen[c]);
+        float* centroid = centroids.data() + c * dim;
+        const float* mean = means.data() + c * dim;
+        for (size_t j = 0; j < dim; ++j)
+            centroid[j] += rate * (mean[j] - centroid[j]);
+        if (points_.spherical()) normalize_centroid(centroid, dim, c);
+    }
+    refill_empty_clusters(points_, groups_, keys_, empty, centroids.data());
+    return empty.size();
+}
+
+double Lloyd::cluster_weight(size_t cluster) const {
+    double weight = 0;
+    for (size_t i = 0; i < groups_.size(cluster); ++i)
+        weight += points_.weight(groups_.rows(cluster)[i]);
+    return weight;
+}
+
+void Lloyd::move_to_means(std::vector<float>& centroids) {
+    const size_t dim = points_.x.cols;
+    groups_.group(labels_, clusters_);
+    const size_t tasks = (clusters_ + kClustersPerTask - 1) / kClustersPerTask;
+    parallel_for(tasks, threads_, [&](size_t task, int) {
+        std::vector<double> sum(dim);
+        const size_t end = std::min(clusters_, (task + 1) * kClustersPerTask);
+        for (size_t c = task * kClustersPerTask; c < end; ++c) {
+            move_to_mean(c, centroids.data() + c * dim, sum.data());
+        }
+    });
+}
+
+void Lloyd::move_to_mean(size_t cluster, float* centroid, double* sum) const {
+    const size_t dim = points_.x.cols;
+    const size_t count = groups_.size(cluster);
+    const uint32_t* rows = groups_.rows(cluster);
+    std::fill(sum, sum + dim, 0.0);
+    double total = 0;
+    for (size_t i = 0; i < count; ++i) {
+        if (i + 2 < count) prefetch_row(points_.x.row(rows[i + 2]), dim);
+        const float* row = points_.x.row(rows[i]);
+        if (points_.weights == nullptr) {
+            add_row(row, dim, sum);
+            total += 1.0;
+        } else {
+            const double weight = points_.weight(rows[i]);
+            add_weighted_row(row, weight, dim, sum);
+            total += weight;
+        }
+    }
+    if (!(total > 0)) return;  // no points, or none that count: it stays where it is
+    if (points_.spherical()) {
+        double squares = 0;
+        for (size_t j = 0; j < dim; ++j)
+            squares += sum[j] * sum[j];
+        if (!(squares > 0)) return;
+        total = std::sqrt(squares);
+    }
+    for (size_t j = 0; j < dim; ++j)
+        centroid[j] = static_cast<float>(sum[j] / total);
+}
+
+}  // namespace nearcell
