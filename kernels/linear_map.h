@@ -14,7 +14,8 @@ namespace nearcell {
 class LinearMap {
    public:
     LinearMap() = default;
-    // matrix: out_dim x in_dim, row-major; bias: out_dim values, or empty for none.
+    // matrix: out_dim x in_dim, row-major; bias: out_dim values, or empty for none. Throws
+    // InvalidArgument on wrong sizes, NonFinite.
     LinearMap(size_t in_dim, size_t out_dim, std::vector<float> matrix, std::vector<float> bias);
 
     size_t in_dim() const { return in_dim_; }
@@ -22,6 +23,7 @@ class LinearMap {
     const std::vector<float>& matrix() const { return matrix_; }
     const std::vector<float>& bias() const { return bias_; }
 
+    // `out` must not overlap the input.
     void apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
                int threads) const;
     // x = A^T (y - b): the inverse where A's rows are orthonormal and span the data.

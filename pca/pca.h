@@ -1,6 +1,7 @@
 // Pca: principal component analysis. Rows are streamed through a covariance sum, so they never need
 // to be in memory together; the eigenproblem is solved by Eigen in double precision. Components are
 // ordered by falling variance and signed so that their entry of largest magnitude is positive.
+// Bitwise the same for any number of threads. Thread safe once fitted; a Fitter is one thread's.
 // Cost: rows x dim^2 to fit, dim^3 to finish, dim x components a row to transform.
 #pragma once
 
@@ -15,10 +16,13 @@
 
 namespace nearcell {
 
+constexpr double kMinWhiteningEpsilon = 1e-12;
+
 struct PcaOptions {
-    size_t components = 0;      // 1 to dim
-    bool whiten = false;        // scale each component to variance one
-    double epsilon = 1e-6;      // whitening floor, relative to the largest variance: finite always
+    size_t components = 0;  // 1 to dim
+    bool whiten = false;    // scale each component to variance one
+    double epsilon = 1e-6;  // whitening floor, relative to the largest variance, so that it is
+                            // finite always: kMinWhiteningEpsilon to 1
 };
 
 class Pca {
@@ -27,6 +31,7 @@ class Pca {
     class Fitter {
        public:
         explicit Fitter(size_t dim);
+        // Throws InvalidArgument (wrong dimension), NonFinite.
         void add(const Vectors& rows, const Backend& backend, int threads);
         // Throws InvalidArgument when fewer than two rows were added or components is out of range.
         Pca finish(const PcaOptions& options) const;
@@ -34,12 +39,13 @@ class Pca {
        private:
         size_t dim_;
         size_t rows_ = 0;
-        std::vector<double> shift_;       // the first rows' mean: keeps the sums small
-        std::vector<double> sum_;
-        std::vector<double> products_;    // dim x dim
+        std::vector<double> shift_;     // the first rows' mean: keeps the sums small
+        std::vector<double> sum_;       // of rows - shift
+        std::vector<double> products_;  // dim x dim; only tiles on and above the diagonal are kept
     };
 
-    static Pca fit(const Vectors& x, const PcaOptions& options, const Backend& backend, int threads);
+    static Pca fit(const Vectors& x, const PcaOptions& options, const Backend& backend,
+                   int threads);
     // Restores what components(), mean() and variances() returned; throws Corrupt on odd values.
     static Pca from_parts(size_t dim, PcaOptions options, std::vector<float> components,
                           std::vector<float> mean, std::vector<float> variances, double total);
@@ -48,15 +54,18 @@ class Pca {
     size_t components() const { return options_.components; }
     const PcaOptions& options() const { return options_; }
     const std::vector<float>& mean() const { return mean_; }
-    const std::vector<float>& matrix() const { return matrix_; }         // components x dim, orthonormal
-    const std::vector<float>& variances() const { return variances_; }   // of each component
+    const std::vector<float>& matrix() const { return matrix_; }  // components x dim, orthonormal
+    const std::vector<float>& variances() const { return variances_; }  // divided by rows - 1
     double total_variance() const { return total_variance_; }
     std::vector<float> explained_variance_ratio() const;
 
     // The map that transform() applies, for CellIndex's transform chain.
     const LinearMap& map() const { return forward_; }
-    void transform(const Vectors& x, MatrixView<float> out, const Backend& backend, int threads) const;
-    void inverse(const Vectors& y, MatrixView<float> out, const Backend& backend, int threads) const;
+    // Both throw InvalidArgument on wrong shapes, NonFinite.
+    void transform(const Vectors& x, MatrixView<float> out, const Backend& backend,
+                   int threads) const;
+    void inverse(const Vectors& y, MatrixView<float> out, const Backend& backend,
+                 int threads) const;
 
    private:
     Pca() = default;

@@ -1,0 +1,166 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include <Eigen/Eigenvalues>
+
+#include <nearcell/core/error.h>
+#include <nearcell/core/parallel.h>
+#include <nearcell/pca/pca.h>
+
+#ifndef EIGEN_DONT_PARALLELIZE
+#error "define EIGEN_DONT_PARALLELIZE: results must not depend on Eigen's choice of threads"
+#endif
+
+namespace nearcell {
+namespace {
+
+using Eigen::Index;
+using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Stride = Eigen::OuterStride<>;
+using Panel = Eigen::Map<const RowMajor, 0, Stride>;
+
+constexpr size_t kBlockRows = 1024;  // rows converted and multiplied at a time
+constexpr size_t kLoadRows = 64;     // rows a task converts
+constexpr size_t kTile = 64;         // a task's tile of the covariance is this many columns squared
+constexpr size_t kMaxDim = 65536;
+
+Index to_index(size_t value) { return static_cast<Index>(value); }
+
+// The tiles on and above the diagonal. Every tile sums its rows in their order, whichever thread it
+// runs on: that is what makes the bits independent of the number of threads.
+std::vector<std::pair<size_t, size_t>> upper_tiles(size_t dim) {
+    std::vector<std::pair<size_t, size_t>> tiles;
+    for (size_t i = 0; i < dim; i += kTile) {
+        for (size_t j = i; j < dim; j += kTile)
+            tiles.emplace_back(i, j);
+    }
+    return tiles;
+}
+
+std::vector<double> mean_of_head(const Vectors& rows) {
+    const size_t count = std::min(rows.rows, kBlockRows);
+    std::vector<float> row(rows.cols);
+    std::vector<double> mean(rows.cols);
+    for (size_t i = 0; i < count; ++i) {
+        read_rows(rows, i, {row.data(), 1, rows.cols});
+        for (size_t j = 0; j < rows.cols; ++j)
+            mean[j] += static_cast<double>(row[j]);
+    }
+    for (double& value : mean)
+        value /= static_cast<double>(count);
+    return mean;
+}
+
+void load_block(const Vectors& rows, const std::vector<double>& shift, int threads, double* block) {
+    const size_t dim = rows.cols;
+    parallel_for((rows.rows + kLoadRows - 1) / kLoadRows, threads, [&](size_t task, int) {
+        std::vector<float> row(dim);
+        for (size_t i = task * kLoadRows; i < std::min(rows.rows, (task + 1) * kLoadRows); ++i) {
+            read_rows(rows, i, {row.data(), 1, dim});
+            for (size_t j = 0; j < dim; ++j) {
+                block[i * dim + j] = static_cast<double>(row[j]) - shift[j];
+            }
+        }
+    });
+}
+
+void check_options(const PcaOptions& options, size_t dim) {
+    check(options.components >= 1 && options.components <= dim, StatusCode::InvalidArgument,
+          "components = ", options.components, " must be 1 to the dimension, ", dim);
+    check(!options.whiten || (options.epsilon >= kMinWhiteningEpsilon && options.epsilon <= 1),
+          StatusCode::InvalidArgument, "epsilon = ", options.epsilon, " must be ",
+          kMinWhiteningEpsilon, " to 1: it keeps whitening finite where the data has no variance");
+}
+
+// The first entry of largest magnitude becomes positive.
+void fix_sign(float* component, size_t dim) {
+    const float* largest = std::max_element(
+        component, component + dim, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+    if (*largest > 0) return;
+    for (size_t j = 0; j < dim; ++j)
+        component[j] = -component[j];
+}
+
+float to_float(double value) {
+    check(std::fabs(value) <= static_cast<double>(std::numeric_limits<float>::max()),
+          StatusCode::InvalidArgument,
+          "the variance of the rows overflows float32: scale them to values below 1e18");
+    return static_cast<float>(value);
+}
+
+}  // namespace
+
+Pca::Fitter::Fitter(size_t dim) : dim_(dim) {
+    check(dim >= 1 && dim <= kMaxDim, StatusCode::InvalidArgument, "dim = ", dim, " must be 1 to ",
+          kMaxDim);
+    shift_.resize(dim);
+    sum_.resize(dim);
+    products_.resize(dim * dim);
+}
+
+void Pca::Fitter::add(const Vectors& rows, const Backend&, int threads) {
+    check_dim(rows, dim_, "rows");
+    check_finite(rows, "rows", threads);
+    if (rows.rows == 0) return;
+    const std::vector<std::pair<size_t, size_t>> tiles = upper_tiles(dim_);
+    std::vector<double> block(std::min(rows.rows, kBlockRows) * dim_);
+    if (rows_ == 0) shift_ = mean_of_head(rows);
+
+    for (size_t first = 0; first < rows.rows; first += kBlockRows) {
+        const size_t count = std::min(kBlockRows, rows.rows - first);
+        load_block(rows.slice(first, count), shift_, threads, block.data());
+        parallel_for(tiles.size(), threads, [&](size_t task, int) {
+            const auto [i, j] = tiles[task];
+            const Index width_i = to_index(std::min(kTile, dim_ - i));
+            const Index width_j = to_index(std::min(kTile, dim_ - j));
+            const Stride stride(to_index(dim_));
+            const Panel left(block.data() + i, to_index(count), width_i, stride);
+            const Panel right(block.data() + j, to_index(count), width_j, stride);
+            Eigen::Map<RowMajor, 0, Stride> tile(&products_[i * dim_ + j], width_i, width_j,
+                                                 stride);
+            tile.noalias() += left.transpose() * right;
+            if (i == j) {
+                Eigen::Map<Eigen::RowVectorXd>(&sum_[i], width_i) += left.colwise().sum();
+            }
+        });
+    }
+    rows_ += rows.rows;
+}
+
+Pca Pca::Fitter::finish(const PcaOptions& options) const {
+    check_options(options, dim_);
+    check(rows_ >= 2, StatusCode::InvalidArgument, "PCA was given ", rows_,
+          " rows, but needs at least 2");
+    const double n = static_cast<double>(rows_);
+    Eigen::MatrixXd covariance(to_index(dim_), to_index(dim_));  // its lower triangle
+    for (size_t i = 0; i < dim_; ++i) {
+        for (size_t j = i; j < dim_; ++j) {
+            covariance(to_index(j), to_index(i)) =
+                (products_[i * dim_ + j] - sum_[i] * sum_[j] / n) / (n - 1);
+        }
+    }
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(covariance);
+    check(solver.info() == Eigen::Success, StatusCode::InvalidArgument,
+          "the eigenvalues of the covariance did not converge: scale the rows to moderate values");
+
+    Pca pca;
+    pca.options_ = options;
+    pca.total_variance_ = std::max(0.0, covariance.trace());
+    for (size_t j = 0; j < dim_; ++j)
+        pca.mean_.push_back(to_float(shift_[j] + sum_[j] / n));
+    pca.matrix_.resize(options.components * dim_);
+    for (size_t c = 0; c < options.components; ++c) {
+        const Index column = to_index(dim_ - 1 - c);
+        pca.variances_.push_back(to_float(std::max(0.0, solver.eigenvalues()[column])));
+        float* component = &pca.matrix_[c * dim_];
+        Eigen::Map<Eigen::VectorXf>(component, to_index(dim_)) =
+            solver.eigenvectors().col(column).cast<float>();
+        fix_sign(component, dim_);
+    }
+    pca.build_maps();
+    return pca;
+}
+
+}  // namespace nearcell
