@@ -48,6 +48,7 @@ class TopK {
     }
     // Cuts to the k best seen so far, tightening the threshold.
     void cut() {
+        if (k_ == 0) return entries_.clear();
         if (entries_.size() < k_) return;
         if (entries_.size() > k_) {
             std::nth_element(entries_.begin(), entries_.begin() + static_cast<ptrdiff_t>(k_ - 1),
