@@ -22,7 +22,10 @@ constexpr float float_from_float16(uint16_t half) {
     const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
     const uint32_t exponent = (half >> 10) & 0x1fu;
     const uint32_t fraction = half & 0x3ffu;
-    if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+    if (exponent == 0x1fu) {  // infinity, or NaN, made quiet
+        const uint32_t quiet = fraction == 0 ? 0u : 0x400000u;
+        return std::bit_cast<float>(sign | 0x7f800000u | quiet | (fraction << 13));
+    }
     if (exponent == 0) {  // zero or subnormal: fraction * 2^-24 is exact in float
         const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
         return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));

@@ -10,8 +10,10 @@
 
 namespace nearcell {
 
-// Threads to use for a request: 0 means all that the process may run on; always at least 1.
+// Threads to use for a request: 0 means all that the process may run on; always at least 1,
+// and at most kMaxThreads: OpenMP runtimes end the process when the system has no more threads.
 int resolve_threads(int threads);
+constexpr int kMaxThreads = 1024;
 
 // Calls task(i, worker) for every i in [0, tasks), on at most `threads` threads (0 = all). `worker`
 // is in [0, resolve_threads(threads)) and not shared by two tasks at one time: index scratch by it.

@@ -1,6 +1,7 @@
 // The default executor: OpenMP parallel regions with an explicit number of threads each.
 #include <omp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -12,7 +13,7 @@ namespace nearcell {
 int resolve_threads(int threads) {
     if (omp_in_parallel()) return 1;
     const int available = omp_get_max_threads();
-    return threads <= 0 ? (available > 0 ? available : 1) : threads;
+    return std::clamp(threads <= 0 ? available : threads, 1, kMaxThreads);
 }
 
 void parallel_for(size_t tasks, int threads, const std::function<void(size_t, int)>& task) {

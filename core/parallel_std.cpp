@@ -2,6 +2,7 @@
 // each).
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -27,7 +28,7 @@ int usable_processors() {
 
 int resolve_threads(int threads) {
     if (inside_task) return 1;
-    return threads <= 0 ? usable_processors() : threads;
+    return std::clamp(threads <= 0 ? usable_processors() : threads, 1, kMaxThreads);
 }
 
 void parallel_for(size_t tasks, int threads, const std::function<void(size_t, int)>& task) {

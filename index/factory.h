@@ -1,10 +1,14 @@
 // The factory: index strings in Faiss's grammar, wherever the meaning is the same.
 //   index     := {transform ","} core ["," rerank]
-//   transform := PCA<d> | PCAW<d> | OPQ<M>[_<d>] | RR[<d>] | L2norm
-//   core      := [IVF<n>[k|M] ","] code
-//   code      := Flat | SQ8 | SQfp16 | SQbf16 | I8 | PQ<M>[x4|x8][np] | PQ<M>x4fs[r] | RaBitQ[1-8]
+//   transform := PCA[W][R]<d> | OPQ<M>[_<d>] | RR[<d>] | L2norm
+//   core      := [IVF<n>[k|M] ","] code                             k = 1024, M = 1024 * 1024
+//   code      := Flat | SQ8 | SQfp16 | SQbf16 | I8 | PQ<M>[x8|x4][np] | PQ<M>x4fs[r][_<batch>]
+//              | RaBitQ[<bits>] | RaBitQfs[<bits>][_<batch>] | SQ8nr | SQfp16nr | SQbf16nr |
+//              PQ<M>nr
 //   rerank    := RFlat | Refine(Flat | SQ8 | SQfp16 | SQbf16)
-// IDMap and IDMap2 are accepted and change nothing: every index keeps ids. Spaces are allowed.
+// Codes in cells are of residuals, except Flat, PQ<M>x4fs and those with nr. RaBitQ brings a random
+// rotation unless RR or OPQ stands before it. Only I8 and nr are not Faiss's. np and <batch> change
+// nothing, nor do IDMap and IDMap2: every index keeps ids. Spaces around commas are allowed.
 #pragma once
 
 #include <memory>
@@ -21,8 +25,8 @@ struct IndexOptions {
     uint64_t seed = 1234;
 };
 
-// Throws InvalidArgument naming the token, its position and the nearest valid one; says so when the
-// token is known to Faiss but not built here.
+// Throws InvalidArgument naming the token, its position and the nearest valid one, and saying so
+// when the token is known to Faiss but not built here; Unsupported for what the metric cannot do.
 CellIndexOptions parse_spec(std::string_view spec, const IndexOptions& options);
 std::unique_ptr<CellIndex> make_index(std::string_view spec, const IndexOptions& options);
 

@@ -1,4 +1,5 @@
-// The factory string of assembled options: the inverse of index/factory.h's parse_spec.
+// Spec: the rules that assembled options obey, and their factory string, the inverse of parse_spec
+// in index/factory.h. Stateless; cost: a few comparisons.
 #pragma once
 
 #include <string>
@@ -7,10 +8,21 @@
 
 namespace nearcell {
 
-// Throws InvalidArgument or Unsupported, naming the option, for combinations that cannot be built.
+constexpr size_t kMaxDim = 65536;
+constexpr size_t kMaxCells = size_t{1} << 24;
+constexpr size_t kMaxTransforms = 16;
+
+// The dimension that cells and codes see: after all transforms.
+size_t transformed_dim(const CellIndexOptions& options);
+
+// Throws InvalidArgument for a value out of its range and Unsupported for a metric that a part
+// cannot serve; the message names the option, its value, the limit and the remedy. Enumerators may
+// come from a file: unknown ones are refused.
 void check_options(const CellIndexOptions& options);
 
-// parse_spec(format_spec(options)) gives the same parts again. "PCA64,IVF1024,PQ16,RFlat".
+// parse_spec(format_spec(options)) gives the same parts again: "PCA64,IVF1024,PQ16,RFlat". What a
+// string implies is left out: the rotation before RaBitQ, residual codes where they are the
+// default.
 std::string format_spec(const CellIndexOptions& options);
 
 }  // namespace nearcell
