@@ -25,6 +25,9 @@ class CpuBackend final : public Backend {
                                 std::span<std::vector<Candidate>> hits) const override;
     RerankCounts rerank(const RerankJob& job,
                         std::span<std::vector<Candidate>> candidates) const override;
+    float key(const float* a, const float* b, size_t dim, Metric metric) const override {
+        return pair_kernel(metric)(a, b, dim);
+    }
     void decode_rows(const CodeView& code, const uint32_t* rows, size_t count,
                      MatrixView<float> out) const override;
 

@@ -110,8 +110,8 @@ std::span<const float> floats(const Container& file, const std::string& name) {
 
 ContainerWriter CellIndex::State::to_container() const {
     require_trained("save()");
-    ContainerWriter file(kKind);
-    file.add_text("spec", format_spec(options));
+    ContainerWriter writer(kKind);
+    writer.add_text("spec", format_spec(options));
     const auto numbers = std::make_shared<std::vector<uint64_t>>(write_options(options));
     const auto sizes = std::make_shared<std::vector<uint64_t>>();
     for (const Cell& cell : cells)
@@ -122,50 +122,50 @@ ContainerWriter CellIndex::State::to_container() const {
     for (const auto& [name, values] :
          {std::pair{"options", numbers}, std::pair{"counters", counters},
           std::pair{"cell_sizes", sizes}}) {
-        file.add_pieces(name, SectionType::U64, values->size(), 1,
-                        [values = values](const ContainerWriter::Sink& sink) {
-                            sink(values->data(), values->size() * sizeof(uint64_t));
-                        });
+        writer.add_pieces(name, SectionType::U64, values->size(), 1,
+                          [values = values](const ContainerWriter::Sink& sink) {
+                              sink(values->data(), values->size() * sizeof(uint64_t));
+                          });
     }
     for (size_t i = 0; i < transforms.size(); ++i) {
-        add_floats(file, transform_section(i), transforms[i].parameters());
+        add_floats(writer, transform_section(i), transforms[i].parameters());
     }
-    add_floats(file, "centroids", centroids);
-    add_floats(file, "codec", codec->parameters());
-    if (rerank_codec) add_floats(file, "rerank_codec", rerank_codec->parameters());
+    add_floats(writer, "centroids", centroids);
+    add_floats(writer, "codec", codec->parameters());
+    if (rerank_codec) add_floats(writer, "rerank_codec", rerank_codec->parameters());
 
     const CellShape shape = this->shape();
     uint64_t code_words = 0;
     for (const Cell& cell : cells)
         code_words += cell_code_words(cell.size(), shape);
-    file.add_pieces("codes", SectionType::U32, code_words, 1, [this, shape](const auto& sink) {
+    writer.add_pieces("codes", SectionType::U32, code_words, 1, [this, shape](const auto& sink) {
         for (const Cell& cell : cells) {
             sink(cell.blocks(), cell_code_words(cell.size(), shape) * sizeof(uint32_t));
         }
     });
-    file.add_pieces("ids", SectionType::I64, size, 1, [this](const auto& sink) {
+    writer.add_pieces("ids", SectionType::I64, size, 1, [this](const auto& sink) {
         for (const Cell& cell : cells)
             sink(cell.ids(), cell.size() * sizeof(int64_t));
     });
     if (rerank_codec) {
-        file.add_pieces(
+        writer.add_pieces(
             "rerank", SectionType::U32, size, shape.rerank_words, [this, shape](const auto& sink) {
                 for (const Cell& cell : cells) {
                     sink(cell.rerank_rows(), cell.size() * shape.rerank_words * sizeof(uint32_t));
                 }
             });
     }
-    return file;
+    return writer;
 }
 
-std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container file) {
-    check(file.kind() == kKind, StatusCode::Corrupt, "this file holds \"", file.kind(),
+std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container opened) {
+    check(opened.kind() == kKind, StatusCode::Corrupt, "this file holds \"", opened.kind(),
           "\", not an index: open it with what wrote it");
     const CellIndexOptions options =
-        read_options(file.get<uint64_t>("options", file.info("options").rows));
+        read_options(opened.get<uint64_t>("options", opened.info("options").rows));
     // Before anything is allocated by these numbers: the file must be as large as they say.
-    const auto sizes = file.get<uint64_t>("cell_sizes", options.cells);
-    const auto counters = file.get<uint64_t>("counters", 4);
+    const auto sizes = opened.get<uint64_t>("cell_sizes", options.cells);
+    const auto counters = opened.get<uint64_t>("counters", 4);
     const uint64_t size = counters[0];
     uint64_t sum = 0;
     for (const uint64_t cell : sizes) {
@@ -175,13 +175,13 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container fil
     }
     check(sum == size, StatusCode::Corrupt, "section cell_sizes adds up to ", sum, ", not to the ",
           size, " vectors of the index");
-    const auto ids = file.get<int64_t>("ids", size);
+    const auto ids = opened.get<int64_t>("ids", size);
 
     auto state = std::make_unique<State>(options);
     for (size_t i = 0; i < state->transforms.size(); ++i) {
-        state->transforms[i].set_parameters(floats(file, transform_section(i)));
+        state->transforms[i].set_parameters(floats(opened, transform_section(i)));
     }
-    const auto centroids = floats(file, "centroids");
+    const auto centroids = floats(opened, "centroids");
     const size_t rows = options.cells > 1 || options.residual ? options.cells : 0;
     check(centroids.size() == rows * state->coded_dim, StatusCode::Corrupt,
           "section centroids has ", centroids.size(), " values; it should have ", rows, " x ",
@@ -189,16 +189,16 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container fil
     check_finite(MatrixView<const float>(centroids.data(), rows, state->coded_dim),
                  "section centroids", 1);
     state->set_centroids({centroids.begin(), centroids.end()});
-    state->codec->set_parameters(floats(file, "codec"));
-    if (state->rerank_codec) state->rerank_codec->set_parameters(floats(file, "rerank_codec"));
+    state->codec->set_parameters(floats(opened, "codec"));
+    if (state->rerank_codec) state->rerank_codec->set_parameters(floats(opened, "rerank_codec"));
 
     const CellShape shape = state->shape();
     uint64_t code_words = 0;
     for (const uint64_t cell : sizes)
         code_words += cell_code_words(cell, shape);
-    const uint32_t* codes = file.get<uint32_t>("codes", code_words).data();
+    const uint32_t* codes = opened.get<uint32_t>("codes", code_words).data();
     const uint32_t* rerank = state->rerank_codec
-                                 ? file.get<uint32_t>("rerank", size, shape.rerank_words).data()
+                                 ? opened.get<uint32_t>("rerank", size, shape.rerank_words).data()
                                  : nullptr;
     int64_t largest = -1;
     for (const int64_t id : ids) {
@@ -223,7 +223,7 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container fil
     state->default_probes = counters[2];
     state->default_rerank = counters[3];
     state->trained = true;
-    state->file.emplace(std::move(file));
+    state->file.emplace(std::move(opened));
     state->refresh_views();
     return state;
 }

@@ -73,7 +73,7 @@ struct CellIndex::State {
     // The sections point into this state: save them while its lock is held.
     ContainerWriter to_container() const;
     // Cells view the file's memory until they change.
-    static std::unique_ptr<State> from_container(Container file);
+    static std::unique_ptr<State> from_container(Container opened);
 
     mutable std::mutex map_mutex;
     mutable IdMap map;

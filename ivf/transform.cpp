@@ -6,6 +6,7 @@
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
 #include <nearcell/pca/pca.h>
+#include <nearcell/quantize/opq.h>
 #include <nearcell/quantize/rotation.h>
 
 namespace nearcell {

@@ -114,6 +114,9 @@ class Backend {
     virtual RerankCounts rerank(const RerankJob& job,
                                 std::span<std::vector<Candidate>> candidates) const = 0;
 
+    // The key of two vectors, for where one is wanted now and then (seeding): batches have their own.
+    virtual float key(const float* a, const float* b, size_t dim, Metric metric) const = 0;
+
     // Rows of code.words words each to floats: out is count x code.dim.
     virtual void decode_rows(const CodeView& code, const uint32_t* rows, size_t count,
                              MatrixView<float> out) const = 0;
