@@ -1,0 +1,366 @@
+#include <nearcell/ivf/cell_index.h>
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <limits>
+#include <set>
+
+#include <nearcell/core/error.h>
+
+#include "ivf/model.h"
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kDim = 12;
+
+struct Combination {
+    std::string spec;
+    Metric metric;
+};
+
+std::vector<Combination> combinations() {
+    std::vector<Combination> all;
+    for (const char* core :
+         {"Flat", "SQfp16", "SQbf16", "SQ8", "IVF9,Flat", "IVF9,SQfp16", "IVF9,SQ8", "IVF9,I8",
+          "I8", "PQ4x4", "IVF9,PQ5x4fs", "IVF9,PQ5x4fsr", "IVF9,PQ4", "IVF9,Flat,Refine(SQ8)",
+          "RR,IVF9,SQ8", "IVF9,PQ5x4fs,RFlat", "RR,IVF9,Flat", "OPQ4,IVF9,PQ4x4",
+          "IVF9,RaBitQ4,RFlat"}) {
+        for (Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine}) {
+            all.push_back({core, metric});
+        }
+    }
+    for (const char* core : {"Flat", "SQ8", "SQfp16"})
+        all.push_back({core, Metric::L1});
+    return all;
+}
+
+class EveryCombination : public testing::TestWithParam<Combination> {
+   protected:
+    void SetUp() override { index_ = trained_index(GetParam().spec, kDim, GetParam().metric); }
+    Metric metric() const { return GetParam().metric; }
+    MatrixView<const float> rows(const std::vector<float>& x) const {
+        return {x.data(), x.size() / kDim, kDim};
+    }
+
+    // A full search agrees with brute force over what is stored. With a re-rank store the scan may
+    // miss a neighbour unless it re-ranks everything.
+    void expect_exact(const IdFilter* filter = nullptr) {
+        std::map<int64_t, std::vector<float>> stored = stored_vectors(*index_);
+        if (filter != nullptr)
+            std::erase_if(stored, [&](auto& s) { return !filter->allows(s.first); });
+        const std::vector<float> queries = random_rows(20, kDim, 99);
+        SearchOptions options;
+        options.k = 7;
+        options.probes = index_->options().cells;
+        options.filter = filter;
+        if (index_->options().rerank) options.rerank = index_->size() + 1;
+        const SearchResult result = index_->search(rows(queries), options);
+        for (size_t q = 0; q < 20; ++q) {
+            const auto truth = brute_force(metric(), &queries[q * kDim], kDim, stored);
+            const size_t expected = std::min<size_t>(7, truth.size());
+            ASSERT_EQ(result.counts[q], expected);
+            std::set<int64_t> seen;
+            for (size_t i = 0; i < expected; ++i) {
+                const double score = static_cast<double>(result.scores[q * 7 + i]);
+                const int64_t id = result.ids[q * 7 + i];
+                ASSERT_NEAR(score, truth[i].score, 2e-4 * (1 + std::fabs(truth[i].score)));
+                ASSERT_TRUE(seen.insert(id).second) << "id twice";
+                const double own =
+                    exact_score(metric(), &queries[q * kDim], stored.at(id).data(), kDim);
+                ASSERT_NEAR(score, own, 2e-4 * (1 + std::fabs(own))) << "not the score of its id";
+            }
+            for (size_t i = expected; i < 7; ++i) {
+                ASSERT_EQ(result.ids[q * 7 + i], -1);
+                ASSERT_EQ(result.scores[q * 7 + i], worst_score(metric()));
+            }
+        }
+    }
+
+    std::unique_ptr<CellIndex> index_;
+};
+
+TEST_P(EveryCombination, IsExactOverWhatItStores) {
+    expect_exact();  // empty
+    const std::vector<float> x = random_rows(300, kDim, 2);
+    index_->add(rows(x));
+    expect_exact();
+    EXPECT_EQ(index_->size(), 300u);
+}
+
+TEST_P(EveryCombination, RandomOperationsAgreeWithAModel) {
+    Random random(5);
+    std::map<int64_t, std::vector<float>> model;  // what was given in
+    int64_t next = 0;
+    for (int step = 0; step < 40; ++step) {
+        const size_t count = 1 + random.below(40);
+        const std::vector<float> x = random_rows(count, kDim, 100 + static_cast<uint64_t>(step));
+        const auto row = [&](size_t i) {
+            return std::vector<float>(x.begin() + static_cast<ptrdiff_t>(i * kDim),
+                                      x.begin() + static_cast<ptrdiff_t>((i + 1) * kDim));
+        };
+        std::vector<int64_t> ids;
+        switch (random.below(4)) {
+            case 0:  // ids of our own, some beyond 2^60
+                for (size_t i = 0; i < count; ++i) {
+                    ids.push_back(next + static_cast<int64_t>(i) * 3 +
+                                  (step % 2 == 0 ? 0 : (int64_t{1} << 60)));
+                }
+                next = ids.back() + 1;
+                if (model.count(ids[0]) != 0) break;
+                index_->add(rows(x), ids);
+                for (size_t i = 0; i < count; ++i)
+                    model[ids[i]] = row(i);
+                break;
+            case 1: {
+                const int64_t first = index_->add(rows(x));
+                for (size_t i = 0; i < count; ++i)
+                    model[first + static_cast<int64_t>(i)] = row(i);
+                next = first + static_cast<int64_t>(count);
+                break;
+            }
+            case 2: {
+                size_t present = 0;
+                for (const auto& [id, unused] : model) {
+                    if (random.below(3) == 0) ids.push_back(id);
+                }
+                present = ids.size();
+                ids.push_back(123456789);
+                EXPECT_EQ(index_->remove(ids), present);
+                for (const int64_t id : ids)
+                    model.erase(id);
+                break;
+            }
+            case 3:
+                for (const auto& [id, unused] : model) {
+                    if (ids.size() < count && random.below(2) == 0) ids.push_back(id);
+                }
+                if (ids.empty()) break;
+                index_->update(ids, rows(x).slice(0, ids.size()));
+                for (size_t i = 0; i < ids.size(); ++i)
+                    model[ids[i]] = row(i);
+                break;
+        }
+        ASSERT_EQ(index_->size(), model.size());
+    }
+    const std::vector<int64_t> ids = index_->ids();
+    ASSERT_EQ(ids.size(), model.size());
+    size_t i = 0;
+    for (const auto& [id, unused] : model)
+        ASSERT_EQ(ids[i++], id);
+    expect_exact();
+
+    // The same vectors added at once to a new index: the same answers.
+    auto rebuilt = trained_index(GetParam().spec, kDim, metric());
+    std::vector<float> all;
+    for (const auto& [id, x] : model)
+        all.insert(all.end(), x.begin(), x.end());
+    rebuilt->add(rows(all), ids);
+    const std::vector<float> queries = random_rows(10, kDim, 77);
+    const SearchOptions options{.k = 20};
+    const SearchResult a = index_->search(rows(queries), options);
+    const SearchResult b = rebuilt->search(rows(queries), options);
+    EXPECT_EQ(a.ids, b.ids);
+    EXPECT_EQ(a.scores, b.scores);
+
+    // And through a file: the same answers again, and the same bytes.
+    const std::vector<uint8_t> bytes = index_->to_bytes();
+    const auto opened = CellIndex::from_bytes(bytes);
+    const SearchResult c = opened->search(rows(queries), options);
+    EXPECT_EQ(a.ids, c.ids);
+    EXPECT_EQ(a.scores, c.scores);
+    EXPECT_EQ(opened->to_bytes(), bytes);
+    EXPECT_EQ(opened->spec(), index_->spec());
+    const std::vector<float> extra = random_rows(50, kDim, 500);
+    opened->add(rows(extra));  // an opened index goes on like any other
+    index_->add(rows(extra));
+    EXPECT_EQ(opened->search(rows(queries), options).ids,
+              index_->search(rows(queries), options).ids);
+}
+
+TEST_P(EveryCombination, FiltersSeeOnlyWhatPasses) {
+    const std::vector<float> x = random_rows(400, kDim, 3);
+    index_->add(rows(x));
+    const std::vector<int64_t> some{3, 5, 8, 399, 12345};
+    const std::vector<uint8_t> bits{0xff, 0x00, 0x0f};
+    for (const IdFilter& filter :
+         {IdFilter::range(10, 200), IdFilter::list(some), IdFilter::bitset(bits),
+          IdFilter::range(0, 0), IdFilter::list(some).complement(), IdFilter::range(-5, 1000)}) {
+        expect_exact(&filter);
+    }
+}
+
+TEST_P(EveryCombination, RangeSearchFindsTheSameAsSearch) {
+    const std::vector<float> x = random_rows(300, kDim, 4);
+    index_->add(rows(x));
+    const std::vector<float> queries = random_rows(6, kDim, 98);
+    SearchOptions options;
+    options.k = 300;
+    options.probes = index_->options().cells;
+    const SearchResult all = index_->search(rows(queries), options);
+    const float radius = all.scores[60];
+    const RangeResult range = index_->range_search(rows(queries), radius, options);
+    ASSERT_EQ(range.offsets.size(), 7u);
+    for (size_t q = 0; q < 6; ++q) {
+        size_t expected = 0;
+        for (size_t i = 0; i < 300; ++i) {
+            const float score = all.scores[q * 300 + i];
+            expected += is_similarity(metric()) ? score > radius : score < radius;
+        }
+        const size_t found = range.offsets[q + 1] - range.offsets[q];
+        if (index_->options().rerank) {  // codes may hide a hit from the scan, never invent one
+            EXPECT_LE(found, expected);
+        } else {
+            ASSERT_EQ(found, expected);
+        }
+        for (size_t i = 0; i < found && !index_->options().rerank; ++i) {
+            EXPECT_EQ(range.ids[range.offsets[q] + i], all.ids[q * 300 + i]);
+            EXPECT_EQ(range.scores[range.offsets[q] + i], all.scores[q * 300 + i]);
+        }
+    }
+}
+
+TEST_P(EveryCombination, AnyNumberOfThreadsGivesTheSameBits) {
+    const std::vector<float> x = random_rows(500, kDim, 5), queries = random_rows(40, kDim, 97);
+    std::vector<SearchResult> results;
+    std::vector<std::vector<uint8_t>> files;
+    for (const int threads : {1, 2, 3, 4}) {
+        auto index = make_index(GetParam().spec, {.dim = kDim, .metric = metric()});
+        const std::vector<float> training = random_rows(1000, kDim, 6);
+        index->train(rows(training), {.threads = threads});
+        index->add(rows(x), {}, {.threads = threads});
+        SearchOptions options{.k = 9, .threads = threads};
+        results.push_back(index->search(rows(queries), options));
+        options.k = 33;
+        const SearchResult one = index->search(rows(queries).slice(0, 1), options);
+        results.back().scores.insert(results.back().scores.end(), one.scores.begin(),
+                                     one.scores.end());
+        files.push_back(index->to_bytes());
+        EXPECT_EQ(results.back().ids, results.front().ids);
+        EXPECT_EQ(results.back().scores, results.front().scores);
+        EXPECT_EQ(files.back(), files.front());
+    }
+}
+
+std::string test_name(const testing::TestParamInfo<Combination>& info) {
+    std::string name = info.param.spec + "_" + std::string(metric_name(info.param.metric));
+    for (char& c : name) {
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+    }
+    return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Specs, EveryCombination, testing::ValuesIn(combinations()), test_name);
+
+StatusCode code_of(const std::function<void()>& call) {
+    try {
+        call();
+    } catch (const Error& error) {
+        EXPECT_FALSE(std::string(error.what()).empty());
+        return error.code();
+    }
+    ADD_FAILURE() << "no error";
+    return StatusCode::Io;
+}
+
+TEST(CellIndexErrors, LeaveTheIndexAsItWas) {
+    auto index = trained_index("IVF9,SQ8", kDim, Metric::L2);
+    std::vector<float> x = random_rows(50, kDim, 2);
+    const MatrixView<const float> rows(x.data(), 50, kDim);
+    index->add(rows);
+    const std::vector<uint8_t> before = index->to_bytes();
+
+    std::vector<float> bad = x;
+    bad[49 * kDim + 3] = std::numeric_limits<float>::quiet_NaN();
+    const MatrixView<const float> bad_rows(bad.data(), 50, kDim);
+    EXPECT_EQ(code_of([&] { index->add(bad_rows); }), StatusCode::NonFinite);
+    EXPECT_EQ(code_of([&] { index->search(bad_rows, {}); }), StatusCode::NonFinite);
+    EXPECT_EQ(code_of([&] { index->add(MatrixView<const float>(x.data(), 10, kDim - 1)); }),
+              StatusCode::InvalidArgument);
+    const std::vector<int64_t> twice(50, 77), known{3}, negative{-1}, missing{1000};
+    EXPECT_EQ(code_of([&] { index->add(rows, twice); }), StatusCode::InvalidArgument);
+    EXPECT_EQ(code_of([&] { index->add(rows.slice(0, 1), known); }), StatusCode::AlreadyExists);
+    EXPECT_EQ(code_of([&] { index->add(rows.slice(0, 1), negative); }),
+              StatusCode::InvalidArgument);
+    EXPECT_EQ(code_of([&] { index->update(missing, rows.slice(0, 1)); }), StatusCode::NotFound);
+    EXPECT_EQ(code_of([&] { index->search(rows, {.k = 0}); }), StatusCode::InvalidArgument);
+    EXPECT_EQ(code_of([&] { index->search(rows, {.k = 1, .rerank = 10}); }),
+              StatusCode::InvalidArgument);
+    EXPECT_EQ(code_of([&] { index->train(rows); }), StatusCode::InvalidArgument);
+    const CallOptions cancel{.threads = 1,
+                             .progress = [](auto, double done, double) { return done < 50; }};
+    EXPECT_EQ(code_of([&] { index->add(rows, {}, cancel); }), StatusCode::Cancelled);
+    EXPECT_EQ(index->to_bytes(), before);
+
+    auto untrained = make_index("IVF9,SQ8", {.dim = kDim});
+    EXPECT_EQ(code_of([&] { untrained->add(rows); }), StatusCode::NotTrained);
+    EXPECT_EQ(code_of([&] { untrained->search(rows, {}); }), StatusCode::NotTrained);
+    EXPECT_EQ(code_of([&] { untrained->train(rows.slice(0, 5)); }), StatusCode::InvalidArgument);
+    EXPECT_EQ(code_of([&] { untrained->train(bad_rows); }), StatusCode::NonFinite);
+    EXPECT_FALSE(untrained->is_trained());
+}
+
+TEST(CellIndex, FarFromTheOriginNothingCancels) {
+    std::vector<float> x = random_rows(500, 16, 11);
+    for (float& value : x)
+        value = std::round(value * 8) / 8 + 12345;
+    for (const char* spec : {"Flat", "IVF7,Flat"}) {
+        auto index = make_index(spec, {.dim = 16});
+        const MatrixView<const float> rows(x.data(), 500, 16);
+        index->train(rows);
+        index->add(rows);
+        const SearchResult result = index->search(rows, {.k = 5, .probes = 7});
+        for (size_t q = 0; q < 500; ++q) {
+            ASSERT_EQ(result.scores[q * 5], 0.0f);
+            for (size_t i = 1; i < 5; ++i) {
+                const double truth =
+                    exact_score(Metric::L2, &x[q * 16],
+                                &x[static_cast<size_t>(result.ids[q * 5 + i]) * 16], 16);
+                ASSERT_NEAR(static_cast<double>(result.scores[q * 5 + i]), truth, 1e-5 * truth);
+            }
+        }
+    }
+}
+
+TEST(CellIndex, OpensMappedAndChangesItsOwnCopy) {
+    auto index = trained_index("IVF9,PQ4,RFlat", kDim, Metric::L2);
+    const std::vector<float> x = random_rows(300, kDim, 2);
+    const MatrixView<const float> rows(x.data(), 300, kDim);
+    index->add(rows);
+    const std::string path = testing::TempDir() + "nearcell_mapped.nc";
+    index->save(path);
+    const auto mapped = CellIndex::open(path, true);
+    EXPECT_EQ(mapped->search(rows, {.k = 5}).ids, index->search(rows, {.k = 5}).ids);
+    const std::vector<int64_t> gone{0, 7, 299};
+    EXPECT_EQ(mapped->remove(gone), 3u);
+    EXPECT_EQ(CellIndex::open(path)->to_bytes(), index->to_bytes());  // the file is as it was
+    index->remove(gone);
+    EXPECT_EQ(mapped->to_bytes(), index->to_bytes());
+}
+
+TEST(CellIndex, RefusesEveryMutantOfItsFile) {
+    auto index = trained_index("OPQ4,IVF9,PQ4x4fsr,Refine(SQ8)", kDim, Metric::L2, 500);
+    const std::vector<float> x = random_rows(60, kDim, 2);
+    index->add(MatrixView<const float>(x.data(), 60, kDim));
+    const std::vector<uint8_t> bytes = index->to_bytes();
+    Random random(3);
+    for (int trial = 0; trial < 3000; ++trial) {
+        std::vector<uint8_t> mutant = bytes;
+        const size_t at = random.below(mutant.size());
+        switch (trial % 3) {
+            case 0: mutant[at] ^= static_cast<uint8_t>(1u << random.below(8)); break;
+            case 1: mutant.resize(at); break;
+            case 2: mutant.insert(mutant.end(), 1 + at % 9, 0); break;
+        }
+        try {
+            CellIndex::from_bytes(mutant);
+            FAIL() << "trial " << trial << " was accepted";
+        } catch (const Error& error) {
+            ASSERT_EQ(category(error.code()), StatusCategory::Data) << error.what();
+        }
+    }
+}
+
+}  // namespace
+}  // namespace nearcell
