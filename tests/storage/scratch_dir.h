@@ -49,7 +49,8 @@ inline std::vector<uint8_t> file_bytes(const std::string& path) {
 }
 
 inline void put_bytes(const std::string& path, const std::vector<uint8_t>& bytes) {
-    std::ofstream out(path, std::ios::binary | std::ios::trunc);
+    std::filesystem::remove(path);  // some file systems flush a file that is cut short: slow
+    std::ofstream out(path, std::ios::binary);
     const std::string text(bytes.begin(), bytes.end());
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
 }

@@ -1,0 +1,94 @@
+// RowFile: what the header of a vector file says: where rows of one element type lie. Each format's
+// io_*.cpp turns its header into one, checked against the file's length, and a shape into a header;
+// row_file.cpp reads and writes the rows of all of them (HDF5's are libhdf5's). Internal to
+// storage/; use vector_file.h. Thread safe.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <nearcell/core/error.h>
+#include <nearcell/storage/input_file.h>
+#include <nearcell/storage/vector_file.h>
+
+namespace nearcell {
+
+static_assert(std::endian::native == std::endian::little, "vector files are read as little endian");
+
+// What files hold: ElementType, doubles (narrowed when read) and the integers that ids are kept in.
+enum class FileElement { Float32, Float16, BFloat16, Int8, UInt8, Float64, Int32, Int64 };
+
+size_t file_element_size(FileElement element);
+std::string_view file_element_name(FileElement element);
+FileElement file_element(ElementType type);
+inline bool holds_ids(FileElement element) {
+    return element == FileElement::Int32 || element == FileElement::Int64;
+}
+// The type that values come in when they are read as vectors; throws Unsupported for ids.
+ElementType vector_type(FileElement element, const std::string& path);
+void check_ids(FileElement element, const std::string& path);  // throws Unsupported for vectors
+
+struct RowFile {
+    VectorFormat format = VectorFormat::Raw;
+    FileElement element = FileElement::Float32;
+    uint64_t rows = 0;
+    uint64_t cols = 0;
+    uint64_t data_offset = 0;
+    uint64_t prefix_bytes = 0;  // before each row: the dimension again, in the vecs formats
+    bool one_dimensional = false;
+
+    uint64_t row_bytes() const { return prefix_bytes + cols * file_element_size(element); }
+};
+
+// Bytes of the rows of an untrusted shape; throws Corrupt when they overflow, when there are no
+// columns, or when there are so many columns and no rows that nothing bounds them.
+uint64_t checked_row_bytes(const RowFile& rows, const std::string& path);
+
+RowFile parse_vecs(const InputFile& file, VectorFormat format);
+RowFile parse_bin(const InputFile& file, VectorFormat format);
+RowFile parse_npy(const InputFile& file);
+RowFile parse_raw(const InputFile& file, const VectorFileOptions& options);
+
+// What comes before all rows, and before each. Throw InvalidArgument for what the format cannot
+// hold.
+struct RowHeader {
+    std::string file;
+    std::string row;
+};
+RowHeader vecs_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols);
+RowHeader bin_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols);
+RowHeader npy_header(FileElement element, uint64_t rows, uint64_t cols);
+
+// The rows that options ask for; throws InvalidArgument when the first is beyond the end.
+struct RowRange {
+    uint64_t first = 0;
+    uint64_t count = 0;
+};
+RowRange choose_rows(uint64_t rows, const VectorFileOptions& options, const std::string& path);
+
+VectorData read_row_vectors(const InputFile& file, const RowFile& rows, RowRange range);
+IdData read_row_ids(const InputFile& file, const RowFile& rows, RowRange range);
+
+// `stride` is in bytes.
+void write_rows(const std::string& path, const RowHeader& header, const void* data, uint64_t rows,
+                uint64_t row_bytes, uint64_t stride);
+
+// Narrows doubles of consecutive rows, the first being `first_row`; throws Unsupported naming the
+// row and column of a finite value that float32 cannot hold.
+void narrow(const double* values, size_t count, size_t cols, uint64_t first_row, float* out,
+            const std::string& path);
+
+// "name.hdf5:data set"; `fallback` is the data set where none is named.
+RowFile hdf5_info(const std::string& path, std::string_view fallback);
+VectorData hdf5_read_vectors(const std::string& path, std::string_view fallback,
+                             const VectorFileOptions& options);
+IdData hdf5_read_ids(const std::string& path, std::string_view fallback,
+                     const VectorFileOptions& options);
+// `stride` is in elements.
+void hdf5_write(const std::string& path, std::string_view fallback, FileElement element,
+                const void* data, uint64_t rows, uint64_t cols, uint64_t stride);
+
+}  // namespace nearcell
