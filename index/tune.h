@@ -1,8 +1,8 @@
 // Tuning: finds the cheapest probes and re-rank depth that reach a recall, and measures recall.
+// Cost of tune(): some 10 to 30 searches of all queries, most of them near the cheapest setting.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include <nearcell/core/matrix_view.h>
@@ -10,19 +10,20 @@
 
 namespace nearcell {
 
-// The share of the first `k` true neighbours (truth: queries x at least k ids) among the first k
-// results, ids of -1 left out of both.
+// The share of the first k true neighbours of each query (truth: queries x at least k ids) among
+// its first k results, over all queries. Ids of -1 are left out of both; 1 when there is no true
+// one.
 double recall_at(const SearchResult& result, MatrixView<const int64_t> truth, size_t k);
 
 struct OperatingPoint {
     size_t probes = 0;
-    size_t rerank = 0;
+    size_t rerank = 0;  // 0: the index has no re-rank store
     double recall = 0;
     double queries_per_second = 0;
 };
 
 struct TuneOptions {
-    double recall = 0.95;
+    double recall = 0.95;  // in (0, 1]
     size_t k = 10;
     int threads = 0;
     Progress progress;
@@ -30,19 +31,16 @@ struct TuneOptions {
 
 struct TuneResult {
     OperatingPoint chosen;
-    bool reached = false;                  // false: the best that any setting gave
-    std::vector<OperatingPoint> tried;     // in the order tried
-    std::vector<OperatingPoint> pareto;    // none is beaten in both recall and speed by another
+    bool reached = false;                // false: chosen is the best that any setting gave
+    std::vector<OperatingPoint> tried;   // in the order tried
+    std::vector<OperatingPoint> pareto;  // by recall; none is beaten in recall and speed by another
 };
 
-// Sets the index's defaults to the cheapest setting (least work, not least measured time, so that it
-// is the same on every machine) whose recall on these queries reaches the target. When more than 100
-// queries are given the target is raised by the sampling error, so that other queries reach it too.
+// Sets the index's defaults to the cheapest setting whose recall on these queries reaches the
+// target: least work, not least measured time, so that it is the same on every machine. With more
+// than 100 queries the target is raised by the sampling error, as far as any setting reaches, so
+// that other queries reach it too. When the call throws, the defaults are as they were.
 TuneResult tune(CellIndex& index, const Vectors& queries, MatrixView<const int64_t> truth,
                 const TuneOptions& options);
-
-// Exact neighbours by a full scan of float32 rows: what recall is measured against.
-SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
-                          int threads, const Progress& progress = {});
 
 }  // namespace nearcell
