@@ -103,7 +103,6 @@ def test_neon(tally: Tally) -> None:
     if not check(tally, "configure build/neon", configure):
         return
     check(tally, "build build/neon", ["cmake", "--build", NEON, "--", "-k", "0"])
-    check(tally, "one symbol a NEON object", ["tools/check_symbols.sh", NEON])
     run_ctest(tally, "neon", NEON)
 
 
