@@ -1,6 +1,6 @@
-# What `cmake --install` puts in place: the library, the headers of its public folders, the command, a
-# CMake package (find_package(nearcell), target nearcell::nearcell) and nearcell.pc for pkg-config.
-# Not part of a Python wheel, which installs its own module (python/CMakeLists.txt).
+# What `cmake --install` puts in place: the library, the headers of its public folders, a CMake
+# package (find_package(nearcell), target nearcell::nearcell) and nearcell.pc for pkg-config. The
+# command's install rule is in cli/; a Python wheel takes nothing but its module (python/).
 if(SKBUILD)
     return()
 endif()
@@ -12,9 +12,6 @@ foreach(folder IN LISTS NEARCELL_FOLDERS)
             FILES_MATCHING PATTERN "*.h" PATTERN "*.def")
 endforeach()
 install(TARGETS nearcell EXPORT nearcellTargets)
-if(TARGET nearcell_cli)
-    install(TARGETS nearcell_cli)
-endif()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/nearcell)
 install(EXPORT nearcellTargets NAMESPACE nearcell:: DESTINATION ${package_dir})

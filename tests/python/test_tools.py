@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
-import check_layers
-import check_size
-import tally
+import check_layers  # noqa: E402 (tools/ is on the path from here on)
+import check_size  # noqa: E402
+import tally  # noqa: E402
 
 
 def plant(root: Path, files: dict[str, str]) -> None:
