@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tally import Tally, read_ctest, read_pytest  # noqa: E402 (beside this file)
+from tally import Tally, read_ctest, read_pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
