@@ -31,7 +31,7 @@ LOWER |= {folder: [*LIBRARY, "cpu"] for folder in ("tests", "bench")}
 # Third parties and the folders they may be included in. The tests of a folder may use what it may.
 THIRD_PARTY = {
     r"xsimd/": ["cpu"],
-    r"(imm|x86|arm_neon|arm_sve)\w*\.h": ["cpu"],
+    r"(imm|x86|arm_neon|arm_sve)\w*\.h": ["cpu", "tests"],  # tests: as an oracle
     r"Eigen/": ["pca", "quantize"],
     r"hdf5\.h|H5\w+\.h": ["storage"],
     r"xxhash\.h": ["storage"],
@@ -42,22 +42,28 @@ THIRD_PARTY = {
     r"benchmark/": ["bench"],
     r"(gtest|gmock)/": ["tests"],
 }
-# The operating system: files are storage's, terminals the command's, processors core's.
+# The operating system: files are storage's, terminals and child processes the command's, processors
+# core's; any way in may ask what it was started with. Tests may ask it for anything.
 SYSTEM = {
-    r"(sys/(mman|stat|types|file|statvfs)|fcntl|unistd|dirent)\.h": ["storage", "cli"],
-    r"(sched|pthread)\.h": ["core"],
-    r"(sys/(ioctl|wait|resource)|signal|termios)\.h": ["cli", "bench"],
+    r"(sys/(mman|stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
+    r"unistd\.h": ["storage", "cli", "python", "tests"],
+    r"(sched|pthread)\.h": ["core", "tests"],
+    r"(sys/(ioctl|wait|resource|types)|signal|spawn|termios)\.h": ["cli", "bench", "tests"],
+    r"sys/\w+\.h": ["tests"],
 }
 STANDARD = re.compile(r"[a-z_0-9]+|(std\w+|string|math|float|limits|errno|assert|time)\.h")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
-def allowed_folders(header: str) -> list[str] | None:
-    """Where a header from outside may be included; None when it is not listed."""
-    for pattern, folders in (THIRD_PARTY | SYSTEM).items():
-        if re.match(pattern, header):
-            return folders
-    return None
+def allowed_folders(header: str) -> list[str]:
+    """Where a header from outside may be included; empty when it is not listed."""
+    found = [
+        folder
+        for pattern, folders in (THIRD_PARTY | SYSTEM).items()
+        for folder in folders
+        if re.match(pattern, header)
+    ]
+    return list(dict.fromkeys(found))
 
 
 def check_include(root: Path, path: Path, quote: str, header: str) -> str | None:
@@ -81,7 +87,7 @@ def check_include(root: Path, path: Path, quote: str, header: str) -> str | None
             return f"<{header}>: {folder} may include {', '.join(LOWER[folder]) or 'nothing'}"
         return None
     folders = allowed_folders(header)
-    if folders is not None:
+    if folders:
         if folder in folders or mirrored in folders:
             return None
         return f"<{header}> is for {', '.join(folders)} only"

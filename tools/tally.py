@@ -6,9 +6,16 @@ as one failed test, so that nothing is lost by dying early.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+def first_line(text: str) -> str:
+    """The first line that says something: GoogleTest puts one with file and line number before."""
+    lines = [line for line in text.strip().splitlines() if not re.fullmatch(r"\S+:\d+", line)]
+    return lines[0].strip() if lines else ""
 
 
 @dataclass
@@ -30,11 +37,11 @@ class Tally:
 
     def fail(self, name: str, why: str) -> None:
         self.failed += 1
-        self.failures.append(f"{name}: {why.strip().splitlines()[0] if why.strip() else 'failed'}")
+        self.failures.append(f"{name}: {first_line(why) or 'failed'}")
 
     def skip(self, name: str, why: str) -> None:
         self.skipped += 1
-        self.skips.append(f"{name}: {why.strip().splitlines()[0] if why.strip() else 'no reason'}")
+        self.skips.append(f"{name}: {first_line(why) or 'gave no reason'}")
 
     def line(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"

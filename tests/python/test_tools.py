@@ -46,7 +46,8 @@ def test_layers_accepts_a_good_tree(tmp_path: Path) -> None:
         ("core/x.h", '#include "../kernels/b.h"', "another folder"),
         ("index/x.cpp", "#include <Eigen/Dense>", "pca, quantize only"),
         ("core/x.cpp", "  #  include <xxhash.h>", "storage only"),
-        ("quantize/x.cpp", "#include <immintrin.h>", "cpu only"),
+        ("ivf/x.cpp", "#include <sys/mman.h>", "storage, tests only"),
+        ("quantize/x.cpp", "#include <immintrin.h>", "cpu, tests only"),
         ("core/x.cpp", "#include <boost/any.hpp>", "does not know"),
         ("core/x.h", "#include <nearcell/core/x.h>", "include each other"),
     ],
@@ -112,7 +113,7 @@ def test_symbols_wants_objects(tmp_path: Path) -> None:
 GTEST = """<testsuites><testsuite name="A">
 <testcase name="good" status="run" result="completed" classname="A"/>
 <testcase name="off" status="notrun" result="suppressed" classname="A"/>
-<testcase name="skip" status="run" classname="A"><skipped message="no AVX"/></testcase>
+<testcase name="skip" status="run" classname="A"><skipped message="a.cpp:6&#x0A;no AVX"/></testcase>
 {}</testsuite></testsuites>"""
 BAD_CASE = '<testcase name="bad" status="run" classname="A"><failure message="1 != 2"/></testcase>'
 CTEST = '<testsuite><testcase name="core" status="{}"/></testsuite>'
@@ -135,7 +136,9 @@ def test_tally_counts_programs(tmp_path: Path, gtest: str | None, status: str, l
     junit.write_text(CTEST.format(status))
     if gtest is not None:
         (tmp_path / "test_core.xml").write_text(gtest)
-    assert tally.read_ctest(junit, tmp_path).line() == line
+    counted = tally.read_ctest(junit, tmp_path)
+    assert counted.line() == line
+    assert all(skip == "A.skip: no AVX" for skip in counted.skips)
 
 
 def test_tally_counts_reports_that_never_came(tmp_path: Path) -> None:
