@@ -1,7 +1,8 @@
 """Checks that files stay small and that library code has its mirrored test.
 
 The median C++ or Python file has at most 200 lines, the longest at most 800. FOLDER/FILE.cpp of the
-library is tested by tests/FOLDER/FILE_test.cpp, or listed in TESTED_ELSEWHERE with where and why.
+library is tested by tests/FOLDER/FILE_test.cpp; FILE_PART.cpp may be tested there too; any other is
+listed in TESTED_ELSEWHERE with where and why.
 Usage: check_size.py [ROOT]; prints what is wrong; exit status 1 when anything is.
 """
 
@@ -48,12 +49,14 @@ def check_mirrored(
         path = Path(name)
         if path.suffix != ".cpp" or path.parts[0] not in LIBRARY:
             continue
-        mirrored = f"tests/{path.with_suffix('')}_test.cpp"
-        exists = (root / mirrored).is_file()
-        if name in elsewhere and exists:
-            problems.append(f"{name} has {mirrored}: take it off TESTED_ELSEWHERE")
-        elif name not in elsewhere and not exists:
-            problems.append(f"{name} has no {mirrored}")
+        words = path.stem.split("_")
+        stems = ["_".join(words[:count]) for count in range(len(words), 0, -1)]
+        mirrored = [f"tests/{path.parent}/{stem}_test.cpp" for stem in stems]
+        found = [test for test in mirrored if (root / test).is_file()]
+        if name in elsewhere and found:
+            problems.append(f"{name} has {found[0]}: take it off TESTED_ELSEWHERE")
+        elif name not in elsewhere and not found:
+            problems.append(f"{name} has no {mirrored[0]}")
     for name, (test, _) in elsewhere.items():
         for listed in (name, test):
             if not (root / listed).is_file():

@@ -72,7 +72,8 @@ def test_size_finds_a_long_median(tmp_path: Path) -> None:
 
 
 def test_size_finds_missing_and_needless_listings(tmp_path: Path) -> None:
-    plant(tmp_path, {"pca/a.cpp": "", "pca/b.cpp": "", "tests/pca/b_test.cpp": ""})
+    plant(tmp_path, {"pca/a.cpp": "", "pca/b.cpp": "", "pca/b_part.cpp": ""})
+    plant(tmp_path, {"tests/pca/b_test.cpp": ""})
     assert check_size.check_tree(tmp_path, {}) == ["pca/a.cpp has no tests/pca/a_test.cpp"]
     listed = {"pca/a.cpp": ("tests/pca/b_test.cpp", "one test for both")}
     assert check_size.check_tree(tmp_path, listed) == []
