@@ -1,0 +1,150 @@
+"""The tools that keep the house in order find what is planted for them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import check_layers  # noqa: E402 (tools/ is on the path from here on)
+import check_size  # noqa: E402
+import tally  # noqa: E402
+
+
+def plant(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+GOOD_TREE = {
+    "core/a.h": "#include <vector>\n",
+    "kernels/b.h": "#include <nearcell/core/a.h>\n",
+    "storage/c.cpp": "#include <xxhash.h>\n#include <fcntl.h>\n",
+    "cpu/d.cpp": "#include <nearcell/kernels/b.h>\n#include <immintrin.h>\n",
+    "tests/core/a_test.cpp": '#include <gtest/gtest.h>\n#include "near.h"\n',
+    "tests/core/near.h": "",
+}
+
+
+def test_layers_accepts_a_good_tree(tmp_path: Path) -> None:
+    plant(tmp_path, GOOD_TREE)
+    assert check_layers.check_tree(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("core/x.h", "#include <nearcell/kernels/b.h>", "core may include nothing"),
+        ("ivf/x.cpp", "#include <nearcell/cpu/d.cpp>", "ivf may include"),
+        ("core/x.h", "#include <nearcell/core/gone.h>", "does not exist"),
+        ("core/x.h", '#include "../kernels/b.h"', "another folder"),
+        ("index/x.cpp", "#include <Eigen/Dense>", "pca, quantize only"),
+        ("core/x.cpp", "  #  include <xxhash.h>", "storage only"),
+        ("ivf/x.cpp", "#include <sys/mman.h>", "storage, tests only"),
+        ("quantize/x.cpp", "#include <immintrin.h>", "cpu, tests only"),
+        ("core/x.cpp", "#include <boost/any.hpp>", "does not know"),
+        ("core/x.h", "#include <nearcell/core/x.h>", "include each other"),
+    ],
+)
+def test_layers_finds_a_planted_violation(
+    tmp_path: Path, name: str, line: str, message: str
+) -> None:
+    plant(tmp_path, {**GOOD_TREE, name: f"// banner\n{line}\n"})
+    violations = check_layers.check_tree(tmp_path)
+    assert len(violations) == 1
+    assert message in violations[0]
+
+
+def test_size_finds_a_long_file(tmp_path: Path) -> None:
+    plant(tmp_path, {"core/a.h": "\n" * 801, "core/b.h": "\n", "core/c.h": "\n"})
+    assert check_size.check_tree(tmp_path, {}) == ["core/a.h: 801 lines, at most 800"]
+
+
+def test_size_finds_a_long_median(tmp_path: Path) -> None:
+    plant(tmp_path, {"core/a.h": "\n" * 201})
+    assert check_size.check_tree(tmp_path, {}) == ["the median file has 201 lines, at most 200"]
+
+
+def test_size_finds_missing_and_needless_listings(tmp_path: Path) -> None:
+    plant(tmp_path, {"pca/a.cpp": "", "pca/b.cpp": "", "pca/b_part.cpp": ""})
+    plant(tmp_path, {"tests/pca/b_test.cpp": ""})
+    assert check_size.check_tree(tmp_path, {}) == ["pca/a.cpp has no tests/pca/a_test.cpp"]
+    listed = {"pca/a.cpp": ("tests/pca/b_test.cpp", "one test for both")}
+    assert check_size.check_tree(tmp_path, listed) == []
+    listed["pca/b.cpp"] = ("tests/pca/gone_test.cpp", "stale")
+    assert len(check_size.check_tree(tmp_path, listed)) == 2
+
+
+def run_check_symbols(build: Path, source: str) -> subprocess.CompletedProcess[str]:
+    objects = build / "CMakeFiles" / "nearcell_base.dir" / "cpu"
+    objects.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["g++", "-x", "c++", "-c", "-o", objects / "kernels_x.cpp.o", "-"],
+        input=source,
+        text=True,
+        check=True,
+    )
+    return subprocess.run(
+        [ROOT / "tools" / "check_symbols.sh", build], capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_symbols_finds_weak_and_second_globals(tmp_path: Path) -> None:
+    one = "namespace { int hidden() { return 1; } } int table() { return hidden(); }\n"
+    weak = "inline int shared() { return 2; } int (*use())() { return shared; }\n"
+    assert run_check_symbols(tmp_path, one).returncode == 0
+    found = run_check_symbols(tmp_path, weak)
+    assert found.returncode == 1 and "1 weak" in found.stdout and "shared()" in found.stdout
+    found = run_check_symbols(tmp_path, one + "int second() { return 2; }\n")
+    assert found.returncode == 1 and "2 global" in found.stdout
+
+
+def test_symbols_wants_objects(tmp_path: Path) -> None:
+    command = [ROOT / "tools" / "check_symbols.sh", tmp_path]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+
+
+GTEST = """<testsuites><testsuite name="A">
+<testcase name="good" status="run" result="completed" classname="A"/>
+<testcase name="off" status="notrun" result="suppressed" classname="A"/>
+<testcase name="skip" status="run" classname="A"><skipped message="a.cpp:6&#x0A;no AVX"/></testcase>
+{}</testsuite></testsuites>"""
+BAD_CASE = '<testcase name="bad" status="run" classname="A"><failure message="1 != 2"/></testcase>'
+CTEST = '<testsuite><testcase name="core" status="{}"/></testsuite>'
+
+
+@pytest.mark.parametrize(
+    ("gtest", "status", "line"),
+    [
+        (GTEST.format(""), "run", "1 passed, 0 failed, 1 skipped"),
+        (GTEST.format(BAD_CASE), "fail", "1 passed, 1 failed, 1 skipped"),
+        (GTEST.format(""), "fail", "1 passed, 1 failed, 1 skipped"),  # died after its tests
+        (None, "fail", "0 passed, 1 failed, 0 skipped"),  # crashed
+        ("<testsuites><testsu", "fail", "0 passed, 1 failed, 0 skipped"),  # while writing
+        (None, "notrun", "0 passed, 1 failed, 0 skipped"),  # never built
+        (None, "run", "1 passed, 0 failed, 0 skipped"),  # a script, not GoogleTest
+    ],
+)
+def test_tally_counts_programs(tmp_path: Path, gtest: str | None, status: str, line: str) -> None:
+    junit = tmp_path / "ctest.xml"
+    junit.write_text(CTEST.format(status))
+    if gtest is not None:
+        (tmp_path / "test_core.xml").write_text(gtest)
+    counted = tally.read_ctest(junit, tmp_path)
+    assert counted.line() == line
+    assert all(skip == "A.skip: no AVX" for skip in counted.skips)
+
+
+def test_tally_counts_reports_that_never_came(tmp_path: Path) -> None:
+    assert tally.read_ctest(tmp_path / "none.xml", tmp_path).failed == 1
+    assert tally.read_pytest(tmp_path / "none.xml", -11).failed == 1
+    (tmp_path / "pytest.xml").write_text(GTEST.format(""))
+    assert tally.read_pytest(tmp_path / "pytest.xml", 0).failed == 0
+    assert tally.read_pytest(tmp_path / "pytest.xml", 2).failed == 1
