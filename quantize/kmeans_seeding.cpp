@@ -159,13 +159,21 @@ class PlusPlus {
     }
     bool accept(size_t row) {
         const size_t dim = points_.x.cols;
-        float now = square_[row];
+        double now = static_cast<double>(square_[row]);
         for (size_t first = 0; first < pending_.size(); first += dim) {
-            const float key =
-                backend_.key(points_.x.row(row), pending_.data() + first, dim, points_.metric);
-            now = std::min(now, square_from_key(row, key));
+            now = std::min(now, square_from_seed(row, pending_.data() + first));
         }
-        return random_.uniform() * static_cast<double>(square_[row]) < static_cast<double>(now);
+        return random_.uniform() * static_cast<double>(square_[row]) < now;
+    }
+    double square_from_seed(size_t row, const float* seed) const {
+        const double scale = points_.spherical() ? 1.0 / static_cast<double>(lengths_[row]) : 1.0;
+        double square = 0;
+        for (size_t j = 0; j < points_.x.cols; ++j) {
+            const double gap =
+                scale * static_cast<double>(points_.x.row(row)[j]) - static_cast<double>(seed[j]);
+            square += gap * gap;
+        }
+        return square;
     }
 
     // Every row left lies on a seed (or does not count): the rest are rows not yet drawn.
