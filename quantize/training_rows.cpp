@@ -3,25 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <limits>
 
 #include <nearcell/core/error.h>
-#include <nearcell/core/parallel.h>
 #include <nearcell/core/random.h>
+#include <nearcell/quantize/row_blocks.h>
 
 namespace nearcell {
 namespace {
 
 constexpr size_t kRowsPerTask = 1024;
-
-void for_row_blocks(size_t rows, int threads,
-                    const std::function<void(size_t first, size_t count)>& task) {
-    parallel_for((rows + kRowsPerTask - 1) / kRowsPerTask, threads, [&](size_t block, int) {
-        const size_t first = block * kRowsPerTask;
-        task(first, std::min(rows - first, kRowsPerTask));
-    });
-}
 
 double length(const float* row, size_t dim) {
     double squares = 0;
@@ -43,7 +34,7 @@ KMeansPoints kmeans_points(MatrixView<const float> x, std::vector<float>& weight
                            int threads) {
     if (metric == Metric::Cosine) {
         if (weights.empty()) weights.assign(x.rows, 1.0f);
-        for_row_blocks(x.rows, threads, [&](size_t first, size_t count) {
+        for_row_blocks(x.rows, kRowsPerTask, threads, [&](size_t first, size_t count) {
             for (size_t i = first; i < first + count; ++i) {
                 const double norm = length(x.row(i), x.cols);
                 const double weight = static_cast<double>(weights[i]);
@@ -82,7 +73,7 @@ void TrainingRows::sample(const Vectors& x, size_t count, const KMeansOptions& o
     std::vector<size_t> rows = random_sample(x.rows, count, random);
     std::sort(rows.begin(), rows.end());  // read in the order of memory
     copy_.resize(count * x.cols);
-    for_row_blocks(count, options.threads, [&](size_t first, size_t size) {
+    for_row_blocks(count, kRowsPerTask, options.threads, [&](size_t first, size_t size) {
         gather_rows(x, rows.data() + first, {copy_.data() + first * x.cols, size, x.cols});
     });
     if (options.weights.empty()) return;
@@ -92,7 +83,7 @@ void TrainingRows::sample(const Vectors& x, size_t count, const KMeansOptions& o
 
 void TrainingRows::copy_all(const Vectors& x, int threads) {
     copy_.resize(x.rows * x.cols);
-    for_row_blocks(x.rows, threads, [&](size_t first, size_t count) {
+    for_row_blocks(x.rows, kRowsPerTask, threads, [&](size_t first, size_t count) {
         read_rows(x, first, {copy_.data() + first * x.cols, count, x.cols});
     });
 }

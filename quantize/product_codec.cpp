@@ -1,0 +1,142 @@
+#include <nearcell/quantize/product_codec.h>
+
+#include <algorithm>
+#include <utility>
+
+#include <nearcell/core/error.h>
+#include <nearcell/core/random.h>
+#include <nearcell/quantize/kmeans.h>
+#include <nearcell/quantize/parameter_checks.h>
+#include <nearcell/quantize/row_blocks.h>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kRowsPerCentroid = 256;  // training rows
+constexpr size_t kCopyRows = 1024;        // a task of copying
+constexpr size_t kLeastRows = 192;        // a task of encoding: less would not fill a product
+constexpr size_t kMostRows = 3072;
+
+// Rows of the sample; empty when all rows are used.
+std::vector<size_t> sampled_rows(size_t rows, size_t limit, uint64_t seed) {
+    if (rows <= limit) return {};
+    Random random(seed);
+    std::vector<size_t> sample = random_sample(rows, limit, random);
+    std::sort(sample.begin(), sample.end());
+    return sample;
+}
+
+size_t rows_a_task(size_t rows, int threads) {
+    const size_t share = rows / (4 * static_cast<size_t>(resolve_threads(threads)));
+    return std::clamp(share, kLeastRows, kMostRows);
+}
+
+void put_code(CodeKind kind, size_t m, uint32_t centroid, uint32_t* code) {
+    const size_t bits = kind == CodeKind::Product8 ? 8 : 4;
+    const size_t per_word = 32 / bits;
+    code[m / per_word] |= centroid << (bits * (m % per_word));
+}
+
+}  // namespace
+
+ProductCodec::ProductCodec(CodecOptions options, size_t dim) : Codec(options, dim) {
+    const size_t count = options.subquantizers;
+    sub_begin_.assign(count + 1, 0);
+    for (size_t m = 0; m < count; ++m) {
+        const size_t wide = m < dim % count ? 1 : 0;
+        sub_begin_[m + 1] = static_cast<uint32_t>(sub_begin_[m] + dim / count + wide);
+    }
+}
+
+void ProductCodec::train(MatrixView<const float> x, const CodecTraining& training,
+                         const Backend& backend) {
+    check(x.rows >= centroids(), StatusCode::InvalidArgument, "product codes of ",
+          centroids() == 256 ? 8 : 4, " bits cannot be trained on ", x.rows,
+          " rows: pass at least ", centroids());
+    const std::vector<size_t> sample =
+        sampled_rows(x.rows, kRowsPerCentroid * centroids(), training.seed);
+    const size_t rows = sample.empty() ? x.rows : sample.size();
+
+    KMeansOptions options;
+    options.clusters = centroids();
+    options.iterations = training.iterations;
+    options.max_points_per_cluster = 0;  // sampled here already, once for all subspaces
+    options.threads = training.threads;
+    std::vector<float> codebooks(centroids() * dim_);
+    std::vector<float> part(rows * width(0));
+    for (size_t m = 0; m < options_.subquantizers; ++m) {
+        const double done = static_cast<double>(m);
+        const double total = static_cast<double>(options_.subquantizers);
+        report(training.progress, "product codebooks", done, total);
+        for_row_blocks(rows, kCopyRows, training.threads, [&](size_t first, size_t count) {
+            for (size_t i = first; i < first + count; ++i) {
+                const float* row = x.row(sample.empty() ? i : sample[i]) + sub_begin_[m];
+                std::copy_n(row, width(m), part.data() + i * width(m));
+            }
+        });
+        options.seed = training.seed + m;
+        options.progress = [&](std::string_view, double step, double steps) {
+            return !training.progress ||
+                   training.progress("product codebooks", done + step / steps, total);
+        };
+        const MatrixView<const float> points(part.data(), rows, width(m));
+        const KMeansResult result = train_kmeans(points, options, backend);
+        std::copy(result.centroids.begin(), result.centroids.end(),
+                  codebooks.begin() + static_cast<ptrdiff_t>(centroids() * sub_begin_[m]));
+    }
+    use(std::move(codebooks));
+}
+
+void ProductCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
+                          const Backend& backend) const {
+    for_row_blocks(x.rows, rows_a_task(x.rows, threads), threads, [&](size_t first, size_t count) {
+        encode_rows(x.slice(first, count), codes + first * code_words(), backend);
+    });
+}
+
+void ProductCodec::encode_rows(MatrixView<const float> x, uint32_t* codes,
+                               const Backend& backend) const {
+    const size_t words = code_words();
+    std::vector<float> part(x.rows * width(0));
+    std::vector<uint32_t> labels(x.rows);
+    std::fill(codes, codes + x.rows * words, 0u);
+    for (size_t m = 0; m < options_.subquantizers; ++m) {
+        for (size_t i = 0; i < x.rows; ++i) {
+            std::copy_n(x.row(i) + sub_begin_[m], width(m), part.data() + i * width(m));
+        }
+        backend.assign({part.data(), x.rows, width(m)}, blocks_[m], Metric::L2, labels.data(),
+                       nullptr, 1);
+        for (size_t i = 0; i < x.rows; ++i)
+            put_code(options_.kind, m, labels[i], codes + i * words);
+    }
+}
+
+CodeView ProductCodec::view() const {
+    const size_t per_word = options_.kind == CodeKind::Product8 ? 4 : 8;
+    CodeView view;
+    view.kind = options_.kind;
+    view.dim = dim_;
+    view.words = (options_.subquantizers + per_word - 1) / per_word;
+    view.subquantizers = options_.subquantizers;
+    view.sub_begin = sub_begin_.data();
+    view.codebooks = codebooks_.data();
+    return view;
+}
+
+void ProductCodec::set_parameters(std::span<const float> parameters) {
+    check_parameters(parameters, centroids() * dim_, "a product codec");
+    use({parameters.begin(), parameters.end()});
+}
+
+void ProductCodec::use(std::vector<float> codebooks) {
+    std::vector<FloatBlocks> blocks;
+    blocks.reserve(options_.subquantizers);
+    for (size_t m = 0; m < options_.subquantizers; ++m) {
+        const float* first = codebooks.data() + centroids() * sub_begin_[m];
+        blocks.emplace_back(MatrixView<const float>(first, centroids(), width(m)));
+    }
+    codebooks_ = std::move(codebooks);
+    blocks_ = std::move(blocks);
+}
+
+}  // namespace nearcell
