@@ -4,8 +4,8 @@
 // stretched over the vector x so that u points nearly where x does; then
 //   scale = |x|^2 / <u, x>        so that scale u - x is perpendicular to x,
 //   bias  = |x|^2 - scale^2 |u|^2 so that |q - scale u|^2 + bias = |q - x|^2 - 2 <q, scale u - x>,
-//   error = an upper bound, for 97 of 100 vectors, of 2 <q, scale u - x> / |q| under random
-//   rotations.
+//   error = a bound on 2 <q, x - scale u> / |q| that holds for 97 of 100 random rotations (that on
+//           its magnitude, for 94), so that estimate - error |q| seldom exceeds the true distance.
 // Nothing to train. Cost: about 40 x dim operations a vector to encode, for 2 bits or more.
 #pragma once
 

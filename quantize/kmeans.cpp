@@ -88,6 +88,13 @@ KMeansRun warm_run(const KMeansPoints& points, const KMeansOptions& options,
     return run;
 }
 
+// An assignment of a fraction of a millisecond is slower on several threads than on one.
+int worthwhile_threads(const Vectors& x, const KMeansOptions& options) {
+    const double products = static_cast<double>(x.rows) * static_cast<double>(options.clusters) *
+                            static_cast<double>(x.cols);
+    return products < 1e6 ? 1 : options.threads;
+}
+
 // The best of `redo` runs of run_once(random).
 template <class RunOnce>
 KMeansRun best_run(const KMeansOptions& options, const RunOnce& run_once) {
@@ -106,7 +113,8 @@ KMeansRun best_run(const KMeansOptions& options, const RunOnce& run_once) {
 KMeansResult train_kmeans(const Vectors& x, const KMeansOptions& options, const Backend& backend) {
     check_input(x, options);
     const KMeansMethod method = chosen_method(options);
-    const KMeansPlan plan{options.clusters, options.iterations, options.seeding, options.threads,
+    const int threads = worthwhile_threads(x, options);
+    const KMeansPlan plan{options.clusters, options.iterations, options.seeding, threads,
                           backend,          options.progress};
     KMeansResult result;
     result.clusters = options.clusters;

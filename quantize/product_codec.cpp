@@ -13,7 +13,6 @@ namespace nearcell {
 namespace {
 
 constexpr size_t kRowsPerCentroid = 256;  // training rows
-constexpr size_t kCopyRows = 1024;        // a task of copying
 constexpr size_t kLeastRows = 192;        // a task of encoding: less would not fill a product
 constexpr size_t kMostRows = 3072;
 
@@ -55,36 +54,41 @@ void ProductCodec::train(MatrixView<const float> x, const CodecTraining& trainin
           " rows: pass at least ", centroids());
     const std::vector<size_t> sample =
         sampled_rows(x.rows, kRowsPerCentroid * centroids(), training.seed);
-    const size_t rows = sample.empty() ? x.rows : sample.size();
 
+    // As many codebooks at a time as there are threads, or one by all of them.
+    const size_t count = options_.subquantizers;
+    const size_t team = static_cast<size_t>(resolve_threads(training.threads));
+    const size_t wave = team <= count ? team : 1;
+    std::vector<float> codebooks(centroids() * dim_);
+    for (size_t first = 0; first < count; first += wave) {
+        report(training.progress, "product codebooks", static_cast<double>(first),
+               static_cast<double>(count));
+        parallel_for(std::min(wave, count - first), training.threads, [&](size_t i, int) {
+            train_codebook(first + i, x, sample, training, backend, codebooks.data());
+        });
+    }
+    use(std::move(codebooks));
+}
+
+void ProductCodec::train_codebook(size_t m, MatrixView<const float> x,
+                                  const std::vector<size_t>& sample, const CodecTraining& training,
+                                  const Backend& backend, float* codebooks) const {
+    const size_t rows = sample.empty() ? x.rows : sample.size();
+    std::vector<float> part(rows * width(m));
+    for (size_t i = 0; i < rows; ++i) {
+        const float* row = x.row(sample.empty() ? i : sample[i]);
+        std::copy_n(row + sub_begin_[m], width(m), part.data() + i * width(m));
+    }
     KMeansOptions options;
     options.clusters = centroids();
     options.iterations = training.iterations;
-    options.max_points_per_cluster = 0;  // sampled here already, once for all subspaces
+    options.max_points_per_cluster = 0;  // sampled already, once for all subspaces
+    options.seed = training.seed + m;
     options.threads = training.threads;
-    std::vector<float> codebooks(centroids() * dim_);
-    std::vector<float> part(rows * width(0));
-    for (size_t m = 0; m < options_.subquantizers; ++m) {
-        const double done = static_cast<double>(m);
-        const double total = static_cast<double>(options_.subquantizers);
-        report(training.progress, "product codebooks", done, total);
-        for_row_blocks(rows, kCopyRows, training.threads, [&](size_t first, size_t count) {
-            for (size_t i = first; i < first + count; ++i) {
-                const float* row = x.row(sample.empty() ? i : sample[i]) + sub_begin_[m];
-                std::copy_n(row, width(m), part.data() + i * width(m));
-            }
-        });
-        options.seed = training.seed + m;
-        options.progress = [&](std::string_view, double step, double steps) {
-            return !training.progress ||
-                   training.progress("product codebooks", done + step / steps, total);
-        };
-        const MatrixView<const float> points(part.data(), rows, width(m));
-        const KMeansResult result = train_kmeans(points, options, backend);
-        std::copy(result.centroids.begin(), result.centroids.end(),
-                  codebooks.begin() + static_cast<ptrdiff_t>(centroids() * sub_begin_[m]));
-    }
-    use(std::move(codebooks));
+    const MatrixView<const float> points(part.data(), rows, width(m));
+    const KMeansResult result = train_kmeans(points, options, backend);
+    std::copy(result.centroids.begin(), result.centroids.end(),
+              codebooks + centroids() * sub_begin_[m]);
 }
 
 void ProductCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,

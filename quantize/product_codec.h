@@ -26,6 +26,10 @@ class ProductCodec final : public Codec {
    private:
     size_t centroids() const { return options_.kind == CodeKind::Product8 ? 256 : 16; }
     size_t width(size_t m) const { return sub_begin_[m + 1] - sub_begin_[m]; }
+    // Writes codebook m of `codebooks`; an empty sample is all rows.
+    void train_codebook(size_t m, MatrixView<const float> x, const std::vector<size_t>& sample,
+                        const CodecTraining& training, const Backend& backend,
+                        float* codebooks) const;
     void use(std::vector<float> codebooks);
     void encode_rows(MatrixView<const float> x, uint32_t* codes, const Backend& backend) const;
 

@@ -37,7 +37,10 @@ inline CodecOptions with_bits(size_t bits) {
 
 inline std::unique_ptr<Codec> trained(const CodecOptions& options, const Matrix& x) {
     std::unique_ptr<Codec> codec = make_codec(options, x.cols);
-    codec->train(x.view(), CodecTraining(), cpu_backend());
+    CodecTraining training;
+    training.threads = 1;
+    training.iterations = 10;
+    codec->train(x.view(), training, cpu_backend());
     return codec;
 }
 
