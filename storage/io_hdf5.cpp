@@ -106,6 +106,21 @@ RowFile set_shape(hid_t set, const std::string& path) {
     return rows;
 }
 
+// A packed data set needs the filters it was packed with; h5py's lzf, for one, is h5py's alone.
+size_t check_filters(hid_t plist, const std::string& path) {
+    const int filters = H5Pget_nfilters(plist);
+    for (int i = 0; i < filters; ++i) {
+        unsigned flags = 0;
+        size_t values = 0;
+        const H5Z_filter_t filter = H5Pget_filter2(plist, static_cast<unsigned>(i), &flags, &values,
+                                                   nullptr, 0, nullptr, nullptr);
+        check(filter > 0 && H5Zfilter_avail(filter) > 0, StatusCode::Unsupported, path,
+              ": is packed with filter ", filter,
+              ", which this libhdf5 lacks; save it with gzip or unpacked");
+    }
+    return filters > 0 ? static_cast<size_t>(filters) : 0;
+}
+
 // That the file can hold as much as the shape says, before memory is taken for it.
 void check_storage(hid_t set, const RowFile& rows, uint64_t file_bytes, const std::string& path) {
     checked_row_bytes(rows, path);
@@ -120,7 +135,7 @@ void check_storage(hid_t set, const RowFile& rows, uint64_t file_bytes, const st
     check(layout != H5D_CONTIGUOUS || H5Pget_external_count(plist) == 0, StatusCode::Unsupported,
           path, ": keeps its data in other files; copy the data into one file");
     const uint64_t stored = H5Dget_storage_size(set);
-    const bool packed = layout == H5D_CHUNKED && H5Pget_nfilters(plist) > 0;
+    const bool packed = layout == H5D_CHUNKED && check_filters(plist, path) > 0;
     const uint64_t most = stored <= file_bytes ? stored * (packed ? kMostCompression : 1) : 0;
     check(bytes <= most, StatusCode::Corrupt, path, ": its ", rows.rows, " x ", rows.cols, " ",
           file_element_name(rows.element), " values take ", bytes, " bytes, but ", stored,
@@ -129,7 +144,14 @@ void check_storage(hid_t set, const RowFile& rows, uint64_t file_bytes, const st
     std::array<hsize_t, 2> chunk{1, 1};
     H5Pget_chunk(plist, 2, chunk.data());
     const auto chunk_bytes = checked_product(chunk[0], chunk[1], H5Tget_size(type));
-    check(chunk_bytes && *chunk_bytes <= bytes + kMostSpareChunk, StatusCode::Corrupt, path,
+    const Hdf5Handle space(H5Dget_space(set), H5Sclose, StatusCode::Corrupt, path,
+                           "read the shape");
+    std::array<hsize_t, 2> most_extent{0, 1};
+    H5Sget_simple_extent_dims(space, nullptr, most_extent.data());
+    // libhdf5 trusts a chunk's dimensions when it unpacks one, and reads past the end of a smaller
+    // one.
+    const bool fits = chunk[0] <= most_extent[0] && chunk[1] <= most_extent[1];
+    check(fits && chunk_bytes && *chunk_bytes <= bytes + kMostSpareChunk, StatusCode::Corrupt, path,
           ": its chunks are larger than its data");
 }
 
@@ -162,9 +184,9 @@ void read_range(const OpenSet& open, RowRange range, hid_t type, void* out) {
     H5Sselect_hyperslab(source, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
     const Hdf5Handle target(H5Screate_simple(dimensions, count.data(), nullptr), H5Sclose,
                             StatusCode::OutOfMemory, path, "describe the rows");
-    check(H5Dread(open.set, type, target, source, H5P_DEFAULT, out) >= 0, StatusCode::Corrupt, path,
-          ": cannot read rows ", range.first, " to ", range.first + range.count - 1, ": ",
-          hdf5_error());
+    const bool done = H5Dread(open.set, type, target, source, H5P_DEFAULT, out) >= 0;
+    check(done, StatusCode::Corrupt, path, ": cannot read rows ", range.first, " to ",
+          range.first + range.count - 1, ": ", hdf5_error());
 }
 
 void read_narrowed(const OpenSet& open, RowRange range, float* out) {

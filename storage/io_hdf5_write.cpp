@@ -21,7 +21,8 @@ constexpr char kNewName[] = "/dev/null/new.h5", kOldName[] = "/dev/null/old.h5";
 Hdf5Handle memory_access(const std::string& path) {
     Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, StatusCode::OutOfMemory, path,
                       "prepare");
-    check(H5Pset_fapl_core(access, kGrowth, 0) >= 0, StatusCode::Unsupported, path,
+    const bool set = H5Pset_fapl_core(access, kGrowth, 0) >= 0;
+    check(set, StatusCode::Unsupported, path,
           ": this libhdf5 cannot write to memory: ", hdf5_error());
     return access;
 }
@@ -106,8 +107,8 @@ void write_set(hid_t file, const Hdf5Path& path, hid_t type, const void* data, c
                             StatusCode::InvalidArgument, path.file, "describe the rows");
     const std::array<hsize_t, 2> start{0, 0};
     H5Sselect_hyperslab(source, H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr);
-    check(H5Dwrite(set, type, source, space, H5P_DEFAULT, data) >= 0, StatusCode::OutOfMemory,
-          path.file, ": cannot put ", shape.rows, " x ", shape.cols,
+    const bool done = H5Dwrite(set, type, source, space, H5P_DEFAULT, data) >= 0;
+    check(done, StatusCode::OutOfMemory, path.file, ": cannot put ", shape.rows, " x ", shape.cols,
           " values into memory: ", hdf5_error());
 }
 
@@ -115,8 +116,8 @@ std::vector<uint8_t> image_of(hid_t file, const std::string& path) {
     H5Fflush(file, H5F_SCOPE_GLOBAL);
     const ssize_t size = H5Fget_file_image(file, nullptr, 0);
     std::vector<uint8_t> image(size > 0 ? static_cast<size_t>(size) : 0);
-    check(size > 0 && H5Fget_file_image(file, image.data(), image.size()) == size, StatusCode::Io,
-          path, ": cannot finish the HDF5 file: ", hdf5_error());
+    const bool done = size > 0 && H5Fget_file_image(file, image.data(), image.size()) == size;
+    check(done, StatusCode::Io, path, ": cannot finish the HDF5 file: ", hdf5_error());
     return image;
 }
 

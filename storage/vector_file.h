@@ -7,6 +7,10 @@
 //   narrowed) raw                 values only: the caller gives element type and columns hdf5
 //   ann-benchmarks layout: train, test, neighbors, distances; "file.hdf5:test"
 //                       names a data set, "train" being the default
+//                       (for ids, "neighbors"); other data sets of a file written to are kept, and
+//                       one is replaced only when it is the file's only one
+// All but HDF5 are safe to read from strangers. HDF5 is parsed by libhdf5, which a file made for it
+// can crash: convert those from strangers in a process of their own.
 #pragma once
 
 #include <cstdint>

@@ -38,7 +38,7 @@ TEST(Bin, TruthWithDistancesGivesItsIds) {
     bytes.resize(bytes.size() + 16);
     put_bytes(dir.file("gt.ibin"), bytes);
     EXPECT_EQ(read_ids(dir.file("gt.ibin")).values, (std::vector<int64_t>{1, 2, 3, 4}));
-    bytes.resize(bytes.size() - 1);
+    bytes.pop_back();
     put_bytes(dir.file("gt.ibin"), bytes);
     EXPECT_EQ(error_of([&] { read_ids(dir.file("gt.ibin")); }).code(), StatusCode::Corrupt);
 }
