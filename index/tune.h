@@ -26,7 +26,7 @@ struct TuneOptions {
     double recall = 0.95;  // in (0, 1]
     size_t k = 10;
     int threads = 0;
-    Progress progress;
+    Progress progress = {};
 };
 
 struct TuneResult {

@@ -180,9 +180,16 @@ std::string format_spec(const CellIndexOptions& options) {
         if (!is_implied(options, i)) spec += transform_spec(options.transforms[i], dim) + ",";
         dim = output_dim(options.transforms[i], dim);
     }
-    if (options.cells > 1) spec += "IVF" + std::to_string(options.cells) + ",";
+    if (options.cells > 1) {
+        spec += "IVF";
+        spec += std::to_string(options.cells);
+        spec += ',';
+    }
     spec += code_spec(options);
-    if (options.rerank) spec += "," + rerank_spec(options.rerank->kind);
+    if (options.rerank) {
+        spec += ',';
+        spec += rerank_spec(options.rerank->kind);
+    }
     return spec;
 }
 
