@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang-tidy over the C++ files of a configured build, ruff and mypy over the Python ones; one line a
-# file that has something to say. Usage: lint.sh BUILD_DIR [FILE.cpp...]
+# clang-tidy over the C++ files of a configured build (the tests' excepted), ruff and mypy over the
+# Python ones. Usage: lint.sh BUILD_DIR [FILE.cpp...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:?usage: lint.sh BUILD_DIR [FILE.cpp...]}
@@ -13,7 +13,7 @@ import json, pathlib, sys
 root = pathlib.Path.cwd()
 entries = {pathlib.Path(e['file']) for e in json.load(open('$build/compile_commands.json'))}
 own = {str(p.relative_to(root)) for p in entries if p.is_relative_to(root)}
-print('\n'.join(sorted(f for f in own if not f.startswith('build'))))")
+print('\n'.join(sorted(f for f in own if not f.startswith(('build', 'tests', '.venv')))))")
 fi
 
 status=0
