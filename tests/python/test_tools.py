@@ -75,10 +75,10 @@ def test_size_finds_missing_and_needless_listings(tmp_path: Path) -> None:
     plant(tmp_path, {"pca/a.cpp": "", "pca/b.cpp": "", "pca/b_part.cpp": ""})
     plant(tmp_path, {"tests/pca/b_test.cpp": ""})
     assert check_size.check_tree(tmp_path, {}) == ["pca/a.cpp has no tests/pca/a_test.cpp"]
-    listed = {"pca/a.cpp": ("tests/pca/b_test.cpp", "one test for both")}
+    listed = {"tests/pca/b_test.cpp": ("one test for both", ["a"])}
     assert check_size.check_tree(tmp_path, listed) == []
-    listed["pca/b.cpp"] = ("tests/pca/gone_test.cpp", "stale")
-    assert len(check_size.check_tree(tmp_path, listed)) == 2
+    listed = {"tests/pca/b_test.cpp": ("stale", ["a", "b", "gone"]), "tests/x/y_test.cpp": ("", [])}
+    assert len(check_size.check_tree(tmp_path, listed)) == 3
 
 
 def run_check_symbols(build: Path, source: str) -> subprocess.CompletedProcess[str]:
