@@ -4,7 +4,7 @@ find_package(xsimd CONFIG REQUIRED)  # no version: its config accepts the same m
 if(xsimd_VERSION VERSION_LESS 8.1)
     message(FATAL_ERROR "xsimd ${xsimd_VERSION} is too old: 8.1 or later is needed")
 endif()
-file(GLOB NEARCELL_KERNELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/kernels_*.cpp)
+file(GLOB NEARCELL_KERNELS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/../cpu/kernels_*.cpp)
 
 function(nearcell_add_isa target isa arch)
     add_library(nearcell_${isa} OBJECT ${NEARCELL_KERNELS})

@@ -143,8 +143,8 @@ void CpuBackend::assign(MatrixView<const float> x, const FloatBlocks& blocks, Me
                                            1, 0, &nearest[i]);
                 }
             }
-            const uint32_t label =
-                std::min(nearest[i].row, static_cast<uint32_t>(blocks.rows() - 1));
+            // No row at all where every key is infinite or NaN.
+            const uint32_t label = nearest[i].row == UINT32_MAX ? 0 : nearest[i].row;
             labels[first + i] = label;
             if (keys != nullptr) {
                 std::vector<float> centroid(d);
@@ -196,7 +196,7 @@ RerankCounts CpuBackend::rerank(const RerankJob& job,
             return job.cell_rows[c.cell] + c.slot * words;
         };
         TopK best(job.k == 0 ? list.size() : job.k);
-        std::vector<float> decoded(plain ? 0 : words * 4);
+        std::vector<float> decoded(plain ? 0 : job.code.dim);
         size_t kept = 0;
         for (size_t i = 0; i < list.size(); ++i) {
             if (i + 4 < list.size()) {  // the next rows are scattered: ask for them early

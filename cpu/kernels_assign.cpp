@@ -18,6 +18,7 @@ NEARCELL_INLINE void merge_lanes(const Lanes& lanes, size_t first_row, Nearest& 
     store(second, lanes.second);
     store(block, lanes.block);
     for (size_t lane = 0; lane < 16; ++lane) {
+        if (!(best[lane] < __builtin_inff())) continue;  // block[lane] names no row
         const uint32_t row =
             static_cast<uint32_t>(first_row + static_cast<size_t>(block[lane]) * kBlock + lane);
         if (best[lane] < nearest.best || (best[lane] == nearest.best && row < nearest.row)) {
@@ -50,10 +51,11 @@ void assign(const float* blocks, size_t block_count, size_t d, const float* bias
                             key = kKey == TileKey::Dot ? fma(broadcast(scale), key, offset)
                                                        : add(key, offset);
                             Lanes& lane = lanes[q];
-                            lane.second = min(lane.second, max(lane.best, key));
+                            // A NaN key leaves all three as they are: see min and max.
+                            lane.second = min(max(lane.best, key), lane.second);
                             lane.block = select_less(
                                 key, lane.best, broadcast(static_cast<float>(block)), lane.block);
-                            lane.best = min(lane.best, key);
+                            lane.best = min(key, lane.best);
                         });
                 });
             for (size_t q = 0; q < Q; ++q) {

@@ -73,14 +73,24 @@ NEARCELL_INLINE F32x16 sub(const F32x16& a, const F32x16& b) {
 NEARCELL_INLINE F32x16 mul(const F32x16& a, const F32x16& b) {
     return each_part([&](auto i) __attribute__((always_inline)) { return a.part[i] * b.part[i]; });
 }
+// Lane by lane a < b ? a : b and a > b ? a : b: b where either is NaN, as x86's instructions do.
+// NEON's give NaN, so it compares and selects.
 NEARCELL_INLINE F32x16 min(const F32x16& a, const F32x16& b) {
     return each_part([&](auto i) __attribute__((always_inline)) {
+#if defined(__aarch64__)
+        return xsimd::select(a.part[i] < b.part[i], a.part[i], b.part[i]);
+#else
         return xsimd::min(a.part[i], b.part[i]);
+#endif
     });
 }
 NEARCELL_INLINE F32x16 max(const F32x16& a, const F32x16& b) {
     return each_part([&](auto i) __attribute__((always_inline)) {
+#if defined(__aarch64__)
+        return xsimd::select(a.part[i] > b.part[i], a.part[i], b.part[i]);
+#else
         return xsimd::max(a.part[i], b.part[i]);
+#endif
     });
 }
 NEARCELL_INLINE F32x16 abs(const F32x16& a) {

@@ -45,8 +45,9 @@ struct Nearest {
 };
 
 // Lowers nearest[i] by the keys of query i and rows [first_row, first_row + 16 block_count): equal
-// keys go to the smaller row. assign_dot: key = bias[row] + scale * dot; assign_l2: the squared
-// distance, bias[row] added (+infinity in the lanes that are not rows), scale unused.
+// keys go to the smaller row; keys that are NaN or +infinity change nothing. assign_dot: key =
+// bias[row] + scale * dot; assign_l2: the squared distance, bias[row] added (+infinity in the lanes
+// that are not rows), scale unused.
 using AssignKernel = void(const float* blocks, size_t block_count, size_t d, const float* bias,
                           float scale, const float* const* queries, size_t query_count,
                           uint32_t first_row, Nearest* nearest);

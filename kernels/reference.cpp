@@ -1,0 +1,198 @@
+// The oracle of the kernel tests: every operation of ops.def as its definition says, summed in
+// double precision and rounded once at the end. Never used for search. Stateless: thread safe.
+#include <cmath>
+#include <limits>
+
+#include <nearcell/core/half.h>
+#include <nearcell/kernels/kernel_table.h>
+
+namespace nearcell {
+namespace {
+
+enum class Key { L2, Dot, L1 };
+
+// The key of a vector whose values lie `stride` floats apart, and a query.
+template <Key kKey>
+double key_of(const float* x, size_t stride, const float* query, size_t d) {
+    double sum = 0;
+    for (size_t j = 0; j < d; ++j) {
+        const double a = static_cast<double>(x[j * stride]), b = static_cast<double>(query[j]);
+        if constexpr (kKey == Key::Dot) sum -= a * b;
+        if constexpr (kKey == Key::L2) sum += (a - b) * (a - b);
+        if constexpr (kKey == Key::L1) sum += std::fabs(a - b);
+    }
+    return sum;
+}
+
+// The key of row 16 * block + lane of blocked vectors.
+template <Key kKey>
+double key_of_row(const float* blocks, size_t row, const float* query, size_t d) {
+    return key_of<kKey>(blocks + row / kBlock * d * kBlock + row % kBlock, kBlock, query, d);
+}
+
+template <Key kKey>
+float pair(const float* a, const float* b, size_t d) {
+    return static_cast<float>(key_of<kKey>(a, 1, b, d));
+}
+
+template <Key kKey>
+size_t scan(const float* blocks, size_t block_count, size_t d, const float* bias,
+            const float* const* queries, size_t query_count, const float* thresholds,
+            const uint16_t* masks, Hit* hits) {
+    size_t count = 0;
+    for (size_t q = 0; q < query_count; ++q) {
+        for (size_t row = 0; row < block_count * kBlock; ++row) {
+            if ((masks[row / kBlock] >> (row % kBlock) & 1) == 0) continue;
+            double key = key_of_row<kKey>(blocks, row, queries[q], d);
+            if (bias != nullptr) key += static_cast<double>(bias[row]);
+            const float rounded = static_cast<float>(key);
+            if (!(rounded <= thresholds[q])) continue;
+            hits[count++] = {rounded, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
+        }
+    }
+    return count;
+}
+
+template <Key kKey>
+void scores(const float* blocks, size_t rows, size_t d, const float* const* queries,
+            size_t query_count, float* out, size_t out_stride) {
+    for (size_t q = 0; q < query_count; ++q) {
+        for (size_t row = 0; row < rows; ++row) {
+            out[q * out_stride + row] =
+                static_cast<float>(key_of_row<kKey>(blocks, row, queries[q], d));
+        }
+    }
+}
+
+template <Key kKey>
+void assign(const float* blocks, size_t block_count, size_t d, const float* bias, float scale,
+            const float* const* queries, size_t query_count, uint32_t first_row, Nearest* nearest) {
+    for (size_t q = 0; q < query_count; ++q) {
+        Nearest& near = nearest[q];
+        for (size_t i = 0; i < block_count * kBlock; ++i) {
+            double sum = key_of_row<kKey>(blocks, i, queries[q], d);
+            if constexpr (kKey == Key::Dot) sum *= -static_cast<double>(scale);
+            const float key = static_cast<float>(sum + static_cast<double>(bias[i]));
+            const uint32_t row = first_row + static_cast<uint32_t>(i);
+            if (!(key < std::numeric_limits<float>::infinity())) continue;
+            if (key < near.best || (key == near.best && row < near.row)) {
+                near = {key, near.best, row};
+            } else if (key < near.second) {
+                near.second = key;
+            }
+        }
+    }
+}
+
+uint32_t word_of(const void* block, size_t word, size_t lane) {
+    return static_cast<const uint32_t*>(block)[word * kBlock + lane];
+}
+double float_of(const void* block, size_t word, size_t lane) {
+    return static_cast<double>(std::bit_cast<float>(word_of(block, word, lane)));
+}
+uint32_t byte_of(const void* block, size_t j, size_t lane) {
+    return word_of(block, j / 4, lane) >> (j % 4 * 8) & 0xffu;
+}
+uint16_t half_word(const void* block, size_t j, size_t lane) {
+    return static_cast<uint16_t>(word_of(block, j / 2, lane) >> (j % 2 * 16) & 0xffffu);
+}
+
+// value(j, lane) is what the code says of dimension j.
+template <class Value>
+void decode(const CodeView& code, const float* centroid, float* out, Value&& value) {
+    for (size_t j = 0; j < code.dim; ++j) {
+        for (size_t lane = 0; lane < kBlock; ++lane) {
+            double x = value(j, lane);
+            if (centroid != nullptr) x += static_cast<double>(centroid[j]);
+            out[j * kBlock + lane] = static_cast<float>(x);
+        }
+    }
+}
+
+void decode_float32(const CodeView* code, const void* block, const float* centroid, float* out) {
+    decode(*code, centroid, out, [&](size_t j, size_t lane) { return float_of(block, j, lane); });
+}
+
+void decode_float16(const CodeView* code, const void* block, const float* centroid, float* out) {
+    decode(*code, centroid, out, [&](size_t j, size_t lane) {
+        return static_cast<double>(float_from_float16(half_word(block, j, lane)));
+    });
+}
+
+void decode_bfloat16(const CodeView* code, const void* block, const float* centroid, float* out) {
+    decode(*code, centroid, out, [&](size_t j, size_t lane) {
+        return static_cast<double>(float_from_bfloat16(half_word(block, j, lane)));
+    });
+}
+
+void decode_range_int8(const CodeView* code, const void* block, const float* centroid, float* out) {
+    decode(*code, centroid, out, [&](size_t j, size_t lane) {
+        return static_cast<double>(code->offset[j]) +
+               static_cast<double>(code->step[j]) * byte_of(block, j, lane);
+    });
+}
+
+void decode_scaled_int8(const CodeView* code, const void* block, const float* centroid,
+                        float* out) {
+    decode(*code, centroid, out, [&](size_t j, size_t lane) {
+        const int c = static_cast<int>(byte_of(block, j, lane));
+        return float_of(block, code->words - 1, lane) * (c < 128 ? c : c - 256);
+    });
+}
+
+template <size_t kBits>
+void decode_product(const CodeView* code, const void* block, const float* centroid, float* out) {
+    decode(*code, centroid, out, [&](size_t j, size_t lane) {
+        size_t m = 0;
+        while (code->sub_begin[m + 1] <= j)
+            ++m;
+        const size_t begin = code->sub_begin[m], width = code->sub_begin[m + 1] - begin;
+        const uint32_t byte = byte_of(block, m * kBits / 8, lane);
+        const size_t entry = byte >> (m * kBits % 8) & ((1u << kBits) - 1);
+        return static_cast<double>(code->codebooks[(begin << kBits) + entry * width + (j - begin)]);
+    });
+}
+
+void decode_bits(const CodeView* code, const void* block, const float* centroid, float* out) {
+    const size_t plane = (code->dim + 31) / 32;
+    decode(*code, centroid, out, [&](size_t j, size_t lane) {
+        uint32_t value = 0;
+        for (size_t p = 0; p < code->bits; ++p) {
+            value = 2 * value + (word_of(block, p * plane + j / 32, lane) >> (j % 32) & 1u);
+        }
+        const double middle = 0.5 * ((1u << code->bits) - 1);
+        return float_of(block, code->words - 3, lane) * (value - middle);
+    });
+}
+
+}  // namespace
+
+const KernelTable& reference_table() {
+    static const KernelTable table = [] {
+        KernelTable t;
+        t.isa = "reference";
+        t.l2_f32 = pair<Key::L2>;
+        t.ip_f32 = pair<Key::Dot>;
+        t.l1_f32 = pair<Key::L1>;
+        t.scan_l2_f32 = scan<Key::L2>;
+        t.scan_ip_f32 = scan<Key::Dot>;
+        t.scan_l1_f32 = scan<Key::L1>;
+        t.scores_l2_f32 = scores<Key::L2>;
+        t.scores_ip_f32 = scores<Key::Dot>;
+        t.scores_l1_f32 = scores<Key::L1>;
+        t.assign_dot_f32 = assign<Key::Dot>;
+        t.assign_l2_f32 = assign<Key::L2>;
+        t.decode_float32 = decode_float32;
+        t.decode_float16 = decode_float16;
+        t.decode_bfloat16 = decode_bfloat16;
+        t.decode_range_int8 = decode_range_int8;
+        t.decode_scaled_int8 = decode_scaled_int8;
+        t.decode_product8 = decode_product<8>;
+        t.decode_product4 = decode_product<4>;
+        t.decode_bits = decode_bits;
+        return t;
+    }();
+    return table;
+}
+
+}  // namespace nearcell
