@@ -1,14 +1,15 @@
 // Vector files: reading and writing the formats that vectors are exchanged in. The format follows
 // the file's suffix unless one is named. Every header is checked against the file's length before
 // anything is allocated.
-//   fvecs bvecs ivecs   each row: int32 dimension, then float32 / uint8 / int32 values
-//   fbin u8bin i8bin ibin   uint32 rows, uint32 columns, then float32 / uint8 / int8 / int32 values
-//   npy                 numpy 1.0 to 3.0, C order, little endian: f4 f2 i1 u1 i4 i8 (f8 is
-//   narrowed) raw                 values only: the caller gives element type and columns hdf5
-//   ann-benchmarks layout: train, test, neighbors, distances; "file.hdf5:test"
-//                       names a data set, "train" being the default
-//                       (for ids, "neighbors"); other data sets of a file written to are kept, and
-//                       one is replaced only when it is the file's only one
+//   fvecs bvecs ivecs      each row: int32 dimension, then float32 / uint8 / int32 values
+//   fbin u8bin i8bin ibin  uint32 rows, uint32 columns, then float32 / uint8 / int8 / int32 values
+//   npy                    numpy 1.0 to 3.0, C order, little endian: f4 f2 i1 u1 i4 i8 (f8 is
+//                          narrowed)
+//   raw                    values only: the caller gives element type and columns
+//   hdf5                   ann-benchmarks layout: train, test, neighbors, distances.
+//                          "file.hdf5:test" names a data set; else vectors are in "train" and ids
+//                          in "neighbors". Writing keeps a file's other data sets, and replaces one
+//                          only when it is the file's only one.
 // All but HDF5 are safe to read from strangers. HDF5 is parsed by libhdf5, which a file made for it
 // can crash: convert those from strangers in a process of their own.
 #pragma once
