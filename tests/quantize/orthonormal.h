@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 namespace nearcell {
@@ -11,7 +12,8 @@ namespace nearcell {
 // The largest error of a product of two rows (out_dim <= in_dim) or columns; NaN counts as
 // infinite.
 inline double orthonormal_error(const std::vector<float>& matrix, size_t in_dim, size_t out_dim) {
-    if (matrix.size() != in_dim * out_dim) return INFINITY;
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    if (matrix.size() != in_dim * out_dim) return kInfinity;
     const bool by_rows = out_dim <= in_dim;
     const size_t vectors = by_rows ? out_dim : in_dim, length = by_rows ? in_dim : out_dim;
     const auto at = [&](size_t vector, size_t i) {
@@ -24,7 +26,7 @@ inline double orthonormal_error(const std::vector<float>& matrix, size_t in_dim,
             double dot = a == b ? -1.0 : 0.0;
             for (size_t i = 0; i < length; ++i)
                 dot += at(a, i) * at(b, i);
-            worst = std::isnan(dot) ? INFINITY : std::max(worst, std::fabs(dot));
+            worst = std::isnan(dot) ? kInfinity : std::max(worst, std::fabs(dot));
         }
     }
     return worst;
