@@ -51,7 +51,7 @@ struct Sample {
 };
 
 const Sample& sample() {
-    static const Sample shared(6000, 1000);
+    static const Sample shared(4000, 1000);
     return shared;
 }
 
@@ -160,7 +160,7 @@ TEST(Tune, ChoosesTheSameForAnyThreads) {
 }
 
 TEST(Tune, TakesLessWorkThanTheDeepestReranking) {
-    const std::unique_ptr<CellIndex> index = build("IVF64,PQ8,RFlat");
+    const std::unique_ptr<CellIndex> index = build("IVF64,PQ4,RFlat");
     const TuneResult result = tune_some(*index, 300, 0.8);
     EXPECT_GE(result.chosen.rerank, kNeighbours);
     EXPECT_LT(result.chosen.rerank, 640u);
