@@ -62,7 +62,7 @@ class CellScan {
     }
 
     uint64_t run() {
-        scan_ranks(0, 1);
+        scan_ranks(0, std::min<size_t>(1, job_.probe_count));
         scan_ranks(1, job_.probe_count);
         return scanned_;
     }
