@@ -111,14 +111,14 @@ void convert(const ConvertOptions& options, Session& session) {
     if (options.limit) in.max_rows = *options.limit;
     out.format = format_of(options.to, options.out);
     const std::optional<ElementType> type = wanted_type(options, *out.format);
-    const VectorFileInfo info = vector_file_info(options.in, in);
+    const std::string path = with_data_set(options.in, "train");
+    const VectorFileInfo info = vector_file_info(path, in);
     check_output(output_file(options.out));
 
     const bool from_ids = info.element == "int32" || info.element == "int64";
     const Shape shape =
-        from_ids
-            ? write_from_ids(read_ids(options.in, in), type, options.out, out, session)
-            : write_from_vectors(read_vectors(options.in, in), type, options.out, out, session);
+        from_ids ? write_from_ids(read_ids(path, in), type, options.out, out, session)
+                 : write_from_vectors(read_vectors(path, in), type, options.out, out, session);
     session.fact("from", std::string(format_name(info.format)) + " " + info.element);
     session.fact("to", std::string(format_name(*out.format)) + " " + shape.element);
     session.fact("rows", shape.rows);

@@ -113,35 +113,25 @@ void container_info(const std::string& path, Session& session) {
 }
 
 void vector_info(const std::string& path, Session& session) {
-    const VectorFileInfo info = vector_file_info(path);
+    const std::vector<DataSet> sets = data_sets(path);
     const uint64_t bytes = file_bytes(path);
     session.fact("file", path);
-    session.fact("format", std::string(format_name(info.format)));
-    session.fact("element", info.element);
-    session.fact("rows", info.rows);
-    session.fact("cols", info.cols);
+    session.fact("format", std::string(format_name(sets[0].info.format)));
     session.fact("bytes", bytes, bytes_text(static_cast<double>(bytes)));
-}
-
-// Of an HDF5 file without a data set named: those of the ann-benchmarks layout that it has.
-void hdf5_info(const std::string& path, Session& session) {
-    const uint64_t bytes = file_bytes(path);
+    if (sets[0].path == path) {
+        session.fact("element", sets[0].info.element);
+        session.fact("rows", sets[0].info.rows);
+        session.fact("cols", sets[0].info.cols);
+        return;
+    }
     Json list = Json::object();
     Table table(
         {{"data set", Table::Align::Left}, {"element", Table::Align::Left}, {"rows"}, {"cols"}});
-    for (const char* name : {"train", "test", "neighbors", "distances"}) {
-        try {
-            const VectorFileInfo info = vector_file_info(path + ":" + name);
-            list[name] = {{"element", info.element}, {"rows", info.rows}, {"cols", info.cols}};
-            table.add_row({name, info.element, grouped_text(info.rows), grouped_text(info.cols)});
-        } catch (const Error& error) {
-            if (error.code() != StatusCode::NotFound) throw;
-        }
+    for (const auto& [name, info] : sets) {
+        const std::string set = name.substr(path.size() + 1);
+        list[set] = {{"element", info.element}, {"rows", info.rows}, {"cols", info.cols}};
+        table.add_row({set, info.element, grouped_text(info.rows), grouped_text(info.cols)});
     }
-    if (list.empty()) vector_file_info(path);  // throws, saying what is missing
-    session.fact("file", path);
-    session.fact("format", std::string("hdf5"));
-    session.fact("bytes", bytes, bytes_text(static_cast<double>(bytes)));
     session.detail("data_sets", std::move(list));
     session.text(table.text());
 }
@@ -149,7 +139,6 @@ void hdf5_info(const std::string& path, Session& session) {
 void info(const std::string& path, Session& session) {
     if (path.empty()) return machine_info(session);
     if (!is_vector_path(path)) return container_info(path, session);
-    if (with_data_set(path, "train") != path) return hdf5_info(path, session);
     vector_info(path, session);
 }
 

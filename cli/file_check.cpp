@@ -1,6 +1,7 @@
 #include "file_check.h"
 
 #include <algorithm>
+#include <vector>
 
 #include <nearcell/ivf/cell_index.h>
 #include <nearcell/storage/vector_file.h>
@@ -29,8 +30,8 @@ std::string check_container(const std::string& path) {
     return kind;
 }
 
-std::string check_vectors(const std::string& path, int threads, const Progress& progress) {
-    const VectorFileInfo info = vector_file_info(path);
+void check_values(const DataSet& set, int threads, const Progress& progress) {
+    const VectorFileInfo& info = set.info;
     const bool ids = info.element == "int32" || info.element == "int64";
     VectorFileOptions piece;
     piece.max_rows = std::max<size_t>(1, kPieceBytes / (8 * std::max<size_t>(1, info.cols)));
@@ -38,13 +39,22 @@ std::string check_vectors(const std::string& path, int threads, const Progress& 
         report(progress, "verify", static_cast<double>(piece.first_row),
                static_cast<double>(info.rows));
         if (ids) {
-            read_ids(path, piece);
+            read_ids(set.path, piece);
         } else {
-            check_finite(read_vectors(path, piece).view(), path, threads);
+            check_finite(read_vectors(set.path, piece).view(), set.path, threads);
         }
     }
-    return std::string(format_name(info.format)) + " " + info.element + ", " +
-           grouped_text(info.rows) + " rows of " + std::to_string(info.cols);
+}
+
+std::string check_vectors(const std::string& path, int threads, const Progress& progress) {
+    const std::vector<DataSet> sets = data_sets(path);
+    std::string found(format_name(sets[0].info.format));
+    for (const DataSet& set : sets) {
+        check_values(set, threads, progress);
+        found += ", " + set.info.element + " " + grouped_text(set.info.rows) + " x " +
+                 std::to_string(set.info.cols);
+    }
+    return found;
 }
 
 }  // namespace

@@ -40,6 +40,21 @@ std::string output_file(const std::string& path) {
     return path.substr(0, colon);
 }
 
+std::vector<DataSet> data_sets(const std::string& path) {
+    if (with_data_set(path, "") == path) return {{path, vector_file_info(path)}};
+    std::vector<DataSet> sets;
+    for (const char* name : {"train", "test", "neighbors", "distances"}) {
+        const std::string one = with_data_set(path, name);
+        try {
+            sets.push_back({one, vector_file_info(one)});
+        } catch (const Error& error) {
+            if (error.code() != StatusCode::NotFound) throw;
+        }
+    }
+    if (sets.empty()) vector_file_info(path);  // throws: says what is missing
+    return sets;
+}
+
 VectorData read_queries(const std::string& path) {
     return read_vectors(with_data_set(path, "test"));
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nearcell/core/metric.h>
 #include <nearcell/storage/vector_file.h>
@@ -20,6 +21,14 @@ namespace nearcell::cli {
 std::string with_data_set(const std::string& path, std::string_view data_set);
 // True when the suffix is that of a vector format; else the file should be one of ours.
 bool is_vector_path(const std::string& path);
+
+struct DataSet {
+    std::string path;  // "base.hdf5:test", or the path itself where a file holds only one
+    VectorFileInfo info;
+};
+// All that a vector file holds: those of the ann-benchmarks layout for an HDF5 file whose data set
+// is not named, else one. Never empty.
+std::vector<DataSet> data_sets(const std::string& path);
 
 // Queries: the data set "test" of an HDF5 file.
 VectorData read_queries(const std::string& path);

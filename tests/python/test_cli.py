@@ -1,6 +1,7 @@
 """The nearcell command, driven as a user drives it: files in, files, text and exit codes out.
 
-The program is build/cli/nearcell, or the one that the environment variable NEARCELL_CLI names.
+The program is the one that the environment variable NEARCELL_CLI names, else cli/nearcell in the
+build folder that NEARCELL_BUILD names, else in build/.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CLI = Path(os.environ.get("NEARCELL_CLI", ROOT / "build" / "cli" / "nearcell"))
+BUILD = Path(os.environ.get("NEARCELL_BUILD", ROOT / "build"))
+CLI = Path(os.environ.get("NEARCELL_CLI", BUILD / "cli" / "nearcell"))
 
 pytestmark = pytest.mark.skipif(
     not CLI.exists(), reason=f"{CLI} is not built (NEARCELL_CLI names another)"
