@@ -118,7 +118,7 @@ def index(data: Data) -> Path:
 
 
 def recall(found: np.ndarray, truth: np.ndarray, k: int) -> float:
-    hits = sum(len(set(f[:k]) & set(t[:k])) for f, t in zip(found, truth))
+    hits = sum(len(set(f[:k]) & set(t[:k])) for f, t in zip(found, truth, strict=True))
     return hits / (len(truth) * k)
 
 
