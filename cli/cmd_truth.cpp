@@ -2,7 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include <nearcell/index/tune.h>
+#include <nearcell/index/exact_search.h>
+#include <nearcell/storage/vector_file.h>
 
 #include "commands.h"
 #include "files.h"

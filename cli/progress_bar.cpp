@@ -70,8 +70,7 @@ void ProgressBar::draw(double done, double total) {
     const double elapsed = watch_.seconds();
     const double rate = (done - first_done_) / elapsed;
     const double share = total > 0 ? std::clamp(done / total, 0.0, 1.0) : 0;
-    std::string text = phase_ + " " + bar_text(share) + " " + fixed_text(100 * share, 0) + "%  " +
-                       count_text(done) + "/" + count_text(total);
+    std::string text = phase_ + " " + bar_text(share) + " " + fixed_text(100 * share, 0) + "%";
     if (rate > 0) {
         text += "  " + count_text(rate) + "/s  " + seconds_text((total - done) / rate) + " left";
     }
