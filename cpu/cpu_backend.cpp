@@ -261,4 +261,11 @@ Backend& cpu_backend() {
     return backend;
 }
 
+std::vector<std::string> cpu_instruction_sets() {
+    std::vector<std::string> names;
+    for (const KernelTable* table : runnable_tables())
+        names.emplace_back(table->isa);
+    return names;
+}
+
 }  // namespace nearcell

@@ -125,5 +125,7 @@ class Backend {
 // The CPU of this machine, with the best kernels it can run, or those NEARCELL_ISA names. Throws
 // Unsupported, naming the variants, when NEARCELL_ISA names one that this machine cannot run.
 Backend& cpu_backend();
+// The variants that this machine can run, plainest first: what NEARCELL_ISA may name.
+std::vector<std::string> cpu_instruction_sets();
 
 }  // namespace nearcell

@@ -1,0 +1,126 @@
+// nearcell reduce IN: fewer dimensions by principal component analysis. Rows are read in pieces,
+// for the fit and again for the projection, so that only the result has to fit into memory.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <optional>
+
+#include <nearcell/pca/pca.h>
+#include <nearcell/storage/vector_file.h>
+
+#include "commands.h"
+#include "files.h"
+#include "interrupt.h"
+#include "number_text.h"
+#include "pca_file.h"
+#include "session.h"
+
+namespace nearcell::cli {
+namespace {
+
+constexpr size_t kPieceBytes = size_t{64} << 20;
+
+struct ReduceOptions {
+    std::string in, out, save, apply;
+    std::optional<size_t> components;
+    bool whiten = false;
+};
+
+// Calls use(first, rows) for consecutive pieces of the file.
+template <class Use>
+void for_each_piece(const std::string& path, const VectorFileInfo& info, const char* phase,
+                    Session& session, const Use& use) {
+    const Progress progress = session.progress();
+    VectorFileOptions piece;
+    piece.max_rows = std::max<size_t>(1, kPieceBytes / (4 * std::max<size_t>(1, info.cols)));
+    while (piece.first_row < info.rows) {
+        report(progress, phase, static_cast<double>(piece.first_row),
+               static_cast<double>(info.rows));
+        const VectorData rows = read_vectors(path, piece);
+        check(rows.rows > 0, StatusCode::Corrupt, path, " ends at row ", piece.first_row, " of ",
+              info.rows, "; it changed while it was read");
+        check_finite(rows.view(), path, session.threads());
+        use(piece.first_row, rows.view());
+        piece.first_row += rows.rows;
+    }
+    report(progress, phase, static_cast<double>(info.rows), static_cast<double>(info.rows));
+}
+
+Pca fit(const ReduceOptions& options, const VectorFileInfo& info, Session& session) {
+    PcaOptions wanted;
+    wanted.components = *options.components;
+    wanted.whiten = options.whiten;
+    check(wanted.components >= 1 && wanted.components <= info.cols, StatusCode::InvalidArgument,
+          "--pca ", wanted.components, " must be in [1, ", info.cols, "], the dimension of ",
+          options.in);
+    Pca::Fitter fitter(info.cols);
+    for_each_piece(options.in, info, "fit", session, [&](size_t, const Vectors& rows) {
+        fitter.add(rows, cpu_backend(), session.threads());
+    });
+    return fitter.finish(wanted);
+}
+
+VectorData project(const Pca& pca, const ReduceOptions& options, const VectorFileInfo& info,
+                   Session& session) {
+    VectorData reduced{AlignedBuffer<uint8_t>(info.rows * pca.components() * sizeof(float)),
+                       ElementType::Float32, info.rows, pca.components()};
+    auto* values = static_cast<float*>(static_cast<void*>(reduced.bytes.mutable_data()));
+    const MatrixView<float> out(values, reduced.rows, reduced.cols);
+    for_each_piece(options.in, info, "project", session, [&](size_t first, const Vectors& rows) {
+        pca.transform(rows, out.slice(first, rows.rows), cpu_backend(), session.threads());
+    });
+    return reduced;
+}
+
+void describe(const Pca& pca, Session& session) {
+    const std::vector<float> ratios = pca.explained_variance_ratio();
+    const double kept = std::accumulate(ratios.begin(), ratios.end(), 0.0);
+    session.fact("dim", pca.dim());
+    session.fact("components", pca.components());
+    session.fact("whiten", pca.options().whiten, pca.options().whiten ? "yes" : "no");
+    session.fact("variance_kept", kept, fixed_text(100 * kept, 2) + "%");
+    session.detail("explained_variance_ratio", ratios);
+}
+
+void reduce(const ReduceOptions& options, Session& session) {
+    const Stopwatch watch;
+    check_vector_output(options.out);
+    if (!options.save.empty()) check_output(options.save);
+    const VectorFileInfo info = vector_file_info(options.in);
+    std::optional<Pca> saved;
+    if (!options.apply.empty()) {
+        saved = load_pca(options.apply);
+        check(saved->dim() == info.cols, StatusCode::InvalidArgument, options.in, " has dimension ",
+              info.cols, ", but ", options.apply, " reduces dimension ", saved->dim());
+    }
+    const Pca pca = saved ? *saved : fit(options, info, session);
+    const VectorData reduced = project(pca, options, info, session);
+    check_interrupted();
+    if (!options.save.empty()) save_pca(pca, options.save);
+    write_vectors(options.out, reduced.view());
+    session.fact("rows", reduced.rows);
+    describe(pca, session);
+    session.fact("output", options.out);
+    if (!options.save.empty()) session.fact("pca", options.save);
+    session.fact_seconds("seconds", watch.seconds());
+}
+
+}  // namespace
+
+void add_reduce(CLI::App& app, Session& session) {
+    CLI::App& command = *app.add_subcommand("reduce", "fewer dimensions, by PCA");
+    auto options = std::make_shared<ReduceOptions>();
+    command.add_option("IN", options->in, "vectors")->required();
+    command.add_option("-o,--output", options->out, "reduced vectors (float32)")->required();
+    auto* how = command.add_option_group("how", "one of");
+    auto* pca = how->add_option("--pca", options->components, "fit this many components");
+    auto* apply = how->add_option("--apply", options->apply, "use a PCA that --save wrote");
+    how->require_option(1);
+    command.add_flag("--whiten", options->whiten, "scale every component to variance one")
+        ->excludes(apply);
+    command.add_option("--save", options->save, "keep the fitted PCA")->needs(pca);
+    session.add_command(command, [options, &session] { reduce(*options, session); });
+}
+
+}  // namespace nearcell::cli

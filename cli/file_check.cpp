@@ -1,0 +1,66 @@
+#include "file_check.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <nearcell/ivf/cell_index.h>
+#include <nearcell/storage/vector_file.h>
+
+#include "files.h"
+#include "number_text.h"
+#include "pca_file.h"
+
+namespace nearcell::cli {
+namespace {
+
+constexpr size_t kPieceBytes = size_t{64} << 20;
+
+// Opening checks every checksum and then that the parts fit together.
+std::string check_container(const std::string& path) {
+    const std::string kind = Container::open(path, OpenMode::MapUnchecked).kind();
+    if (kind == "index") {
+        const auto index = CellIndex::open(path, true);
+        return "index " + index->spec() + ", " + grouped_text(index->size()) + " vectors";
+    }
+    if (kind == "pca") {
+        const Pca pca = load_pca(path);
+        return "pca " + std::to_string(pca.dim()) + " to " + std::to_string(pca.components());
+    }
+    Container::open(path, OpenMode::Map);
+    return kind;
+}
+
+void check_values(const DataSet& set, int threads, const Progress& progress) {
+    const VectorFileInfo& info = set.info;
+    const bool ids = info.element == "int32" || info.element == "int64";
+    VectorFileOptions piece;
+    piece.max_rows = std::max<size_t>(1, kPieceBytes / (8 * std::max<size_t>(1, info.cols)));
+    for (; piece.first_row < info.rows; piece.first_row += piece.max_rows) {
+        report(progress, "verify", static_cast<double>(piece.first_row),
+               static_cast<double>(info.rows));
+        if (ids) {
+            read_ids(set.path, piece);
+        } else {
+            check_finite(read_vectors(set.path, piece).view(), set.path, threads);
+        }
+    }
+}
+
+std::string check_vectors(const std::string& path, int threads, const Progress& progress) {
+    const std::vector<DataSet> sets = data_sets(path);
+    std::string found(format_name(sets[0].info.format));
+    for (const DataSet& set : sets) {
+        check_values(set, threads, progress);
+        found += ", " + set.info.element + " " + grouped_text(set.info.rows) + " x " +
+                 std::to_string(set.info.cols);
+    }
+    return found;
+}
+
+}  // namespace
+
+std::string check_file(const std::string& path, int threads, const Progress& progress) {
+    return is_vector_path(path) ? check_vectors(path, threads, progress) : check_container(path);
+}
+
+}  // namespace nearcell::cli

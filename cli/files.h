@@ -1,0 +1,51 @@
+// Files: what the sub-commands agree on about the files they are given: which data set of an HDF5
+// file is meant, what shape a truth file must have, and that an output can be written, found out
+// before the work and not after it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nearcell/core/metric.h>
+#include <nearcell/storage/vector_file.h>
+
+namespace CLI {
+class App;
+}
+
+namespace nearcell::cli {
+
+// "base.hdf5" becomes "base.hdf5:DATA_SET"; every other path stays as it is.
+std::string with_data_set(const std::string& path, std::string_view data_set);
+// True when the suffix is that of a vector format; else the file should be one of ours.
+bool is_vector_path(const std::string& path);
+
+struct DataSet {
+    std::string path;  // "base.hdf5:test", or the path itself where a file holds only one
+    VectorFileInfo info;
+};
+// All that a vector file holds: those of the ann-benchmarks layout for an HDF5 file whose data set
+// is not named, else one. Never empty.
+std::vector<DataSet> data_sets(const std::string& path);
+
+// Queries: the data set "test" of an HDF5 file.
+VectorData read_queries(const std::string& path);
+// True neighbours: the data set "neighbors" of an HDF5 file. Throws InvalidArgument unless there
+// are `queries` rows of at least `k` ids.
+IdData read_truth(const std::string& path, size_t queries, size_t k);
+
+// Throws InvalidArgument unless the suffix is that of a format for vectors or ids, and Io unless a
+// file can be made there.
+void check_vector_output(const std::string& path);
+void check_output(const std::string& path);
+// The file of "file.hdf5:data_set".
+std::string output_file(const std::string& path);
+uint64_t file_bytes(const std::string& path);
+
+// Declares --metric on a command; metric_from_option() reads what it left.
+void add_metric_option(CLI::App& command, std::string& name);
+Metric metric_from_option(const std::string& name);
+
+}  // namespace nearcell::cli

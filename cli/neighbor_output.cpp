@@ -1,0 +1,29 @@
+#include "neighbor_output.h"
+
+#include <CLI/CLI.hpp>
+
+#include <nearcell/storage/vector_file.h>
+
+#include "files.h"
+
+namespace nearcell::cli {
+
+void NeighborOutput::add_options(CLI::App& command) {
+    command.add_option("-o,--output", ids, "ids: .ibin, .ivecs, .npy or .hdf5")->required();
+    command.add_option("--scores", scores, "scores: .fbin, .fvecs, .npy or .hdf5");
+}
+
+void NeighborOutput::check() const {
+    check_vector_output(with_data_set(ids, "neighbors"));
+    if (!scores.empty()) check_vector_output(with_data_set(scores, "distances"));
+}
+
+void NeighborOutput::write(const SearchResult& result) const {
+    if (!scores.empty()) {
+        const MatrixView<const float> view(result.scores.data(), result.queries, result.k);
+        write_vectors(with_data_set(scores, "distances"), Vectors(view));
+    }
+    write_ids(with_data_set(ids, "neighbors"), result.ids.data(), result.queries, result.k);
+}
+
+}  // namespace nearcell::cli

@@ -1,0 +1,25 @@
+// NeighborOutput: where a command puts neighbours: ids (-o), and scores when asked (--scores).
+#pragma once
+
+#include <string>
+
+#include <nearcell/core/search_result.h>
+
+namespace CLI {
+class App;
+}
+
+namespace nearcell::cli {
+
+struct NeighborOutput {
+    std::string ids;
+    std::string scores;  // empty: not wanted
+
+    void add_options(CLI::App& command);
+    // Throws when one of them could not be written, before the work begins.
+    void check() const;
+    // Missing neighbours are written as id -1. Each file appears complete or not at all.
+    void write(const SearchResult& result) const;
+};
+
+}  // namespace nearcell::cli

@@ -1,0 +1,15 @@
+// PcaFile: a fitted PCA as a container of kind "pca", with the sections matrix, mean, variances
+// (float32), numbers (float64: total variance, whitening floor) and whiten (uint8).
+#pragma once
+
+#include <string>
+
+#include <nearcell/pca/pca.h>
+
+namespace nearcell::cli {
+
+void save_pca(const Pca& pca, const std::string& path);
+// Throws as Container::open does, and InvalidArgument when the file holds something else.
+Pca load_pca(const std::string& path);
+
+}  // namespace nearcell::cli

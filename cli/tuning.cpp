@@ -1,0 +1,67 @@
+#include "tuning.h"
+
+#include <string>
+
+#include "number_text.h"
+
+namespace nearcell::cli {
+namespace {
+
+Json point_json(const OperatingPoint& point) {
+    return {{"probes", point.probes},
+            {"rerank", point.rerank},
+            {"recall", point.recall},
+            {"queries_per_second", point.queries_per_second}};
+}
+
+Json points_json(const std::vector<OperatingPoint>& points) {
+    Json list = Json::array();
+    for (const OperatingPoint& point : points)
+        list.push_back(point_json(point));
+    return list;
+}
+
+Table points_table(const std::vector<OperatingPoint>& points, size_t k) {
+    Table table({{"probes"}, {"rerank"}, {"recall@" + std::to_string(k)}, {"queries/s"}});
+    for (const OperatingPoint& point : points) {
+        table.add_row({grouped_text(point.probes), grouped_text(point.rerank),
+                       fixed_text(point.recall, 4), count_text(point.queries_per_second)});
+    }
+    return table;
+}
+
+}  // namespace
+
+void check_recall_target(double recall) {
+    check(recall > 0 && recall <= 1, StatusCode::InvalidArgument, "recall ", recall,
+          " must be in (0, 1]");
+}
+
+void tune_and_report(CellIndex& index, const Vectors& queries, const IdData& truth, double recall,
+                     size_t k, Session& session) {
+    TuneOptions options;
+    options.recall = recall;
+    options.k = k;
+    options.threads = session.threads();
+    options.progress = session.progress();
+    const MatrixView<const int64_t> ids(truth.values.data(), truth.rows, truth.cols);
+    const TuneResult result = tune(index, queries, ids, options);
+
+    const OperatingPoint& chosen = result.chosen;
+    session.fact("probes", chosen.probes);
+    session.fact("rerank", chosen.rerank);
+    session.fact("recall", chosen.recall, fixed_text(chosen.recall, 4));
+    session.fact("queries_per_second", chosen.queries_per_second,
+                 count_text(chosen.queries_per_second));
+    session.detail("target", recall);
+    session.detail("reached", result.reached);
+    session.detail("tried", points_json(result.tried));
+    session.detail("pareto", points_json(result.pareto));
+    session.text(points_table(result.pareto, k).text());
+    if (result.reached) return;
+    session.warn("no setting reaches recall " + fixed_text(recall, 4) + "; the best, " +
+                 fixed_text(chosen.recall, 4) +
+                 ", was kept. Longer codes or a re-rank store (\",RFlat\") give more");
+}
+
+}  // namespace nearcell::cli
