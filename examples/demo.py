@@ -10,19 +10,21 @@ import gzip
 import struct
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import nearcell
 import numpy as np
 from numpy.typing import NDArray
 
+Bytes = NDArray[np.uint8]
 DATA = Path("/usr/share/datasets/fashion-mnist")
 SPEC = "IVF512,PQ56x4fs,Refine(SQ8)"
 RECALL = 0.99
 K = 100
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
+def read_idx(path: Path) -> Bytes:
     """A gzipped idx file of bytes, as one row a picture or one number a label."""
     with gzip.open(path) as file:
         data = file.read()
@@ -38,7 +40,7 @@ def recall(found: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> float:
     return float(hits) / (k * len(truth))
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+def write_png(path: Path, pixels: Bytes) -> None:
     """An RGB picture; a filter byte of 0 starts each row."""
     height, width, _ = pixels.shape
     rows = np.zeros((height, 1 + 3 * width), np.uint8)
@@ -58,20 +60,13 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     )
 
 
-def draw(
-    queries: NDArray[np.uint8],
-    base: NDArray[np.uint8],
-    ids: NDArray[np.int64],
-    same: NDArray[np.bool_],
-) -> NDArray[np.uint8]:
+def draw(queries: Bytes, base: Bytes, ids: NDArray[np.int64], same: NDArray[np.bool_]) -> Bytes:
     """A row a query: its picture, then its neighbours, framed green where the label is the same."""
     scale, frame = 2, 2
     side = 28 * scale + 2 * frame
     canvas = np.full((side * len(queries), side * (1 + ids.shape[1]) + side // 2, 3), 255, np.uint8)
 
-    def place(
-        row: int, left: int, picture: NDArray[np.uint8], colour: tuple[int, int, int]
-    ) -> None:
+    def place(row: int, left: int, picture: Bytes, colour: Sequence[int]) -> None:
         top = row * side
         canvas[top + 1 : top + side - 1, left + 1 : left + side - 1] = colour
         large = np.kron(255 - picture.reshape(28, 28), np.ones((scale, scale), np.uint8))
@@ -96,17 +91,13 @@ def main() -> None:
     def step(text: str) -> None:
         print(f"[{time.perf_counter() - start:5.1f} s] {text}", flush=True)
 
-    build_info = nearcell.info()
-    step(
-        f"nearcell {build_info['version']} on {build_info['backend']}, {build_info['threads']} threads"
-    )
+    about = nearcell.info()
+    step(f"nearcell {about['version']} on {about['backend']}, {about['threads']} threads")
     base = read_idx(options.data / "train-images-idx3-ubyte.gz")
     queries = read_idx(options.data / "t10k-images-idx3-ubyte.gz")
     base_labels = read_idx(options.data / "train-labels-idx1-ubyte.gz")
     query_labels = read_idx(options.data / "t10k-labels-idx1-ubyte.gz")
-    step(
-        f"read Fashion-MNIST: {len(base):,} pictures of {base.shape[1]} pixels, {len(queries):,} queries"
-    )
+    step(f"read Fashion-MNIST: {len(base):,} x {base.shape[1]} pixels, {len(queries):,} queries")
 
     clock = time.perf_counter()
     _, truth = nearcell.exact_search(base, queries, K)
@@ -121,9 +112,7 @@ def main() -> None:
     step(f"built {index.spec}")
 
     tuned = index.tune(queries[:1000], truth[:1000], recall=RECALL, k=10).chosen
-    step(
-        f"tuned on 1,000 queries for recall@10 {RECALL}: probes {tuned.probes}, rerank {tuned.rerank}"
-    )
+    step(f"tuned for recall@10 {RECALL}: probes {tuned.probes}, rerank {tuned.rerank}")
 
     clock = time.perf_counter()
     _, found = index.search(queries, K)
@@ -137,9 +126,8 @@ def main() -> None:
     step(f"wrote {options.out}: a query a row with its ten neighbours, green frame: same label")
 
     stats = index.stats()
-    print(
-        f"\n{'':30}{'recall@1':>10}{'@10':>8}{'@100':>8}{'queries/s':>12}{'bytes/vector':>14}{'build s':>9}"
-    )
+    print(f"\n{'':30}{'recall@1':>10}{'@10':>8}{'@100':>8}", end="")
+    print(f"{'queries/s':>12}{'bytes/vector':>14}{'build s':>9}")
     for name, ids, seconds, size, build in (
         ("exact search (uint8 rows)", truth, exact_seconds, float(base.shape[1]), 0.0),
         (index.spec, found, search_seconds, stats["bytes_per_vector"], build_seconds),

@@ -2,6 +2,7 @@
 #include <nanobind/operators.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -45,14 +46,19 @@ int64_t bound(nb::handle x, int64_t if_none) {
     return static_cast<int64_t>(whole_number(x, "filter", 0));
 }
 
+// As Python has it: one that ends before it starts is empty.
+IdFilter half_open(int64_t first, int64_t last) {
+    return IdFilter::range(first, std::max(first, last));
+}
+
 IdFilter from_slice(nb::handle slice) {
     const nb::object step = slice.attr("step");
     if (!step.is_none() && !step.equal(nb::int_(1))) {
         value_error("filter = " + nb::cast<std::string>(nb::repr(slice)) +
                     " has a step, but a slice of ids must not: pass numpy.arange(...)");
     }
-    return IdFilter::range(bound(slice.attr("start"), 0),
-                           bound(slice.attr("stop"), std::numeric_limits<int64_t>::max()));
+    return half_open(bound(slice.attr("start"), 0),
+                     bound(slice.attr("stop"), std::numeric_limits<int64_t>::max()));
 }
 
 IdFilter from_array(nb::handle x) {
@@ -70,8 +76,8 @@ IdFilter from_array(nb::handle x) {
 IdFilter from_range(nb::handle range) {
     const int64_t step = nb::cast<int64_t>(range.attr("step"));
     if (step == 1) {
-        return IdFilter::range(nb::cast<int64_t>(range.attr("start")),
-                               nb::cast<int64_t>(range.attr("stop")));
+        return half_open(nb::cast<int64_t>(range.attr("start")),
+                         nb::cast<int64_t>(range.attr("stop")));
     }
     return IdFilter::list(
         Ids(nb::module_::import_("numpy").attr("asarray")(range, "int64"), "filter").span());

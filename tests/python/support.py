@@ -112,7 +112,7 @@ def assert_nearest(scores, ids, base, queries, metric, k=None, rtol=1e-5, atol=1
 
 
 def assert_same_up_to_ties(a, b, rtol=1e-5, atol=1e-5):
-    """Two answers (scores, ids): equal scores by rank, equal ids but for ties within the tolerance."""
+    """Two answers (scores, ids): equal scores by rank, equal ids but for ties at the end."""
     (sa, ia), (sb, ib) = a, b
     np.testing.assert_allclose(sa, sb, rtol=rtol, atol=atol)
     for row in np.flatnonzero((ia != ib).any(axis=1)):

@@ -57,7 +57,8 @@ def allowed_by(kind):
 
 
 FILTERS = (
-    "range IdFilter.range slice stepped array list set batch bitmap mask not and or xor few all none"
+    "range IdFilter.range slice stepped array list set batch bitmap mask "
+    "not and or xor few all none"
 ).split()
 
 

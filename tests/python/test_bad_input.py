@@ -1,5 +1,7 @@
-"""Bad input: each case raises the documented exception, whose text names argument, value and remedy,
-and leaves the object as it was."""
+"""Bad input: each case raises the documented exception and leaves the object as it was.
+
+The text names argument, value and remedy.
+"""
 
 import nearcell
 import numpy as np
