@@ -203,9 +203,14 @@ void set_trained(PyIndex& self, nb::handle given, nb::handle parameters) {
     std::optional<FloatRows> rows;
     if (!given.is_none()) rows.emplace(given, "centroids");
     const std::vector<float> values = floats(parameters, "codec_parameters");
-    quick(self, "set_trained", [&](CellIndex& index) {
-        index.set_trained(rows ? rows->view() : MatrixView<const float>(), values);
-    });
+    try {
+        quick(self, "set_trained", [&](CellIndex& index) {
+            index.set_trained(rows ? rows->view() : MatrixView<const float>(), values);
+        });
+    } catch (const Error& error) {
+        if (error.code() != StatusCode::Corrupt) throw;
+        value_error(std::string("codec_parameters cannot be used: ") + error.what());
+    }
 }
 
 std::string index_repr(const PyIndex& self) {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include <nearcell/core/parallel.h>
-#include <nearcell/index/tune.h>
+#include <nearcell/index/exact_search.h>
 #include <nearcell/kernels/backend.h>
 #include <nearcell/storage/vector_file.h>
 

@@ -50,8 +50,13 @@ EXACT_KINDS = ("Flat", "IVF16,Flat")
 
 
 def supported(spec: str, metric: str) -> bool:
-    """L1 has a meaning for flat float codes only."""
-    return metric != "l1" or spec in EXACT_KINDS
+    """L1 is for codes of plain values, without transforms."""
+    return metric != "l1" or spec.removeprefix("IVF16,") in ("Flat", "SQ8", "SQfp16", "SQbf16")
+
+
+def deep(spec: str, depth: int) -> dict[str, int]:
+    """The option that re-ranks so many, where there is something to re-rank with."""
+    return {"rerank": depth} if "RFlat" in spec or "Refine" in spec else {}
 
 
 KINDS_AND_METRICS = [(s, m) for s in KINDS for m in METRICS if supported(s, m)]

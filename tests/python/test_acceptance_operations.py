@@ -12,6 +12,7 @@ from support import (
     assert_same_up_to_ties,
     built,
     clone,
+    deep,
     manifold,
     recall,
     scores64,
@@ -72,8 +73,8 @@ def test_21_filters_equal_an_index_of_what_they_allow(spec, metric):
         given, ids = allowed_by(kind)
         only = clone(empty)
         only.add(base[ids], ids)
-        found = index.search(queries, 15, probes=16, rerank=200, filter=given)
-        wanted = only.search(queries, 15, probes=16, rerank=200)
+        found = index.search(queries, 15, probes=16, filter=given, **deep(spec, 200))
+        wanted = only.search(queries, 15, probes=16, **deep(spec, 200))
         assert_same_up_to_ties(found, wanted, 1e-4, 1e-4)
         if kind == "none":
             assert (found[1] == -1).all()
@@ -140,7 +141,7 @@ def test_22_ranges_agree_with_neighbours(spec, metric):
     _, base, queries = manifold(32, 1200, N, 20)
     index = empty_index(spec, metric)
     index.add(base)
-    scores, ids = index.search(queries, N, probes=16, rerank=N)
+    scores, ids = index.search(queries, N, probes=16, **deep(spec, N))
     keys = scores.astype(np.float64) * WORST[metric]
     radius = float(np.float32(np.median(keys[:, 30]) * WORST[metric]))
     found = range_sets(index.range_search(queries, radius, probes=16))
@@ -198,7 +199,7 @@ def test_24_update_of_flat_is_exact():
         index.update([3, 700], base[:2] + 1)
         if "PQ" not in spec:
             assert np.array_equal(index.reconstruct([3, 700]), base[:2] + 1)
-        scores, ids = index.search(base[:2] + 1, 1, probes=16, rerank=200)
+        scores, ids = index.search(base[:2] + 1, 1, probes=16, **deep(spec, 200))
         assert ids[:, 0].tolist() == [3, 700] and (scores == 0).all()
 
 

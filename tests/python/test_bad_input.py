@@ -352,10 +352,10 @@ def test_imported_parts_of_wrong_shape():
     for bad_centroids, bad_parameters, words in (
         (centroids[:3], parameters, "centroids"),
         (centroids[:, :5], parameters, "centroids"),
-        (centroids, parameters[:-1], "parameters"),
+        (centroids, parameters[:-1], "codec_parameters"),
         (centroids * np.float32(NAN), parameters, "centroids"),
     ):
-        with pytest.raises((ValueError, OSError), match=words):
+        with pytest.raises(ValueError, match=words):
             target.set_trained(bad_centroids, bad_parameters)
         assert not target.is_trained
     target.set_trained(centroids, parameters)
