@@ -1,0 +1,104 @@
+#include "calls.h"
+
+#include <nanobind/stl/string.h>
+
+#include <string>
+
+namespace nearcell::python {
+namespace {
+
+PyObject* corrupt_file_error = nullptr;
+PyObject* cancelled = nullptr;
+
+PyObject* exception_for(StatusCode code) {
+    switch (code) {
+        case StatusCode::InvalidArgument:
+        case StatusCode::NonFinite:
+        case StatusCode::AlreadyExists: return PyExc_ValueError;
+        case StatusCode::NotTrained:
+        case StatusCode::NoDevice: return PyExc_RuntimeError;
+        case StatusCode::NotFound: return PyExc_KeyError;
+        case StatusCode::Unsupported: return PyExc_NotImplementedError;
+        case StatusCode::Corrupt:
+        case StatusCode::TooNew: return corrupt_file_error;
+        case StatusCode::Io: return PyExc_OSError;
+        case StatusCode::OutOfMemory: return PyExc_MemoryError;
+        case StatusCode::Cancelled: return cancelled;
+    }
+    return PyExc_RuntimeError;
+}
+
+PyObject* new_exception(nb::module_& module, const char* name, const char* doc, PyObject* base) {
+    const std::string full = nb::cast<std::string>(module.attr("__name__")) + "." + name;
+    PyObject* type = PyErr_NewExceptionWithDoc(full.c_str(), doc, base, nullptr);
+    if (type == nullptr) nb::raise_python_error();
+    module.attr(name) = nb::borrow(type);
+    return type;  // lives as long as the process
+}
+
+}  // namespace
+
+void bind_errors(nb::module_& module) {
+    corrupt_file_error = new_exception(
+        module, "CorruptFileError",
+        "A file's bytes are not those that were saved, or are of a later format version.",
+        PyExc_OSError);
+    cancelled = new_exception(module, "Cancelled", "A progress callback returned False.",
+                              PyExc_RuntimeError);
+    nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const Error& error) {
+            PyErr_SetString(exception_for(error.code()), error.what());
+        }
+    });
+}
+
+void throw_file_error(const Error& error) {
+    if (error.code() != StatusCode::NotFound) throw error;
+    PyErr_SetString(PyExc_FileNotFoundError, error.what());
+    nb::raise_python_error();
+}
+
+Call::Call(nb::handle callback) : callback_(nb::borrow(callback)) {
+    if (!callback.is_none() && PyCallable_Check(callback.ptr()) == 0) {
+        const std::string message = "progress = " + nb::cast<std::string>(nb::repr(callback)) +
+                                    " must be callable as progress(phase, done, total)";
+        throw nb::type_error(message.c_str());
+    }
+    last_look_ = std::chrono::steady_clock::now();
+}
+
+bool Call::step(std::string_view phase, double done, double total) {
+    using namespace std::chrono_literals;
+    if (raised_) return false;
+    const auto now = std::chrono::steady_clock::now();
+    if (callback_.is_none() && now - last_look_ < 50ms) return true;
+    last_look_ = now;
+    const nb::gil_scoped_acquire acquire;
+    try {
+        if (PyErr_CheckSignals() != 0) nb::raise_python_error();
+        if (callback_.is_none()) return true;
+        const nb::object answer = callback_(nb::str(phase.data(), phase.size()), done, total);
+        return answer.ptr() != Py_False;
+    } catch (...) {
+        raised_ = std::current_exception();
+        return false;
+    }
+}
+
+thread_local const Inside* Inside::top = nullptr;
+
+Inside::Inside(const void* index, const char* operation) : index_(index), outer_(top) {
+    for (const Inside* call = top; call != nullptr; call = call->outer_) {
+        if (call->index_ != index) continue;
+        const std::string message =
+            std::string(operation) +
+            " was called by a progress callback of the same index, which is "
+            "busy: use the index after the call has returned";
+        throw std::runtime_error(message);
+    }
+    top = this;
+}
+
+}  // namespace nearcell::python

@@ -1,0 +1,60 @@
+"""Approximate nearest neighbours, cell by cell.
+
+    index = nearcell.Index("IVF1024,PQ16,RFlat", dim=128)
+    index.train(x)
+    index.add(x)
+    scores, ids = index.search(queries, k=10)
+
+Vectors are numpy arrays or anything with DLPack on the CPU: float32, float16, bfloat16, int8 and
+uint8 are read where they lie; float64, 16-bit integers, lists and unusual strides are copied once.
+Scores are squared distances ("l2"), distances ("l1"), dot products ("ip") or cosines ("cosine").
+"""
+
+from ._nearcell import (
+    Cancelled,
+    CorruptFileError,
+    IdFilter,
+    Index,
+    KMeans,
+    OperatingPoint,
+    Pca,
+    TrainReport,
+    TuneResult,
+    exact_search,
+    info,
+    read,
+    write,
+)
+from ._nearcell import version as __version__
+
+__all__ = [
+    "Cancelled",
+    "CorruptFileError",
+    "IdFilter",
+    "Index",
+    "KMeans",
+    "OperatingPoint",
+    "Pca",
+    "TrainReport",
+    "TuneResult",
+    "__version__",
+    "exact_search",
+    "info",
+    "read",
+    "write",
+]
+
+# The extension is a detail: what users see, and pickle writes, is nearcell.Index.
+for _type in (
+    Cancelled,
+    CorruptFileError,
+    IdFilter,
+    Index,
+    KMeans,
+    OperatingPoint,
+    Pca,
+    TrainReport,
+    TuneResult,
+):
+    _type.__module__ = "nearcell"
+del _type
