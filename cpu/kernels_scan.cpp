@@ -65,7 +65,13 @@ void scores(const float* blocks, size_t rows, size_t d, const float* const* quer
                         } else {
                             alignas(64) float keys[16];
                             store(keys, key);
-                            std::memcpy(to, keys, (rows - row) * sizeof(float));
+                            // Not memcpy: a call would keep accumulators on the stack, and by
+                            // bits, lest the compiler makes it one.
+                            unsigned lanes = (1u << (rows - row)) - 1u;
+                            for (; lanes != 0; lanes &= lanes - 1) {
+                                const int lane = __builtin_ctz(lanes);
+                                to[lane] = keys[lane];
+                            }
                         }
                     });
             });
