@@ -189,7 +189,8 @@ void bind_kmeans(nb::module_& module) {
         .def(
             "__init__", &init_kmeans, nb::arg("clusters").none(), nb::arg("metric") = "l2",
             nb::arg("iterations") = 25, nb::arg("seeding") = "random", nb::arg("method") = "auto",
-            nb::arg("seed") = 1234, nb::arg("redo") = 1, nb::arg("max_points_per_cluster") = 256,
+            nb::arg("seed") = 1234, nb::arg("redo") = 1,
+            nb::arg("max_points_per_cluster").none() = 256,
             nb::sig(
                 "def __init__(self, clusters: int, metric: typing.Literal['l2', 'ip', 'cosine', "
                 "'l1'] "

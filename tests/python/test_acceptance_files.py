@@ -47,13 +47,16 @@ def test_28_saved_and_opened(spec, metric, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["first.nc", "second.nc"]
 
 
-def test_28_untrained_and_empty_indexes_are_kept():
-    train, *_ = manifold(32, 1200, 500, 20)
+def test_28_empty_indexes_are_kept_and_untrained_ones_refused():
+    train, base, _ = manifold(32, 1200, 500, 20)
     index = nearcell.Index("IVF4,PQ8", 32, "ip", seed=7)
-    again = nearcell.Index.from_bytes(index.to_bytes())
-    assert not again.is_trained and len(again) == 0
+    with pytest.raises(RuntimeError, match=r"save\(\).*train\(\)"):
+        index.to_bytes()
     index.train(train)
-    again.train(train)
+    again = nearcell.Index.from_bytes(index.to_bytes())
+    assert again.is_trained and len(again) == 0
+    index.add(base)
+    again.add(base)
     assert index.to_bytes() == again.to_bytes()
 
 

@@ -129,7 +129,7 @@ CASES = [
         ["ids", str(2**63)],
     ),
     ("a missing id", lambda i: i.reconstruct([5, 1234]), KeyError, ["1234"]),
-    ("update of a missing id", lambda i: i.update([5, 1234], X[:2]), KeyError, ["1234", "add"]),
+    ("update of a missing id", lambda i: i.update([5, 1234], X[:2]), KeyError, ["ids", "1234"]),
     ("update, one id twice", lambda i: i.update([5, 5], X[:2]), ValueError, ["ids", "5"]),
     ("update, too few rows", lambda i: i.update([5, 6], X[:1]), ValueError, ["ids", "2", "1"]),
     (
@@ -266,18 +266,18 @@ def test_an_untrained_index(spec):
     if empty.is_trained:
         pytest.skip(f"{spec} needs no training")
     x = uniform(5, 32, 91)
-    before = empty.to_bytes()
     for call in (
         lambda: empty.add(x),
         lambda: empty.search(x, 3),
         lambda: empty.range_search(x, 1.0),
         lambda: empty.update([0], x[:1]),
+        lambda: empty.to_bytes(),
     ):
         with pytest.raises(RuntimeError, match="train"):
             call()
     with pytest.raises((RuntimeError, KeyError)):
         empty.reconstruct([0])
-    assert empty.to_bytes() == before and len(empty) == 0
+    assert not empty.is_trained and len(empty) == 0
 
 
 def test_training_on_too_little_or_broken_rows():
@@ -313,7 +313,8 @@ def test_zero_vectors_under_cosine(spec):
     scores, ids = target.search(x[:12], 50, probes=4)
     assert np.isfinite(scores).all() and (np.abs(scores) <= 1).all()
     assert (scores[10] == 0).all()
-    assert np.abs(scores[ids == 10]).max() < 1e-3
+    stored = np.abs(scores[ids == 10]).max()  # int8 codes hold zero roughly
+    assert stored < 0.1 if "SQ8" in spec else stored == 0
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-import signal
+import re
 import subprocess
 import sys
 import textwrap
@@ -18,7 +18,7 @@ from support import ROOT, built, uniform
 def test_info_and_version():
     info = nearcell.info()
     cmake = (ROOT / "CMakeLists.txt").read_text()
-    assert f"nearcell VERSION {nearcell.__version__} " in cmake
+    assert re.search(r"project\(nearcell VERSION ([0-9.]+)", cmake)[1] == nearcell.__version__
     assert info["version"] == nearcell.__version__
     assert info["isa"] in ("base", "avx2", "avx512", "avx512vnni", "neon")
     assert info["isa"] in info["backend"] and info["threads"] >= 1
@@ -57,10 +57,14 @@ def test_progress_is_told():
 
 def test_false_cancels_and_leaves_the_object():
     index = nearcell.Index("IVF16,PQ8", 32)
-    before = index.to_bytes()
     with pytest.raises(nearcell.Cancelled, match="cancel"):
         index.train(uniform(3000, 32, 3), progress=lambda *a: False)
-    assert index.to_bytes() == before and not index.is_trained
+    assert not index.is_trained and len(index) == 0
+    stored = built("IVF16,PQ8", uniform(3000, 32, 3))
+    before = stored.to_bytes()
+    with pytest.raises(nearcell.Cancelled, match="cancel"):
+        stored.add(uniform(3000, 32, 4), progress=lambda *a: False)
+    assert stored.to_bytes() == before
 
 
 def test_exceptions_of_the_callback_pass_through():
@@ -107,7 +111,6 @@ def test_control_c_stops_training():
         timeout=200,
     )
     assert run.stdout.split() == ["interrupted", "True"], run.stderr
-    assert signal.SIGINT
 
 
 def test_the_gil_is_released():
