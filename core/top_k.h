@@ -1,7 +1,7 @@
 // TopK: keeps the k best of the candidates pushed into it, in the total order (key, smaller id), so
 // the outcome does not depend on the order of pushes or on how they were split over threads. A
-// reservoir of about 2k entries, cut to k by selection when full: amortised constant time a push for
-// any k. Not thread safe: one per query and thread, merged at the end.
+// reservoir of about 2k entries, cut to k by selection when full: amortised constant time a push
+// for any k. Not thread safe: one per query and thread, merged at the end.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +14,8 @@ namespace nearcell {
 
 // A stored vector that may be a neighbour.
 struct Candidate {
-    float key = 0;     // smaller is nearer
-    float lower = 0;   // no exact key of this vector is expected below; equals key for exact codes
+    float key = 0;    // smaller is nearer
+    float lower = 0;  // no exact key of this vector is expected below; equals key for exact codes
     int64_t id = -1;
     uint32_t cell = 0;
     uint32_t slot = 0;
@@ -44,7 +44,8 @@ class TopK {
         if (entries_.size() >= 2 * k_ + 16) cut();
     }
     void merge(const TopK& other) {
-        for (const Candidate& candidate : other.entries_) push(candidate);
+        for (const Candidate& candidate : other.entries_)
+            push(candidate);
     }
     // Cuts to the k best seen so far, tightening the threshold.
     void cut() {

@@ -18,22 +18,26 @@ void convert_row(const void* row, ElementType type, size_t cols, float* out) {
         case ElementType::Float32: std::memcpy(out, row, cols * sizeof(float)); return;
         case ElementType::Float16: {
             const uint16_t* values = static_cast<const uint16_t*>(row);
-            for (size_t j = 0; j < cols; ++j) out[j] = float_from_float16(values[j]);
+            for (size_t j = 0; j < cols; ++j)
+                out[j] = float_from_float16(values[j]);
             return;
         }
         case ElementType::BFloat16: {
             const uint16_t* values = static_cast<const uint16_t*>(row);
-            for (size_t j = 0; j < cols; ++j) out[j] = float_from_bfloat16(values[j]);
+            for (size_t j = 0; j < cols; ++j)
+                out[j] = float_from_bfloat16(values[j]);
             return;
         }
         case ElementType::Int8: {
             const int8_t* values = static_cast<const int8_t*>(row);
-            for (size_t j = 0; j < cols; ++j) out[j] = static_cast<float>(values[j]);
+            for (size_t j = 0; j < cols; ++j)
+                out[j] = static_cast<float>(values[j]);
             return;
         }
         case ElementType::UInt8: {
             const uint8_t* values = static_cast<const uint8_t*>(row);
-            for (size_t j = 0; j < cols; ++j) out[j] = static_cast<float>(values[j]);
+            for (size_t j = 0; j < cols; ++j)
+                out[j] = static_cast<float>(values[j]);
             return;
         }
     }
@@ -87,7 +91,8 @@ void check_finite(const Vectors& vectors, std::string_view name, int threads) {
     parallel_for(tasks, threads, [&](size_t task, int) {
         const size_t end = std::min(vectors.rows, (task + 1) * kRows);
         for (size_t i = task * kRows; i < end && i < first_bad.load(); ++i) {
-            if (first_non_finite(vectors.row(i), vectors.type, vectors.cols) == vectors.cols) continue;
+            if (first_non_finite(vectors.row(i), vectors.type, vectors.cols) == vectors.cols)
+                continue;
             size_t seen = first_bad.load();
             while (i < seen && !first_bad.compare_exchange_weak(seen, i)) {
             }
