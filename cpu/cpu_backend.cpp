@@ -106,6 +106,10 @@ void CpuBackend::assign(MatrixView<const float> x, const FloatBlocks& blocks, Me
     for (size_t i = 0; i < lane_bias.size(); ++i) {
         lane_bias[i] = i < blocks.rows() ? 0.0f : std::numeric_limits<float>::infinity();
     }
+    PairKernel* const key_of = pair_kernel(is_similarity(metric) ? metric : Metric::L2);
+    std::vector<float> plain(keys == nullptr ? 0 : blocks.rows() * d);  // the rows, row-major
+    for (size_t i = 0; i * d < plain.size(); ++i)
+        blocks.copy_row(i, plain.data() + i * d);
     // Twice the error of one key by the blocked product, and that of the direct one.
     const double rounding = 2.0 * static_cast<double>(d + 8) * 0x1p-24;
     const size_t group = group_blocks(d), block_count = blocks_for(blocks.rows());
@@ -146,12 +150,7 @@ void CpuBackend::assign(MatrixView<const float> x, const FloatBlocks& blocks, Me
             // No row at all where every key is infinite or NaN.
             const uint32_t label = nearest[i].row == UINT32_MAX ? 0 : nearest[i].row;
             labels[first + i] = label;
-            if (keys != nullptr) {
-                std::vector<float> centroid(d);
-                blocks.copy_row(label, centroid.data());
-                keys[first + i] = pair_kernel(is_similarity(metric) ? metric : Metric::L2)(
-                    row, centroid.data(), d);
-            }
+            if (keys != nullptr) keys[first + i] = key_of(row, plain.data() + label * d, d);
         }
     });
 }

@@ -103,10 +103,11 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
                                    codec_training, backend);
     }
 
+    const size_t code_bits = options.codec.kind == CodeKind::Product4 ? 4 : 8;
     for (Transform& transform : fresh->transforms) {
         if (!transform.is_trained()) {
             transform.train(take_rows(rows, transform.training_rows(), options.seed + 2).view,
-                            backend, call.threads, call.progress);
+                            code_bits, backend, call.threads, call.progress);
         }
         std::vector<float> next(rows.rows * transform.out_dim());
         const MatrixView<float> out(next.data(), rows.rows, transform.out_dim());

@@ -53,12 +53,13 @@ size_t Transform::training_rows() const {
     return options_.kind == TransformKind::Opq ? kOpqRows : kPcaRowsPerDim * in_dim_;
 }
 
-void Transform::train(MatrixView<const float> x, const Backend& backend, int threads,
-                      const Progress& progress) {
+void Transform::train(MatrixView<const float> x, size_t code_bits, const Backend& backend,
+                      int threads, const Progress& progress) {
     if (options_.kind == TransformKind::Opq) {
         OpqOptions opq;
         opq.subquantizers = options_.subquantizers;
         opq.out_dim = out_dim_;
+        opq.bits = code_bits;
         opq.max_points = kOpqRows;
         opq.seed = seed_;
         opq.threads = threads;
@@ -71,15 +72,7 @@ void Transform::train(MatrixView<const float> x, const Backend& backend, int thr
         pca.components = out_dim_;
         pca.whiten = options_.kind == TransformKind::PcaWhiten;
         const Pca fitted = Pca::fit(x, pca, backend, threads);
-        std::vector<float> scale(out_dim_, 1.0f);
-        if (pca.whiten) {
-            const double floor = pca.epsilon * static_cast<double>(fitted.variances().front());
-            for (size_t i = 0; i < out_dim_; ++i) {
-                const double variance = static_cast<double>(fitted.variances()[i]) + floor;
-                scale[i] = variance > 0 ? static_cast<float>(1.0 / std::sqrt(variance)) : 1.0f;
-            }
-        }
-        set_linear(fitted.matrix(), std::move(scale), fitted.mean());
+        set_linear(fitted.matrix(), fitted.scales(), fitted.mean());
     }
 }
 

@@ -23,7 +23,8 @@ class Transform {
     // How many rows training can make use of; 0: it needs none.
     size_t training_rows() const;
 
-    void train(MatrixView<const float> x, const Backend& backend, int threads,
+    // code_bits: of the product codes that follow, for which OPQ optimises.
+    void train(MatrixView<const float> x, size_t code_bits, const Backend& backend, int threads,
                const Progress& progress);
     void apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
                int threads) const;

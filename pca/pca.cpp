@@ -109,22 +109,33 @@ Pca Pca::from_parts(size_t dim, PcaOptions options, std::vector<float> component
 void Pca::build_maps() {
     const size_t dim = mean_.size();
     const size_t count = options_.components;
-    const double floor = options_.epsilon * static_cast<double>(variances_[0]);
     std::vector<float> forward(count * dim), backward(dim * count), bias(count);
     for (size_t c = 0; c < count; ++c) {
-        const double variance = std::max(static_cast<double>(variances_[c]), floor);
-        const double deviation = options_.whiten && variance > 0 ? std::sqrt(variance) : 1.0;
         double projected_mean = 0;
         for (size_t j = 0; j < dim; ++j) {
             const double value = static_cast<double>(matrix_[c * dim + j]);
-            forward[c * dim + j] = static_cast<float>(value / deviation);
-            backward[j * count + c] = static_cast<float>(value * deviation);
+            forward[c * dim + j] = static_cast<float>(value / deviation(c));
+            backward[j * count + c] = static_cast<float>(value * deviation(c));
             projected_mean += value * static_cast<double>(mean_[j]);
         }
-        bias[c] = static_cast<float>(-projected_mean / deviation);
+        bias[c] = static_cast<float>(-projected_mean / deviation(c));
     }
     forward_ = LinearMap(dim, count, std::move(forward), std::move(bias));
     backward_ = LinearMap(count, dim, std::move(backward), mean_);
+}
+
+// What a component is divided by: floored by epsilon, so that it is never zero.
+double Pca::deviation(size_t component) const {
+    const double floor = options_.epsilon * static_cast<double>(variances_[0]);
+    const double variance = std::max(static_cast<double>(variances_[component]), floor);
+    return options_.whiten && variance > 0 ? std::sqrt(variance) : 1.0;
+}
+
+std::vector<float> Pca::scales() const {
+    std::vector<float> scales(variances_.size());
+    for (size_t c = 0; c < scales.size(); ++c)
+        scales[c] = static_cast<float>(1.0 / deviation(c));
+    return scales;
 }
 
 std::vector<float> Pca::explained_variance_ratio() const {

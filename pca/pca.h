@@ -58,6 +58,8 @@ class Pca {
     const std::vector<float>& variances() const { return variances_; }  // divided by rows - 1
     double total_variance() const { return total_variance_; }
     std::vector<float> explained_variance_ratio() const;
+    // What each component is multiplied by: 1, or one over its deviation when whitening.
+    std::vector<float> scales() const;
 
     // The map that transform() applies, for CellIndex's transform chain.
     const LinearMap& map() const { return forward_; }
@@ -70,6 +72,7 @@ class Pca {
    private:
     Pca() = default;
     void build_maps();
+    double deviation(size_t component) const;
     PcaOptions options_;
     std::vector<float> mean_, matrix_, variances_;
     double total_variance_ = 0;
