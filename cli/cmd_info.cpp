@@ -85,7 +85,9 @@ void describe_index(const CellIndex& index, Session& session) {
     session.fact("rerank_bytes", stats.rerank_bytes);
     session.fact("bytes_per_vector", stats.bytes_per_vector, fixed_text(stats.bytes_per_vector, 1));
     session.fact("default_probes", stats.default_probes);
-    session.fact("default_rerank", stats.default_rerank);
+    const bool follows_k = stats.default_rerank == 0 && stats.rerank_bytes > 0;
+    session.fact("default_rerank", stats.default_rerank,
+                 follows_k ? "by k" : grouped_text(stats.default_rerank));
 }
 
 void describe_pca(const Pca& pca, Session& session) {

@@ -42,8 +42,9 @@ int Session::guarded() {
         return failed(exit_code(error.code()), status_name(error.code()),
                       cancelled ? "interrupted; nothing was written" : error.what());
     } catch (const std::bad_alloc&) {
-        return failed(kIo, status_name(StatusCode::OutOfMemory),
-                      "out of memory; use fewer rows (--limit, --batch) or a machine with more");
+        return failed(
+            kIo, status_name(StatusCode::OutOfMemory),
+            "out of memory: ask for less (-n, --batch, --limit) or use a machine with more");
     } catch (const std::exception& error) {
         return failed(kBug, "Unexpected", std::string("unexpected error: ") + error.what());
     }

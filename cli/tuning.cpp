@@ -21,11 +21,18 @@ Json points_json(const std::vector<OperatingPoint>& points) {
     return list;
 }
 
-Table points_table(const std::vector<OperatingPoint>& points, size_t k) {
-    Table table({{"probes"}, {"rerank"}, {"recall@" + std::to_string(k)}, {"queries/s"}});
-    for (const OperatingPoint& point : points) {
+Table tried_table(const TuneResult& result, size_t k) {
+    Table table({{"probes"},
+                 {"rerank"},
+                 {"recall@" + std::to_string(k)},
+                 {"queries/s"},
+                 {"", Table::Align::Left}});
+    for (const OperatingPoint& point : result.tried) {
+        const bool chosen =
+            point.probes == result.chosen.probes && point.rerank == result.chosen.rerank;
         table.add_row({grouped_text(point.probes), grouped_text(point.rerank),
-                       fixed_text(point.recall, 4), count_text(point.queries_per_second)});
+                       fixed_text(point.recall, 4), count_text(point.queries_per_second),
+                       chosen ? "chosen" : ""});
     }
     return table;
 }
@@ -57,7 +64,7 @@ void tune_and_report(CellIndex& index, const Vectors& queries, const IdData& tru
     session.detail("reached", result.reached);
     session.detail("tried", points_json(result.tried));
     session.detail("pareto", points_json(result.pareto));
-    session.text(points_table(result.pareto, k).text());
+    session.text(tried_table(result, k).text());
     if (result.reached) return;
     session.warn("no setting reaches recall " + fixed_text(recall, 4) + "; the best, " +
                  fixed_text(chosen.recall, 4) +
