@@ -35,7 +35,6 @@ NEARCELL_INLINE void unroll(F&& f) {
 }
 
 using Batch = xsimd::batch<float, NEARCELL_ARCH>;
-using BatchMask = xsimd::batch_bool<float, NEARCELL_ARCH>;
 constexpr size_t kLanes = Batch::size;
 constexpr size_t kParts = 16 / kLanes;
 
@@ -218,16 +217,12 @@ NEARCELL_INLINE F32x16 half_to_float(const U32x16& words) {
     const F32x16 scaled = mul(as_float(rest), broadcast(0x1p112f));
     const F32x16 special =
         as_float(bit_or(rest, each_word_part([](auto) { return WordBatch(0x7f800000u); })));
-    const F32x16 magnitude = select_less(scaled, broadcast(65536.0f), scaled, special);
+    const F32x16 magnitude = select_less(scaled, broadcast(65536.0f), scaled,
+                                         add(special, special));  // the sum makes NaN quiet
     return each_part([&](auto i) __attribute__((always_inline)) {
         return magnitude.part[i] | xsimd::bitwise_cast<Batch>(sign.part[i]);
     });
 #endif
-}
-
-NEARCELL_INLINE void prefetch_line(const void* p) {
-    __builtin_prefetch(p);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);  // g++ 12 collapses loops of prefetches without it
 }
 
 }  // namespace

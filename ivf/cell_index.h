@@ -63,7 +63,7 @@ struct TrainReport {
 
 struct CallOptions {
     int threads = 0;  // 0: all that the process may use
-    Progress progress;
+    Progress progress = {};
 };
 
 struct SearchOptions {
@@ -72,7 +72,7 @@ struct SearchOptions {
     size_t rerank = 0;  // candidates re-scored; 0: default_rerank(); at least k
     const IdFilter* filter = nullptr;
     int threads = 0;
-    Progress progress;
+    Progress progress = {};
 };
 
 struct IndexStats {

@@ -98,7 +98,8 @@ class Backend {
     virtual void assign(MatrixView<const float> x, const FloatBlocks& blocks, Metric metric,
                         uint32_t* labels, float* keys, int threads) const = 0;
 
-    // The `count` rows nearest to each query, nearest first: rows and keys are queries x count.
+    // The `count` rows nearest to each query, nearest first: rows and keys are queries x count, and
+    // count is at most the rows of the blocks.
     virtual void nearest(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                          size_t count, uint32_t* rows, float* keys, int threads) const = 0;
 
@@ -114,7 +115,8 @@ class Backend {
     virtual RerankCounts rerank(const RerankJob& job,
                                 std::span<std::vector<Candidate>> candidates) const = 0;
 
-    // The key of two vectors, for where one is wanted now and then (seeding): batches have their own.
+    // The key of two vectors, for where one is wanted now and then (seeding): batches have their
+    // own.
     virtual float key(const float* a, const float* b, size_t dim, Metric metric) const = 0;
 
     // Rows of code.words words each to floats: out is count x code.dim.

@@ -4,18 +4,20 @@
 // vectors is one 64-byte line. The same layout serves memory, files and devices. Lanes past the
 // last vector of a cell are zero.
 //
-//   kind         words                      meaning of a vector's words
-//   Float32      d                          the values
-//   Float16      ceil(d/2)                  pairs of binary16, even dimension in the low half
-//   BFloat16     ceil(d/2)                  pairs of bfloat16, likewise
-//   RangeInt8    ceil(d/4)                  bytes c, dimension 4w in the lowest: x_j = offset_j +
-//   step_j c ScaledInt8   ceil(d/4) + 1              signed bytes c, then the float scale s: x_j =
-//   s c_j Product8     ceil(M/4)                  bytes c_m: centroid c_m of codebook m Product4
-//   ceil(M/8)                  nibbles, subquantizer 2i in the low half of byte i Bits         bits
-//   * ceil(d/32) + 3      bit planes, most significant first, dimension 32w + b in bit
-//                                           b of word w; then floats scale, bias, error:
-//                                           u_j = code_j - (2^bits - 1) / 2, x_j = scale u_j,
-//                                           |q - x|^2 estimated as |q - scale u|^2 + bias
+// clang-format off
+//   kind         words                 meaning of a vector's words
+//   Float32      d                     the values
+//   Float16      ceil(d/2)             pairs of binary16, even dimension in the low half
+//   BFloat16     ceil(d/2)             pairs of bfloat16, likewise
+//   RangeInt8    ceil(d/4)             bytes c, dimension 4w in the lowest: x_j = offset_j + step_j c
+//   ScaledInt8   ceil(d/4) + 1         signed bytes c, then the float scale s: x_j = s c_j
+//   Product8     ceil(M/4)             bytes c_m: centroid c_m of codebook m
+//   Product4     ceil(M/8)             nibbles, subquantizer 2i in the low half of byte i
+//   Bits         bits ceil(d/32) + 3   bit planes, most significant first, dimension 32w + b in bit b
+//                                      of word w; then floats scale, bias, error:
+//                                      u_j = code_j - (2^bits - 1) / 2, x_j = scale u_j,
+//                                      |q - x|^2 estimated as |q - scale u|^2 + bias
+// clang-format on
 #pragma once
 
 #include <cstddef>

@@ -28,7 +28,7 @@ struct CodecTraining {
     uint64_t seed = 1234;
     int threads = 0;
     size_t iterations = 25;  // Lloyd iterations of product codebooks
-    Progress progress;
+    Progress progress = {};
 };
 
 class Codec {

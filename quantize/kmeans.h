@@ -30,30 +30,30 @@ struct KMeansOptions {
     Seeding seeding = Seeding::Random;
     KMeansMethod method = KMeansMethod::Auto;
     uint64_t seed = 1234;
-    size_t redo = 1;                          // runs, of which the best objective is kept
-    size_t max_points_per_cluster = 256;      // more rows are sampled down to this; 0: never
-    std::span<const float> weights;           // one a row, or empty
-    MatrixView<const float> initial;          // warm start of Lloyd: clusters x dim, or empty
+    size_t redo = 1;                       // runs, of which the best objective is kept
+    size_t max_points_per_cluster = 256;   // more rows are sampled down to this; 0: never
+    std::span<const float> weights = {};   // one a row, or empty
+    MatrixView<const float> initial = {};  // warm start of Lloyd: clusters x dim, or empty
     int threads = 0;
-    Progress progress;
+    Progress progress = {};
 };
 
 struct KMeansResult {
     size_t clusters = 0;
     size_t dim = 0;
-    std::vector<float> centroids;    // clusters x dim
-    std::vector<double> objective;   // as each iteration labels the points: the sum of squared
-                                     // distances (L2) or of similarities (spherical) over the points
-                                     // used (MiniBatch: over its batch; Hierarchical: at the end)
+    std::vector<float> centroids;   // clusters x dim
+    std::vector<double> objective;  // as each iteration labels the points: the sum of squared
+                                    // distances (L2) or of similarities (spherical) over the points
+                                    // used (MiniBatch: over its batch; Hierarchical: at the end)
     size_t points_given = 0;
-    size_t points_used = 0;          // fewer than given: the rows were sampled
-    size_t empty_splits = 0;         // empty clusters re-filled by splitting a large one
+    size_t points_used = 0;   // fewer than given: the rows were sampled
+    size_t empty_splits = 0;  // empty clusters re-filled by splitting a large one
 
     MatrixView<const float> view() const { return {centroids.data(), clusters, dim}; }
 };
 
-// Throws InvalidArgument (clusters = 0, fewer rows than clusters, wrong shapes), NonFinite, Cancelled,
-// and Unsupported for L1, which means do not serve. As many rows as clusters are copied.
+// Throws InvalidArgument (clusters = 0, fewer rows than clusters, wrong shapes), NonFinite,
+// Cancelled, and Unsupported for L1, which means do not serve. As many rows as clusters are copied.
 KMeansResult train_kmeans(const Vectors& x, const KMeansOptions& options, const Backend& backend);
 
 }  // namespace nearcell

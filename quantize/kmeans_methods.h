@@ -22,7 +22,7 @@ struct KMeansPlan {
     Seeding seeding;
     int threads;
     const Backend& backend;
-    Progress progress;
+    Progress progress = {};
 };
 
 struct KMeansRun {

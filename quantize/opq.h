@@ -25,7 +25,7 @@ struct OpqOptions {
     size_t max_points = 65536;       // more rows are sampled down to this
     uint64_t seed = 1234;
     int threads = 0;
-    Progress progress;
+    Progress progress = {};
 };
 
 // The out_dim x in_dim matrix, row-major, with orthonormal rows (out_dim <= in_dim) or columns
