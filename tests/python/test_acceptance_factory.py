@@ -83,7 +83,7 @@ REJECTED = [
     ("ivf64,Flat", ["ivf64", "IVF"]),
     ("IVF64,Flta", ["Flta", "7", "Flat"]),
     ("IVF64", ["code"]),
-    ("IVF64,", ["Flat"]),
+    ("IVF64,", ["7", "missing"]),
     ("IVF0,Flat", ["IVF0"]),
     ("IVF64,,Flat", ["7"]),
     ("IVF64,HNSW", ["HNSW", "Faiss"]),

@@ -151,7 +151,9 @@ def test_22_ranges_agree_with_neighbours(spec, metric):
         edge = 1e-4 * max(1.0, abs(radius))
         close = {i for i, s in by_id.items() if abs(s - radius) < edge}
         assert all(s * WORST[metric] < radius * WORST[metric] for s in hits.values())
-        assert set(hits) ^ inside <= close, spec
+        assert set(hits) - inside <= close, spec
+        if not deep(spec, 1):  # with a re-rank store, codes that err much may hide a hit
+            assert inside - set(hits) <= close, spec
         for identity, score in hits.items():
             np.testing.assert_allclose(score, by_id[identity], rtol=1e-4, atol=1e-4)
 
