@@ -341,7 +341,7 @@ void bind_building(IndexClass& index) {
             nb::arg("ids").none(), nb::sig("def remove(self, ids: numpy.typing.ArrayLike) -> int"),
             "Removes what is stored of these ids; returns how many were.")
         .def(
-            "set_trained", &set_trained, nb::arg("centroids"),
+            "set_trained", &set_trained, nb::arg("centroids").none(),
             nb::arg("codec_parameters") = nb::none(),
             nb::sig(
                 "def set_trained(self, centroids: numpy.typing.ArrayLike | None, codec_parameters: "
