@@ -3,8 +3,8 @@
 
 A tile's accumulators must stay in registers for the whole loop over the dimensions (cpu/tile.h).
 The hot loops are the innermost loops of the scan functions with multiply-adds (L2, inner product)
-or absolute values (L1) in them; an instruction there with a vector register and a stack address is a
-spill. L1 on AVX2 needs one register more than there are: its one spill is let pass.
+or absolute values (L1) in them; an instruction there with a vector register and a stack address is
+a spill. L1 on AVX2 needs one register more than there are: its one spill is let pass.
 Usage: check_spills.py BUILD_DIR
 """
 
