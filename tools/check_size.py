@@ -17,8 +17,24 @@ MAX_LINES = 800
 LIBRARY = ["core", "kernels", "cpu", "quantize", "pca", "storage", "ivf", "index"]
 FOLDERS = [*LIBRARY, "cli", "python", "bench", "tests", "examples", "tools"]
 
-# Test: (why it covers these files of its folder, which).
+# Test: (why it covers these files, which: of its own folder, or FOLDER/FILE).
 TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
+    "tests/kernels/kernel_test.cpp": (
+        "every operation of ops.def on every instruction set, against the reference",
+        [
+            "reference",
+            "cpu/isa_select",
+            "cpu/kernels_assign",
+            "cpu/kernels_decode",
+            "cpu/kernels_pair",
+            "cpu/kernels_scan",
+        ],
+    ),
+    "tests/kernels/backend_test.cpp": (
+        "the Backend interface, with the implementation there is",
+        ["float_blocks", "cpu/cpu_backend"],
+    ),
+    "tests/kernels/scan_cells_test.cpp": ("an operation of Backend", ["cpu/scan_cells"]),
     "tests/ivf/cell_index_test.cpp": (
         "CellIndex's operations and their parts, against a model that scans everything",
         ["add", "cell", "file", "id_map", "planner", "remove", "search", "train", "transform"],
@@ -77,7 +93,7 @@ def check_mirrored(
         if not (root / test).is_file()
     ]
     listed = {
-        f"{test.split('/')[1]}/{stem}.cpp"
+        f"{stem}.cpp" if "/" in stem else f"{test.split('/')[1]}/{stem}.cpp"
         for test, (_, stems) in elsewhere.items()
         for stem in stems
     }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Fails when a hot loop of the scan kernels keeps vectors on the stack.
 
-A tile's accumulators must stay in registers for the whole loop over the dimensions (cpu/tile.h). The
-hot loops are the innermost loops of the scan functions with multiply-adds (L2, inner product) or
-absolute values (L1) in them; an instruction there with a vector register and a stack address is a
-spill. L1 on AVX2 needs one register more than there are: its one spill is let pass.
+A tile's accumulators must stay in registers for the whole loop over the dimensions (cpu/tile.h).
+The hot loops are the innermost loops of the scan functions with multiply-adds (L2, inner product)
+or absolute values (L1) in them; an instruction there with a vector register and a stack address is
+a spill. L1 on AVX2 needs one register more than there are: its one spill is let pass.
 Usage: check_spills.py BUILD_DIR
 """
 
@@ -48,8 +48,12 @@ def main() -> int:
     hot_loops = spills = 0
     for isa in ("avx2", "avx512", "avx512vnni"):
         for path in Path(sys.argv[1]).glob(f"CMakeFiles/nearcell_{isa}.dir/cpu/kernels_scan.cpp.o"):
-            text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(path)],
-                                  check=True, capture_output=True, text=True).stdout
+            text = subprocess.run(
+                ["objdump", "-d", "--no-show-raw-insn", str(path)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
             for name, code in functions(text).items():
                 for first, last in innermost_loops(code):
                     body = [c for c in code if first <= c[0] <= last]

@@ -20,7 +20,6 @@ from tally import Tally, read_ctest, read_pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
-NEON = ROOT / "build" / "neon"
 LOG = ROOT / "build" / "log"
 REPORT = ROOT / "build" / "report"
 JOBS = str(len(os.sched_getaffinity(0)))
@@ -68,42 +67,25 @@ def check(tally: Tally, name: str, command: Sequence[str | Path], minutes: float
     return status == 0
 
 
-def run_ctest(tally: Tally, name: str, build: Path) -> None:
-    gtest = REPORT / f"{name}-gtest"
-    junit = REPORT / f"{name}-ctest.xml"
-    where: list[str | Path] = ["--test-dir", build, "--output-junit", junit]
-    command = ["ctest", *where, "-j", JOBS, "--timeout", "900", "--output-on-failure"]
-    step(f"C++ tests ({name})", command, GTEST_OUTPUT=f"xml:{gtest}/")
-    tally.add(read_ctest(junit, gtest, f"{name} "))
-
-
-def test_native(tally: Tally) -> None:
+def test_cpp(tally: Tally) -> None:
     module = ["-DNEARCELL_PYTHON=ON", f"-DPython_EXECUTABLE={sys.executable}"]
     if check(tally, "configure build/test", ["cmake", "--preset", "test", *module]):
         # -k 0: what can be built is built, and tested, even when a part cannot.
         check(tally, "build build/test", ["cmake", "--build", BUILD, "--", "-k", "0"])
-        run_ctest(tally, "native", BUILD)
+        gtest = REPORT / "gtest"
+        junit = REPORT / "ctest.xml"
+        where: list[str | Path] = ["--test-dir", BUILD, "--output-junit", junit]
+        command = ["ctest", *where, "-j", JOBS, "--timeout", "900", "--output-on-failure"]
+        step("C++ tests", command, GTEST_OUTPUT=f"xml:{gtest}/")
+        tally.add(read_ctest(junit, gtest))
 
 
 def test_tools(tally: Tally) -> None:
     check(tally, "includes go down the layers", [sys.executable, "tools/check_layers.py"])
     check(tally, "one symbol a kernel object", ["tools/check_symbols.sh", BUILD])
+    check(tally, "no spills in hot loops", [sys.executable, "tools/check_spills.py", BUILD])
     check(tally, "file sizes, mirrored tests", [sys.executable, "tools/check_size.py"])
     check(tally, "formatting", ["tools/format.sh", "--check"])
-
-
-def test_neon(tally: Tally) -> None:
-    absent = [p for p in ("aarch64-linux-gnu-g++", "qemu-aarch64") if shutil.which(p) is None]
-    if absent:
-        tally.skip("NEON kernels", f"{' and '.join(absent)} not installed")
-        return
-    toolchain = ROOT / "cmake" / "aarch64.cmake"
-    folders: list[str | Path] = ["-S", "tests/neon", "-B", NEON]
-    configure = ["cmake", *folders, "-G", "Ninja", "--toolchain", toolchain]
-    if not check(tally, "configure build/neon", configure):
-        return
-    check(tally, "build build/neon", ["cmake", "--build", NEON, "--", "-k", "0"])
-    run_ctest(tally, "neon", NEON)
 
 
 def test_python(tally: Tally) -> None:
@@ -115,12 +97,10 @@ def test_python(tally: Tally) -> None:
 
 def main() -> int:
     shutil.rmtree(REPORT, ignore_errors=True)
-    (REPORT / "native-gtest").mkdir(parents=True)
-    (REPORT / "neon-gtest").mkdir()
+    (REPORT / "gtest").mkdir(parents=True)
     tally = Tally()
-    test_native(tally)
+    test_cpp(tally)
     test_tools(tally)
-    test_neon(tally)
     test_python(tally)
     for reason, count in Counter(skip.split(": ", 1)[1] for skip in tally.skips).items():
         first = next(skip.split(": ")[0] for skip in tally.skips if skip.endswith(reason))

@@ -47,7 +47,7 @@ class Tally:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-def read_cases(path: Path, prefix: str) -> Tally | None:
+def read_cases(path: Path) -> Tally | None:
     """The test cases of one GoogleTest or pytest file; None when it is missing or broken."""
     try:
         root = ElementTree.parse(path).getroot()
@@ -55,7 +55,7 @@ def read_cases(path: Path, prefix: str) -> Tally | None:
         return None
     tally = Tally()
     for case in root.iter("testcase"):
-        name = f"{prefix}{case.get('classname', '')}.{case.get('name', '')}"
+        name = f"{case.get('classname', '')}.{case.get('name', '')}"
         problems = [*case.findall("failure"), *case.findall("error")]
         skip = case.find("skipped")
         if problems:
@@ -67,41 +67,45 @@ def read_cases(path: Path, prefix: str) -> Tally | None:
     return tally
 
 
-def read_ctest(junit: Path, gtest_dir: Path, prefix: str = "") -> Tally:
+def read_ctest(junit: Path, gtest_dir: Path) -> Tally:
     """CTest's results; where gtest_dir/test_NAME.xml exists, test NAME counts case by case."""
     tally = Tally()
     try:
         cases = list(ElementTree.parse(junit).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError) as error:
-        tally.fail(f"{prefix}ctest", f"left no report: {error}")
+        tally.fail("ctest", f"left no report: {error}")
         return tally
     if not cases:
-        tally.fail(f"{prefix}ctest", "found no tests")
+        tally.fail("ctest", "found no tests")
     for case in cases:
         name = case.get("name", "")
         good = case.get("status") == "run"
-        inner = read_cases(gtest_dir / f"test_{name}.xml", prefix)
+        inner = read_cases(gtest_dir / f"test_{name}.xml")
         if inner is not None:
             tally.add(inner)
             if not good and not inner.failed:
-                tally.fail(prefix + name, "its program ended badly after its tests")
+                tally.fail(name, "its program ended badly after its tests")
         elif good:
             tally.passed += 1
         elif case.get("status") in ("notrun", "disabled"):
-            tally.fail(prefix + name, "was not run: its program was not built")
+            mark = case.find("skipped")
+            if mark is not None and mark.get("message", "").startswith("SKIP_RETURN_CODE"):
+                tally.skip(name, case.findtext("system-out", "").removeprefix("skipped: "))
+            else:
+                tally.fail(name, "was not run: its program was not built")
         else:
             problem = case.find("failure")
             why = problem.get("message") if problem is not None else ""
-            tally.fail(prefix + name, f"ended badly without a report ({why or 'crashed'})")
+            tally.fail(name, f"ended badly without a report ({why or 'crashed'})")
     return tally
 
 
-def read_pytest(junit: Path, status: int, prefix: str = "") -> Tally:
+def read_pytest(junit: Path, status: int) -> Tally:
     """pytest's results; its exit status is 0 (passed) or 1 (failures) when it ended in order."""
-    tally = read_cases(junit, prefix)
+    tally = read_cases(junit)
     if tally is None:
         tally = Tally()
-        tally.fail(f"{prefix}pytest", f"ended with status {status} without a report")
+        tally.fail("pytest", f"ended with status {status} without a report")
     elif status != 0 and not tally.failed:
-        tally.fail(f"{prefix}pytest", f"ended with status {status} though no test failed")
+        tally.fail("pytest", f"ended with status {status} though no test failed")
     return tally

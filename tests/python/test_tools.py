@@ -117,7 +117,9 @@ GTEST = """<testsuites><testsuite name="A">
 <testcase name="skip" status="run" classname="A"><skipped message="a.cpp:6&#x0A;no AVX"/></testcase>
 {}</testsuite></testsuites>"""
 BAD_CASE = '<testcase name="bad" status="run" classname="A"><failure message="1 != 2"/></testcase>'
-CTEST = '<testsuite><testcase name="core" status="{}"/></testsuite>'
+CTEST = """<testsuite><testcase name="core" status="{}"/>{}</testsuite>"""
+SKIPPED = """<testcase name="neon" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/>
+<system-out>skipped: no qemu</system-out></testcase>"""
 
 
 @pytest.mark.parametrize(
@@ -134,12 +136,19 @@ CTEST = '<testsuite><testcase name="core" status="{}"/></testsuite>'
 )
 def test_tally_counts_programs(tmp_path: Path, gtest: str | None, status: str, line: str) -> None:
     junit = tmp_path / "ctest.xml"
-    junit.write_text(CTEST.format(status))
+    junit.write_text(CTEST.format(status, ""))
     if gtest is not None:
         (tmp_path / "test_core.xml").write_text(gtest)
     counted = tally.read_ctest(junit, tmp_path)
     assert counted.line() == line
     assert all(skip == "A.skip: no AVX" for skip in counted.skips)
+
+
+def test_tally_gives_the_reason_of_a_skipped_script(tmp_path: Path) -> None:
+    (tmp_path / "ctest.xml").write_text(CTEST.format("run", SKIPPED))
+    counted = tally.read_ctest(tmp_path / "ctest.xml", tmp_path)
+    assert counted.line() == "1 passed, 0 failed, 1 skipped"
+    assert counted.skips == ["neon: no qemu"]
 
 
 def test_tally_counts_reports_that_never_came(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (long lines of a file that a program writes)
 """Writes hdf5_samples.h, files made by h5py as C++ constants: python3 make_hdf5_samples.py > hdf5_samples.h"""
 
 import io
@@ -30,7 +31,9 @@ def types(f):
     f["line"] = np.array([5, 6, 7], "i4")
     f["text"] = np.array([[b"ab"]], "S2")
     f["group/nested"] = x.astype("f4")
-    f.create_dataset("gzip", data=np.repeat(x.astype("f4"), 40, axis=0), compression="gzip", chunks=(50, 4))
+    f.create_dataset(
+        "gzip", data=np.repeat(x.astype("f4"), 40, axis=0), compression="gzip", chunks=(50, 4)
+    )
 
 
 def hostile(f):
@@ -38,8 +41,12 @@ def hostile(f):
     f["soft"] = h5py.SoftLink("/real")
     f["outside"] = h5py.ExternalLink("/etc/passwd", "/x")
     f.create_dataset("unwritten", shape=(1 << 40, 100), dtype="f4")
-    f.create_dataset("chunked", shape=(1 << 40, 100), dtype="f4", chunks=(1000, 100), compression="gzip")
-    f.create_dataset("wide", shape=(0, 1 << 40), dtype="f4", maxshape=(None, 1 << 40), chunks=(1, 100))
+    f.create_dataset(
+        "chunked", shape=(1 << 40, 100), dtype="f4", chunks=(1000, 100), compression="gzip"
+    )
+    f.create_dataset(
+        "wide", shape=(0, 1 << 40), dtype="f4", maxshape=(None, 1 << 40), chunks=(1, 100)
+    )
     f.create_dataset("external", shape=(3, 4), dtype="f4", external=[("/etc/passwd", 0, 48)])
     layout = h5py.VirtualLayout(shape=(3, 4), dtype="f4")
     layout[:] = h5py.VirtualSource("other.h5", "train", shape=(3, 4))
@@ -67,10 +74,12 @@ def constant(name, fill):
     return f"constexpr char {name}[] =\n" + "\n".join(f'    "{line}"' for line in lines) + ";\n"
 
 
-print("// HDF5 files as h5py writes them, made by make_hdf5_samples.py, which says what is in them. In each,\n"
-      "// hexadecimal digits, and runs of zero bytes as their length between dots.\n#pragma once\n\n"
-      "namespace nearcell {\n\n"
-      "// clang-format off")
+print(
+    "// HDF5 files as h5py writes them, made by make_hdf5_samples.py, which says what is in them. In each,\n"
+    "// hexadecimal digits, and runs of zero bytes as their length between dots.\n#pragma once\n\n"
+    "namespace nearcell {\n\n"
+    "// clang-format off"
+)
 print(constant("kHdf5Ann", ann))
 print(constant("kHdf5Types", types))
 print(constant("kHdf5Hostile", hostile))
