@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/half.h>
@@ -43,15 +44,27 @@ void convert_row(const void* row, ElementType type, size_t cols, float* out) {
     }
 }
 
-// The first column whose value is not finite, or cols.
-size_t first_non_finite(const void* row, ElementType type, size_t cols) {
+// Larger values could make the squared distance of two rows infinite.
+float largest_value(size_t cols) {
+    const double room = 16.0 * static_cast<double>(std::max<size_t>(1, cols));
+    return static_cast<float>(
+        std::sqrt(static_cast<double>(std::numeric_limits<float>::max()) / room));
+}
+
+// The first column whose value is NaN or larger than that, or cols.
+size_t first_unusable(const void* row, ElementType type, size_t cols) {
+    // Without its sign bit, a float's order is that of its bits; NaN and infinity come last.
+    const uint32_t limit = std::bit_cast<uint32_t>(largest_value(cols));
     const auto bad = [&](size_t j) {
         switch (type) {
-            case ElementType::Float32: return !std::isfinite(static_cast<const float*>(row)[j]);
+            case ElementType::Float32:
+                return (std::bit_cast<uint32_t>(static_cast<const float*>(row)[j]) & 0x7fffffffu) >
+                       limit;
             case ElementType::Float16:
                 return (static_cast<const uint16_t*>(row)[j] & 0x7c00u) == 0x7c00u;
             case ElementType::BFloat16:
-                return (static_cast<const uint16_t*>(row)[j] & 0x7f80u) == 0x7f80u;
+                return static_cast<uint32_t>(static_cast<const uint16_t*>(row)[j] & 0x7fffu) << 16 >
+                       limit;
             default: return false;
         }
     };
@@ -59,7 +72,9 @@ size_t first_non_finite(const void* row, ElementType type, size_t cols) {
         const float* values = static_cast<const float*>(row);
         int32_t found = 0;
         for (size_t j = 0; j < cols; ++j) {
-            found |= (std::bit_cast<int32_t>(values[j]) & 0x7fffffff) > 0x7f7fffff ? 1 : 0;
+            found |= (std::bit_cast<int32_t>(values[j]) & 0x7fffffff) > static_cast<int32_t>(limit)
+                         ? 1
+                         : 0;
         }
         if (found == 0) return cols;
     }
@@ -91,7 +106,7 @@ void check_finite(const Vectors& vectors, std::string_view name, int threads) {
     parallel_for(tasks, threads, [&](size_t task, int) {
         const size_t end = std::min(vectors.rows, (task + 1) * kRows);
         for (size_t i = task * kRows; i < end && i < first_bad.load(); ++i) {
-            if (first_non_finite(vectors.row(i), vectors.type, vectors.cols) == vectors.cols)
+            if (first_unusable(vectors.row(i), vectors.type, vectors.cols) == vectors.cols)
                 continue;
             size_t seen = first_bad.load();
             while (i < seen && !first_bad.compare_exchange_weak(seen, i)) {
@@ -101,7 +116,13 @@ void check_finite(const Vectors& vectors, std::string_view name, int threads) {
     });
     const size_t row = first_bad.load();
     if (row == vectors.rows) return;
-    const size_t col = first_non_finite(vectors.row(row), vectors.type, vectors.cols);
+    const size_t col = first_unusable(vectors.row(row), vectors.type, vectors.cols);
+    float value = 0;
+    convert_row(static_cast<const char*>(vectors.row(row)) + col * element_size(vectors.type),
+                vectors.type, 1, &value);
+    check(!std::isfinite(value), StatusCode::InvalidArgument, name, "[", row, ", ", col,
+          "] = ", value, " is too large: values must be within +-", largest_value(vectors.cols),
+          ", so that squared distances stay finite; scale the data down");
     throw_error(StatusCode::NonFinite, name, "[", row, ", ", col,
                 "] is NaN or infinite; all values must be finite: drop or repair such rows first");
 }

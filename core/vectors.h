@@ -66,7 +66,8 @@ void read_rows(const Vectors& vectors, size_t first, MatrixView<float> out);
 // Converts the listed rows to float32: out row i = vectors row rows[i].
 void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> out);
 
-// Throws NonFinite naming `name`, the row and the column of the first NaN or infinity.
+// Throws NonFinite naming `name`, the row and the column of the first NaN or infinity, and
+// InvalidArgument of the first value so large that squared distances would overflow.
 void check_finite(const Vectors& vectors, std::string_view name, int threads);
 
 // Throws InvalidArgument unless vectors.cols == dim; `name` names the argument in the message.

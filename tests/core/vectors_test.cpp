@@ -126,12 +126,24 @@ TEST(CheckFinite, NamesTheFirstBadValueForAnyThreads) {
     }
 }
 
-TEST(CheckFinite, AcceptsTheLargestAndSmallestValues) {
-    const std::vector<float> values = {std::numeric_limits<float>::max(),
-                                       std::numeric_limits<float>::lowest(),
-                                       std::numeric_limits<float>::denorm_min(), -0.0f};
+TEST(CheckFinite, AcceptsValuesWhoseDistancesStayFinite) {
+    const std::vector<float> values = {3e18f, -3e18f, std::numeric_limits<float>::denorm_min(),
+                                       -0.0f};
     EXPECT_NO_THROW(check_finite(MatrixView<const float>(values.data(), 2, 2), "rows", 1));
     EXPECT_NO_THROW(check_finite(Vectors(), "rows", 1));
+}
+
+TEST(CheckFinite, RefusesValuesWhoseDistancesOverflow) {
+    for (const float large : {1e30f, -1e19f, std::numeric_limits<float>::max()}) {
+        const std::vector<float> values = {1.0f, 2.0f, 3.0f, large};
+        try {
+            check_finite(MatrixView<const float>(values.data(), 2, 2), "rows", 1);
+            FAIL() << large;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), StatusCode::InvalidArgument);
+            EXPECT_NE(std::string(error.what()).find("rows[1, 1] = "), std::string::npos);
+        }
+    }
 }
 
 TEST(CheckDim, NamesBothDimensions) {
