@@ -40,7 +40,8 @@ class Codec {
     size_t code_size() const { return code_words() * 4; }  // bytes a vector
 
     // Learns parameters from x (rows x dim). Codecs without parameters accept any x.
-    virtual void train(MatrixView<const float> x, const CodecTraining& training, const Backend& backend) = 0;
+    virtual void train(MatrixView<const float> x, const CodecTraining& training,
+                       const Backend& backend) = 0;
     virtual bool is_trained() const = 0;
     // Writes rows(x) codes of code_words() words each, row after row.
     virtual void encode(MatrixView<const float> x, uint32_t* codes, int threads,
