@@ -26,6 +26,10 @@ size_t group_blocks(size_t dim) {
     return std::max<size_t>(4, kGroupFloats / (dim * kBlock) / 4 * 4);
 }
 
+// Up to this dimension the direct computation of distances costs less than what a matrix product
+// needs around it: centring, norms and second looks.
+constexpr size_t kDirectDims = 16;
+
 // What the assignment multiplies with: rows moved by their mean (which L2 does not see, but
 // rounding does), and the bias that completes the key. Lanes that are no rows get an infinite bias.
 struct AssignTable {
@@ -101,8 +105,11 @@ void CpuBackend::assign(MatrixView<const float> x, const FloatBlocks& blocks, Me
                         uint32_t* labels, float* keys, int threads) const {
     if (x.rows == 0 || blocks.rows() == 0) return;
     const size_t d = blocks.dim();
-    const AssignTable table = make_assign_table(blocks, metric, kernels_.ip_f32);
-    std::vector<float> lane_bias(table.bias.size());  // for the exact look: 0, or infinity
+    const bool direct = !is_similarity(metric) && d <= kDirectDims;
+    const AssignTable table =
+        direct ? AssignTable() : make_assign_table(blocks, metric, kernels_.ip_f32);
+    std::vector<float> lane_bias(blocks_for(blocks.rows()) *
+                                 kBlock);  // for distances: 0, or infinity
     for (size_t i = 0; i < lane_bias.size(); ++i) {
         lane_bias[i] = i < blocks.rows() ? 0.0f : std::numeric_limits<float>::infinity();
     }
@@ -128,10 +135,13 @@ void CpuBackend::assign(MatrixView<const float> x, const FloatBlocks& blocks, Me
         }
         const float infinity = std::numeric_limits<float>::infinity();
         std::vector<Nearest> nearest(count, {infinity, infinity, UINT32_MAX});
+        const FloatBlocks& operand = direct ? blocks : table.blocks;
+        const std::vector<float>& bias = direct ? lane_bias : table.bias;
+        AssignKernel* const kernel = direct ? kernels_.assign_l2_f32 : kernels_.assign_dot_f32;
         for (size_t b = 0; b < block_count; b += group) {
-            kernels_.assign_dot_f32(table.blocks.block(b), std::min(group, block_count - b), d,
-                                    table.bias.data() + b * kBlock, table.scale, pointers.data(),
-                                    count, static_cast<uint32_t>(b * kBlock), nearest.data());
+            kernel(operand.block(b), std::min(group, block_count - b), d, bias.data() + b * kBlock,
+                   table.scale, pointers.data(), count, static_cast<uint32_t>(b * kBlock),
+                   nearest.data());
         }
         for (size_t i = 0; i < count; ++i) {
             const float* row = x.row(first + i);

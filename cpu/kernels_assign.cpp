@@ -12,22 +12,35 @@ struct Lanes {
     F32x16 best, second, block;
 };
 
+// Takes what the lanes found over to `nearest`. The second smallest key of all lanes is the
+// smallest of their bests once the winner's is replaced by its second.
 NEARCELL_INLINE void merge_lanes(const Lanes& lanes, size_t first_row, Nearest& nearest) {
+    const float low = reduce_min(lanes.best);
+    if (!(low < __builtin_inff())) return;  // no lane names a row
     alignas(64) float best[16], second[16], block[16];
     store(best, lanes.best);
     store(second, lanes.second);
     store(block, lanes.block);
-    for (size_t lane = 0; lane < 16; ++lane) {
-        if (!(best[lane] < __builtin_inff())) continue;  // block[lane] names no row
-        const uint32_t row =
+    unsigned winners = less_equal_mask(lanes.best, broadcast(low));
+    unsigned winner = 0;
+    uint32_t row = UINT32_MAX;
+    for (; winners != 0; winners &= winners - 1) {
+        const unsigned lane = static_cast<unsigned>(__builtin_ctz(winners));
+        const uint32_t its_row =
             static_cast<uint32_t>(first_row + static_cast<size_t>(block[lane]) * kBlock + lane);
-        if (best[lane] < nearest.best || (best[lane] == nearest.best && row < nearest.row)) {
-            nearest.second = nearest.best < second[lane] ? nearest.best : second[lane];
-            nearest.best = best[lane];
-            nearest.row = row;
-        } else if (best[lane] < nearest.second) {
-            nearest.second = best[lane];
+        if (its_row < row) {
+            row = its_row;
+            winner = lane;
         }
+    }
+    best[winner] = second[winner];
+    const float next = reduce_min(load(best));
+    if (low < nearest.best || (low == nearest.best && row < nearest.row)) {
+        nearest.second = nearest.best < next ? nearest.best : next;
+        nearest.best = low;
+        nearest.row = row;
+    } else if (low < nearest.second) {
+        nearest.second = low;
     }
 }
 

@@ -148,6 +148,18 @@ NEARCELL_INLINE float reduce_tree(const F32x16& x) {
     return lanes[0];
 }
 
+// The smallest lane; no lane may be NaN.
+NEARCELL_INLINE float reduce_min(const F32x16& x) {
+    float lanes[16];
+    store(lanes, x);
+    for (int half = 8; half > 0; half /= 2) {
+        for (int i = 0; i < half; ++i) {
+            lanes[i] = lanes[i] < lanes[i + half] ? lanes[i] : lanes[i + half];
+        }
+    }
+    return lanes[0];
+}
+
 // ---- the 32-bit words of sixteen vectors ----
 
 using WordBatch = xsimd::batch<uint32_t, NEARCELL_ARCH>;
