@@ -115,6 +115,8 @@ class CellIndex {
 
     SearchResult search(const Vectors& queries, const SearchOptions& search) const;
     // Score strictly better than radius: < for L2 (squared) and L1, > for InnerProduct and Cosine.
+    // With a re-rank store no score outside the radius is returned, but a vector whose code puts it
+    // more than a tenth of the radius outside is not looked at.
     RangeResult range_search(const Vectors& queries, float radius,
                              const SearchOptions& search) const;
 
