@@ -31,8 +31,7 @@ size_t Cell::memory_bytes() const {
 void Cell::grow(size_t count, CellShape shape) {
     // The sizes are changed together at the end; what a failed step allocated stays as reserve.
     const size_t size = size_ + count;
-    AlignedBuffer<uint32_t>& blocks = blocks_;
-    blocks.resize(block_words(size, shape));
+    blocks_.resize(block_words(size, shape));
     try {
         ids_.resize(size);
         rerank_.resize(size * shape.rerank_words);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -14,15 +13,6 @@ namespace {
 
 // A task's rows: few enough that their results are still in the cache when the bias is added.
 constexpr size_t kSliceRows = 64;
-
-std::vector<float> transposed(const std::vector<float>& matrix, size_t rows, size_t cols) {
-    std::vector<float> out(matrix.size());
-    for (size_t i = 0; i < rows; ++i) {
-        for (size_t j = 0; j < cols; ++j)
-            out[j * rows + i] = matrix[i * cols + j];
-    }
-    return out;
-}
 
 void check_values(const std::vector<float>& values, std::string_view name) {
     for (size_t i = 0; i < values.size(); ++i) {
@@ -76,8 +66,6 @@ LinearMap::LinearMap(size_t in_dim, size_t out_dim, std::vector<float> matrix,
     check_values(matrix_, "matrix");
     check_values(bias_, "bias");
     rows_ = FloatBlocks({matrix_.data(), out_dim, in_dim});
-    const std::vector<float> columns = transposed(matrix_, out_dim, in_dim);
-    columns_ = FloatBlocks({columns.data(), in_dim, out_dim});
 }
 
 void LinearMap::apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
@@ -87,25 +75,6 @@ void LinearMap::apply(MatrixView<const float> x, MatrixView<float> out, const Ba
         const MatrixView<float> part = out.slice(first, count);
         backend.scores(x.slice(first, count), rows_, Metric::InnerProduct, part, 1);
         negate_and_add(part, bias_);
-    });
-}
-
-void LinearMap::apply_transposed(MatrixView<const float> y, MatrixView<float> out,
-                                 const Backend& backend, int threads) const {
-    check_shapes(y, out_dim_, out, in_dim_);
-    for_slices(y.rows, threads, [&](size_t first, size_t count) {
-        MatrixView<const float> part = y.slice(first, count);
-        std::vector<float> shifted;
-        if (!bias_.empty()) {
-            shifted.resize(count * out_dim_);
-            for (size_t i = 0; i < count; ++i) {
-                std::transform(part.row(i), part.row(i) + out_dim_, bias_.data(),
-                               &shifted[i * out_dim_], std::minus<>());
-            }
-            part = {shifted.data(), count, out_dim_};
-        }
-        backend.scores(part, columns_, Metric::InnerProduct, out.slice(first, count), 1);
-        negate_and_add(out.slice(first, count), {});
     });
 }
 

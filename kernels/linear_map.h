@@ -26,17 +26,13 @@ class LinearMap {
     // `out` must not overlap the input.
     void apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
                int threads) const;
-    // x = A^T (y - b): the inverse where A's rows are orthonormal and span the data.
-    void apply_transposed(MatrixView<const float> y, MatrixView<float> out, const Backend& backend,
-                          int threads) const;
 
    private:
     size_t in_dim_ = 0;
     size_t out_dim_ = 0;
     std::vector<float> matrix_;
     std::vector<float> bias_;
-    FloatBlocks rows_;     // A
-    FloatBlocks columns_;  // A^T
+    FloatBlocks rows_;  // A
 };
 
 }  // namespace nearcell

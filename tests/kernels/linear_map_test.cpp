@@ -56,30 +56,6 @@ TEST_P(LinearMapShapes, MatchesDoubleReference) {
     }
 }
 
-TEST_P(LinearMapShapes, TransposedMatchesDoubleReference) {
-    const auto [rows, in_dim, out_dim, with_bias] = GetParam();
-    const std::vector<float> matrix = normals(in_dim * out_dim, 4);
-    const std::vector<float> bias = with_bias ? normals(out_dim, 5) : std::vector<float>();
-    const std::vector<float> y = normals(rows * out_dim, 6);
-    std::vector<float> x(rows * in_dim);
-    const LinearMap map(in_dim, out_dim, matrix, bias);
-    map.apply_transposed({y.data(), rows, out_dim}, {x.data(), rows, in_dim}, cpu_backend(), 2);
-    for (size_t i = 0; i < rows; ++i) {
-        for (size_t j = 0; j < in_dim; ++j) {
-            double sum = 0, size = 0;
-            for (size_t o = 0; o < out_dim; ++o) {
-                const double b = with_bias ? static_cast<double>(bias[o]) : 0.0;
-                const double a = static_cast<double>(matrix[o * in_dim + j]);
-                sum += a * (static_cast<double>(y[i * out_dim + o]) - b);
-                size += std::fabs(a) *
-                        (std::fabs(static_cast<double>(y[i * out_dim + o])) + std::fabs(b));
-            }
-            const double bound = size * static_cast<double>(out_dim + 2) * 0x1p-24;
-            ASSERT_NEAR(static_cast<double>(x[i * in_dim + j]), sum, bound) << i << ", " << j;
-        }
-    }
-}
-
 INSTANTIATE_TEST_SUITE_P(Shapes, LinearMapShapes,
                          testing::Values(Shape{1, 1, 1, true}, Shape{63, 7, 5, false},
                                          Shape{64, 16, 16, true}, Shape{65, 33, 17, true},

@@ -50,10 +50,15 @@ TEST(RandomRotation, HasNoPreferredSign) {
 TEST(RandomRotation, TransposedMapIsTheInverse) {
     const Matrix x = gaussian_rows(50, 20, 3);
     for (const size_t out_dim : {size_t{20}, size_t{31}}) {
-        const LinearMap map(20, out_dim, random_rotation(20, out_dim, 4), {});
+        const std::vector<float> matrix = random_rotation(20, out_dim, 4);
+        std::vector<float> transposed(matrix.size());
+        for (size_t i = 0; i < matrix.size(); ++i) {
+            transposed[i % 20 * out_dim + i / 20] = matrix[i];
+        }
+        const LinearMap map(20, out_dim, matrix, {}), inverse(out_dim, 20, transposed, {});
         Matrix y(50, out_dim), back(50, 20);
         map.apply(x.view(), y.view(), cpu_backend(), 1);
-        map.apply_transposed(y.view(), back.view(), cpu_backend(), 1);
+        inverse.apply(y.view(), back.view(), cpu_backend(), 1);
         for (size_t i = 0; i < back.values.size(); ++i) {
             ASSERT_NEAR(back.values[i], x.values[i], 1e-5f);
         }
