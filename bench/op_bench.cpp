@@ -29,7 +29,7 @@ struct Inputs {
     std::vector<float> thresholds =
         std::vector<float>(kQueries, -std::numeric_limits<float>::infinity());
     std::vector<Hit> hits = std::vector<Hit>(kQueries * kBlocks * kBlock);
-    std::vector<Nearest> nearest;
+    std::vector<Nearest> nearest = std::vector<Nearest>(kBlocks);
 
     explicit Inputs(size_t d_) : d(d_) {
         Random random(1);
@@ -42,8 +42,6 @@ struct Inputs {
         }
         for (size_t q = 0; q < kQueries; ++q)
             pointers.push_back(queries.data() + q * d);
-        const float infinity = std::numeric_limits<float>::infinity();
-        nearest.assign(kQueries, {infinity, infinity, UINT32_MAX});
     }
 };
 
@@ -67,7 +65,7 @@ size_t call(ScoresKernel* kernel, const CodeView&, Inputs& in) {
     return kBlocks * kBlock * kQueries;
 }
 size_t call(AssignKernel* kernel, const CodeView&, Inputs& in) {
-    kernel(in.blocks.data(), kBlocks, in.d, in.bias.data(), -2.0f, in.pointers.data(), kQueries, 0,
+    kernel(in.blocks.data(), kBlocks, in.d, in.pointers.data(), kQueries, in.bias.data(), -2.0f, 0,
            in.nearest.data());
     return kBlocks * kBlock * kQueries;
 }

@@ -16,7 +16,7 @@ class CpuBackend final : public Backend {
     std::string describe() const override;
     void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                 MatrixView<float> out, int threads) const override;
-    void assign(MatrixView<const float> x, const FloatBlocks& blocks, Metric metric,
+    void assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                 uint32_t* labels, float* keys, int threads) const override;
     void nearest(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                  size_t count, uint32_t* rows, float* keys, int threads) const override;

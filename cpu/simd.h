@@ -148,18 +148,6 @@ NEARCELL_INLINE float reduce_tree(const F32x16& x) {
     return lanes[0];
 }
 
-// The smallest lane; no lane may be NaN.
-NEARCELL_INLINE float reduce_min(const F32x16& x) {
-    float lanes[16];
-    store(lanes, x);
-    for (int half = 8; half > 0; half /= 2) {
-        for (int i = 0; i < half; ++i) {
-            lanes[i] = lanes[i] < lanes[i + half] ? lanes[i] : lanes[i + half];
-        }
-    }
-    return lanes[0];
-}
-
 // ---- the 32-bit words of sixteen vectors ----
 
 using WordBatch = xsimd::batch<uint32_t, NEARCELL_ARCH>;
@@ -178,6 +166,15 @@ NEARCELL_INLINE U32x16 load_words(const uint32_t* p) {
     return each_word_part([&](auto i) __attribute__((always_inline)) {
         return WordBatch::load_unaligned(p + i * kLanes);
     });
+}
+NEARCELL_INLINE void store_words(uint32_t* p, const U32x16& x) {
+    unroll<kParts>([&](auto i) __attribute__((always_inline)) {
+        x.part[i].store_unaligned(p + i * kLanes);
+    });
+}
+NEARCELL_INLINE U32x16 broadcast_word(uint32_t x) {
+    const WordBatch b(x);
+    return each_word_part([&](auto) __attribute__((always_inline)) { return b; });
 }
 // (words >> shift) & mask
 NEARCELL_INLINE U32x16 bits_at(const U32x16& words, int shift, uint32_t mask) {
@@ -205,6 +202,14 @@ NEARCELL_INLINE F32x16 to_float(const U32x16& words) {
 NEARCELL_INLINE F32x16 as_float(const U32x16& words) {
     return each_part([&](auto i) __attribute__((always_inline)) {
         return xsimd::bitwise_cast<Batch>(words.part[i]);
+    });
+}
+// Lane by lane a < b ? x : y.
+NEARCELL_INLINE U32x16 select_less(const F32x16& a, const F32x16& b, const U32x16& x,
+                                   const U32x16& y) {
+    const F32x16 chosen = select_less(a, b, as_float(x), as_float(y));
+    return each_word_part([&](auto i) __attribute__((always_inline)) {
+        return xsimd::bitwise_cast<WordBatch>(chosen.part[i]);
     });
 }
 // The low half of each word, a binary16, to float.

@@ -72,7 +72,7 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
             const PreparedRows rows = prepare(x, first, count, threads);
             std::vector<uint32_t> labels(count, 0);
             if (options.cells > 1) {
-                backend->assign(rows.coded, centroid_blocks, coarse_metric(), labels.data(),
+                backend->assign(rows.coded, centroid_view(), coarse_metric(), labels.data(),
                                 nullptr, threads);
             }
             std::vector<uint32_t> codes(count * shape.code_words);

@@ -138,7 +138,7 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     report_out.rows_used_for_codec = codec_rows.view.rows;
     if (options.residual) {
         std::vector<uint32_t> labels(codec_rows.view.rows);
-        backend.assign(codec_rows.view, fresh->centroid_blocks, fresh->coarse_metric(),
+        backend.assign(codec_rows.view, fresh->centroid_view(), fresh->coarse_metric(),
                        labels.data(), nullptr, call.threads);
         std::vector<float> residuals = fresh->residuals(codec_rows.view, labels.data());
         codec_rows.values.swap(residuals);

@@ -35,6 +35,10 @@ class FloatBlocks {
     AlignedBuffer<float> data_;
 };
 
+// One such block: at most 16 rows of x, less `offset` (x.cols values; null: nothing), as
+// [x.cols][16]; lanes without a row are zero.
+void pack_block(MatrixView<const float> x, const float* offset, float* block);
+
 // The coded vectors of one cell, as the scan sees them.
 struct CellView {
     const uint8_t* blocks = nullptr;  // blocks_for(size) blocks, see CodeView
@@ -92,10 +96,10 @@ class Backend {
     virtual void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                         MatrixView<float> out, int threads) const = 0;
 
-    // labels[i] = row of the blocks nearest to x[i], ties to the smaller; keys[i] its key (may be
+    // labels[i] = the one of `rows` nearest to x[i], ties to the smaller; keys[i] its key (may be
     // null). A blocked matrix product on centred data, with an exact second look where two rows are
     // too close to tell apart: the labels are those of an exhaustive direct computation.
-    virtual void assign(MatrixView<const float> x, const FloatBlocks& blocks, Metric metric,
+    virtual void assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                         uint32_t* labels, float* keys, int threads) const = 0;
 
     // The `count` rows nearest to each query, nearest first: rows and keys are queries x count, and

@@ -37,20 +37,21 @@ using ScanKernel = size_t(const float* blocks, size_t block_count, size_t d, con
 using ScoresKernel = void(const float* blocks, size_t rows, size_t d, const float* const* queries,
                           size_t query_count, float* out, size_t out_stride);
 
-// The nearest vector seen so far, and the second smallest key.
+// Of sixteen vectors, the lanes of a block: the nearest row seen so far, and the second smallest
+// key.
 struct Nearest {
-    float best;
-    float second;
-    uint32_t row;
+    float best[kBlock];
+    float second[kBlock];
+    uint32_t row[kBlock];
 };
 
-// Lowers nearest[i] by the keys of query i and rows [first_row, first_row + 16 block_count): equal
-// keys go to the smaller row; keys that are NaN or +infinity change nothing. assign_dot: key =
-// bias[row] + scale * dot; assign_l2: the squared distance, bias[row] added (+infinity in the lanes
-// that are not rows), scale unused.
-using AssignKernel = void(const float* blocks, size_t block_count, size_t d, const float* bias,
-                          float scale, const float* const* queries, size_t query_count,
-                          uint32_t first_row, Nearest* nearest);
+// Lowers nearest[b], lane by lane, by the keys of the vectors of block b and of `row_count` rows,
+// which are numbered from first_row. Over several calls rows come in ascending order: equal keys
+// stay with the earlier one. Keys that are NaN or +infinity change nothing. assign_dot: key =
+// bias[row] + scale * dot; assign_l2: the squared distance, bias and scale unused.
+using AssignKernel = void(const float* blocks, size_t block_count, size_t d,
+                          const float* const* rows, size_t row_count, const float* bias,
+                          float scale, uint32_t first_row, Nearest* nearest);
 
 // One block of 16 codes to floats: out is [d][16]; centroid (d, may be null) is added.
 using DecodeKernel = void(const CodeView* code, const void* block, const float* centroid,

@@ -65,20 +65,23 @@ void scores(const float* blocks, size_t rows, size_t d, const float* const* quer
 }
 
 template <Key kKey>
-void assign(const float* blocks, size_t block_count, size_t d, const float* bias, float scale,
-            const float* const* queries, size_t query_count, uint32_t first_row, Nearest* nearest) {
-    for (size_t q = 0; q < query_count; ++q) {
-        Nearest& near = nearest[q];
-        for (size_t i = 0; i < block_count * kBlock; ++i) {
-            double sum = key_of_row<kKey>(blocks, i, queries[q], d);
-            if constexpr (kKey == Key::Dot) sum *= -static_cast<double>(scale);
-            const float key = static_cast<float>(sum + static_cast<double>(bias[i]));
-            const uint32_t row = first_row + static_cast<uint32_t>(i);
-            if (!(key < std::numeric_limits<float>::infinity())) continue;
-            if (key < near.best || (key == near.best && row < near.row)) {
-                near = {key, near.best, row};
-            } else if (key < near.second) {
-                near.second = key;
+void assign(const float* blocks, size_t block_count, size_t d, const float* const* rows,
+            size_t row_count, const float* bias, float scale, uint32_t first_row,
+            Nearest* nearest) {
+    for (size_t i = 0; i < block_count * kBlock; ++i) {
+        float& best = nearest[i / kBlock].best[i % kBlock];
+        float& second = nearest[i / kBlock].second[i % kBlock];
+        for (size_t row = 0; row < row_count; ++row) {
+            double key = key_of_row<kKey>(blocks, i, rows[row], d);
+            if constexpr (kKey == Key::Dot)
+                key = static_cast<double>(bias[row]) - static_cast<double>(scale) * key;
+            const float rounded = static_cast<float>(key);
+            if (rounded < best) {
+                second = best;
+                best = rounded;
+                nearest[i / kBlock].row[i % kBlock] = first_row + static_cast<uint32_t>(row);
+            } else if (rounded < second) {
+                second = rounded;
             }
         }
     }

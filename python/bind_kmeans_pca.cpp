@@ -92,14 +92,13 @@ nb::object predict(const PyKMeans& self, nb::handle x, nb::handle threads) {
     call.run([&] {
         check_dim(all, result.dim, "x");
         check_finite(all, "x", workers);
-        const FloatBlocks centroids(result.view());
         std::vector<float> slice(std::min(kRows, all.rows) * all.cols);
         std::vector<uint32_t> found(std::min(kRows, all.rows));
         for (size_t first = 0; first < all.rows; first += kRows) {
             const size_t count = std::min(kRows, all.rows - first);
             const MatrixView<float> part(slice.data(), count, all.cols);
             read_rows(all, first, part);
-            cpu_backend().assign(part, centroids, metric, found.data(), nullptr, workers);
+            cpu_backend().assign(part, result.view(), metric, found.data(), nullptr, workers);
             std::copy_n(found.begin(), count, labels.begin() + static_cast<ptrdiff_t>(first));
         }
     });

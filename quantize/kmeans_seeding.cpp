@@ -103,13 +103,13 @@ class PlusPlus {
     // Brings the squared distances and their sums up to date with the pending seeds.
     void refresh() {
         const size_t dim = points_.x.cols;
-        const FloatBlocks blocks({pending_.data(), pending_.size() / dim, dim});
+        const MatrixView<const float> seeds(pending_.data(), pending_.size() / dim, dim);
         parallel_for(partial_.size(), threads_, [&](size_t task, int) {
             const size_t first = task * kRows;
             const size_t count = std::min(points_.x.rows - first, kRows);
             uint32_t labels[kRows];
             float keys[kRows];
-            backend_.assign(points_.x.slice(first, count), blocks, points_.metric, labels, keys, 1);
+            backend_.assign(points_.x.slice(first, count), seeds, points_.metric, labels, keys, 1);
             double sum = 0;
             for (size_t i = 0; i < count; ++i) {
                 float& square = square_[first + i];

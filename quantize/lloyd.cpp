@@ -89,8 +89,8 @@ bool Lloyd::assign(const std::vector<float>& centroids) {
     const bool first = previous_.empty();
     std::swap(labels_, previous_);
     labels_.resize(points_.x.rows);
-    const FloatBlocks blocks({centroids.data(), clusters_, points_.x.cols});
-    backend_.assign(points_.x, blocks, points_.metric, labels_.data(), keys_.data(), threads_);
+    backend_.assign(points_.x, {centroids.data(), clusters_, points_.x.cols}, points_.metric,
+                    labels_.data(), keys_.data(), threads_);
     return first || labels_ != previous_;
 }
 

@@ -152,8 +152,8 @@ double OpqTrainer::quantize(size_t iterations) {
         if (!initial.empty()) kmeans.initial = {initial.data(), clusters_, width(m)};
         kmeans.threads = options_.threads;
         KMeansResult result = train_kmeans(part(m), kmeans, backend_);
-        backend_.assign(part(m), FloatBlocks(result.view()), Metric::L2, labels_[m].data(),
-                        keys.data(), options_.threads);
+        backend_.assign(part(m), result.view(), Metric::L2, labels_[m].data(), keys.data(),
+                        options_.threads);
         for (const float key : keys)
             error += static_cast<double>(key);
         codebooks_[m] = std::move(result.centroids);

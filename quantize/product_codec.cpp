@@ -67,7 +67,7 @@ void ProductCodec::train(MatrixView<const float> x, const CodecTraining& trainin
             train_codebook(first + i, x, sample, training, backend, codebooks.data());
         });
     }
-    use(std::move(codebooks));
+    codebooks_ = std::move(codebooks);
 }
 
 void ProductCodec::train_codebook(size_t m, MatrixView<const float> x,
@@ -101,15 +101,13 @@ void ProductCodec::encode(MatrixView<const float> x, uint32_t* codes, int thread
 void ProductCodec::encode_rows(MatrixView<const float> x, uint32_t* codes,
                                const Backend& backend) const {
     const size_t words = code_words();
-    std::vector<float> part(x.rows * width(0));
     std::vector<uint32_t> labels(x.rows);
     std::fill(codes, codes + x.rows * words, 0u);
     for (size_t m = 0; m < options_.subquantizers; ++m) {
-        for (size_t i = 0; i < x.rows; ++i) {
-            std::copy_n(x.row(i) + sub_begin_[m], width(m), part.data() + i * width(m));
-        }
-        backend.assign({part.data(), x.rows, width(m)}, blocks_[m], Metric::L2, labels.data(),
-                       nullptr, 1);
+        const MatrixView<const float> part(x.data + sub_begin_[m], x.rows, width(m), x.stride);
+        const MatrixView<const float> codebook(codebooks_.data() + centroids() * sub_begin_[m],
+                                               centroids(), width(m));
+        backend.assign(part, codebook, Metric::L2, labels.data(), nullptr, 1);
         for (size_t i = 0; i < x.rows; ++i)
             put_code(options_.kind, m, labels[i], codes + i * words);
     }
@@ -129,18 +127,7 @@ CodeView ProductCodec::view() const {
 
 void ProductCodec::set_parameters(std::span<const float> parameters) {
     check_parameters(parameters, centroids() * dim_, "a product codec");
-    use({parameters.begin(), parameters.end()});
-}
-
-void ProductCodec::use(std::vector<float> codebooks) {
-    std::vector<FloatBlocks> blocks;
-    blocks.reserve(options_.subquantizers);
-    for (size_t m = 0; m < options_.subquantizers; ++m) {
-        const float* first = codebooks.data() + centroids() * sub_begin_[m];
-        blocks.emplace_back(MatrixView<const float>(first, centroids(), width(m)));
-    }
-    codebooks_ = std::move(codebooks);
-    blocks_ = std::move(blocks);
+    codebooks_.assign(parameters.begin(), parameters.end());
 }
 
 }  // namespace nearcell

@@ -30,12 +30,10 @@ class ProductCodec final : public Codec {
     void train_codebook(size_t m, MatrixView<const float> x, const std::vector<size_t>& sample,
                         const CodecTraining& training, const Backend& backend,
                         float* codebooks) const;
-    void use(std::vector<float> codebooks);
     void encode_rows(MatrixView<const float> x, uint32_t* codes, const Backend& backend) const;
 
     std::vector<uint32_t> sub_begin_;  // first dimension of each subspace, and the dimension
     std::vector<float> codebooks_;     // of all subspaces, as CodeView has them
-    std::vector<FloatBlocks> blocks_;  // the same, to multiply with
 };
 
 }  // namespace nearcell

@@ -1,6 +1,6 @@
-// Assignment: the nearest and the second smallest key of all rows, over calls that follow each
-// other, compared with the reference and, bit by bit, with the keys that the table's own scan
-// gives.
+// Assignment: of each lane the nearest and the second smallest key of all rows, over calls that
+// follow each other, compared with the reference and, bit by bit, with the keys that the table's
+// own scan gives. The queries of the tile case are the rows.
 #include <cmath>
 
 #include "kernel_check.h"
@@ -10,10 +10,23 @@ namespace nearcell::checks {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr uint32_t kFirstRow = 100;
+
+// What one vector has seen.
+struct Seen {
+    float best, second;
+    uint32_t row;
+};
+
+Seen lane_of(const std::vector<Nearest>& nearest, size_t i) {
+    const Nearest& lanes = nearest[i / kBlock];
+    return {lanes.best[i % kBlock], lanes.second[i % kBlock], lanes.row[i % kBlock]};
+}
 
 struct Assignment {
     const OpCase& op;
     const TileCase& input;
+    const std::vector<const float*>& rows;
     const Floats& bias;
     Metric metric;
     float scale;
@@ -21,70 +34,75 @@ struct Assignment {
     // Two calls, split anywhere, on top of what `nearest` holds.
     std::vector<Nearest> run(AssignKernel* kernel, size_t split,
                              std::vector<Nearest> nearest) const {
-        const float* second = input.blocks.data() + split * input.d * kBlock;
-        kernel(input.blocks.data(), split, input.d, bias.data(), scale, input.queries.data(),
-               input.query_count, 100, nearest.data());
-        kernel(second, input.block_count - split, input.d, bias.data() + split * kBlock, scale,
-               input.queries.data(), input.query_count, static_cast<uint32_t>(100 + split * kBlock),
-               nearest.data());
+        kernel(input.blocks.data(), input.block_count, input.d, rows.data(), split, bias.data(),
+               scale, kFirstRow, nearest.data());
+        kernel(input.blocks.data(), input.block_count, input.d, rows.data() + split,
+               rows.size() - split, bias.data() + split, scale,
+               kFirstRow + static_cast<uint32_t>(split), nearest.data());
         return nearest;
     }
 
     // The same from single keys, in the order of the rows.
-    Nearest expected(size_t q, const std::vector<float>& keys, Nearest nearest) const {
-        for (size_t row = 0; row < input.rows(); ++row) {
-            const float key = keys[q * input.rows() + row];
-            const uint32_t number = static_cast<uint32_t>(100 + row);
-            if (!(key < kInfinity)) continue;
-            if (key < nearest.best || (key == nearest.best && number < nearest.row)) {
-                nearest = {key, nearest.best, number};
-            } else if (key < nearest.second) {
-                nearest.second = key;
+    Seen expected(size_t vector, const std::vector<float>& keys, Seen seen) const {
+        for (size_t row = 0; row < rows.size(); ++row) {
+            const float key = keys[row * input.rows() + vector];
+            if (key < seen.best) {
+                seen = {key, seen.best, kFirstRow + static_cast<uint32_t>(row)};
+            } else if (key < seen.second) {
+                seen.second = key;
             }
         }
-        return nearest;
+        return seen;
     }
 
     // Every key, by the scan of the same table and the arithmetic that completes it.
     std::vector<float> keys() const {
         const bool dot = is_similarity(metric);
         ScanKernel* scan = dot ? op.table.scan_ip_f32 : op.table.scan_l2_f32;
-        const std::vector<float> thresholds(input.query_count, kInfinity);
+        const std::vector<float> thresholds(rows.size(), kInfinity);
         const std::vector<uint16_t> masks(input.block_count, 0xffff);
-        std::vector<float> all(input.query_count * input.rows(), std::nanf(""));
+        std::vector<float> all(rows.size() * input.rows(), std::nanf(""));
         std::vector<Hit> hits(all.size());
-        hits.resize(scan(input.blocks.data(), input.block_count, input.d,
-                         dot ? nullptr : bias.data(), input.queries.data(), input.query_count,
-                         thresholds.data(), masks.data(), hits.data()));
+        hits.resize(scan(input.blocks.data(), input.block_count, input.d, nullptr, rows.data(),
+                         rows.size(), thresholds.data(), masks.data(), hits.data()));
         for (const Hit& hit : hits) {
-            float& key = all[hit.query * input.rows() + hit.slot];
-            const float offset = bias[hit.slot];
-            key = hit.key;
+            const float offset = bias[hit.query];
+            float key = hit.key;
             if (dot) key = op.fused ? std::fma(scale, -key, offset) : scale * -key + offset;
+            all[hit.query * input.rows() + hit.slot] = key;
         }
         return all;
     }
 
-    double magnitude(size_t q, size_t row) const {
-        const double factor = is_similarity(metric) ? std::fabs(static_cast<double>(scale)) : 1;
-        const double offset = static_cast<double>(bias[row]);
-        return factor * input.magnitude(metric, q, row) +
-               (std::isfinite(offset) ? std::fabs(offset) : 0);
+    double magnitude(size_t row, size_t vector) const {
+        double sum = 0;
+        for (size_t j = 0; j < input.d; ++j)
+            sum += term(metric, input.value(vector, j), rows[row][j]);
+        if (!is_similarity(metric)) return sum;
+        return std::fabs(static_cast<double>(scale)) * sum +
+               std::fabs(static_cast<double>(bias[row]));
     }
 };
 
-bool equal(const Nearest& a, const Nearest& b) {
+bool equal(const Seen& a, const Seen& b) {
     // Zeros may differ in sign: they are equal keys.
     const auto same = [](float x, float y) { return x == y || same_bits(x, y); };
     return same(a.best, b.best) && same(a.second, b.second) && a.row == b.row;
 }
 
 std::vector<Nearest> draw_nearest(const TileCase& input, Random& random) {
-    std::vector<Nearest> nearest(input.query_count, Nearest{kInfinity, kInfinity, UINT32_MAX});
-    for (Nearest& near : nearest) {
-        if (random.below(3) != 0) continue;
-        const float best = draw(Values::Integers, random);  // as if rows below 100 had been seen
-        near = {best, best + draw(Values::Integers, random), 5};
+    std::vector<Nearest> nearest(input.block_count);
+    for (size_t i = 0; i < input.rows(); ++i) {
+        Nearest& lanes = nearest[i / kBlock];
+        Seen seen{kInfinity, kInfinity, UINT32_MAX};
+        if (random.below(3) == 0) {
+            const float best =
+                draw(Values::Integers, random);  // as if rows below 100 had been seen
+            seen = {best, best + std::fabs(draw(Values::Integers, random)), 5};
+        }
+        lanes.best[i % kBlock] = seen.best;
+        lanes.second[i % kBlock] = seen.second;
+        lanes.row[i % kBlock] = seen.row;
     }
     return nearest;
 }
@@ -93,34 +111,35 @@ void check_case(const Assignment& work, AssignKernel* kernel, AssignKernel* refe
                 Random& random, CheckLog& log, Digest& digest) {
     const TileCase& input = work.input;
     const std::vector<Nearest> start = draw_nearest(input, random);
-    const size_t split = random.below(input.block_count + 1);
-    const std::vector<Nearest> got = work.run(kernel, split, start);
-    const std::vector<Nearest> truth = work.run(reference, input.block_count, start);
+    const size_t split = random.below(work.rows.size() + 1);
+    const std::vector<Nearest> all = work.run(kernel, split, start);
+    const std::vector<Nearest> truths = work.run(reference, work.rows.size(), start);
     const std::vector<float> keys = work.keys();
     const bool is_reference = kernel == reference;
-    for (size_t q = 0; q < input.query_count; ++q) {
-        digest.add(got[q].best);
-        digest.add(got[q].second);
-        digest.add(got[q].row);
-        const Nearest expected = work.expected(q, keys, start[q]);
-        log.expect(is_reference || equal(got[q], expected), work.op.table.isa, " ", work.op.name,
-                   ": d ", input.d, " blocks ", input.block_count, " split ", split, " values ",
-                   static_cast<int>(input.values), " query ", q, " of ", input.query_count,
-                   ": best ", got[q].best, " second ", got[q].second, " row ", got[q].row, " not ",
+    for (size_t i = 0; i < input.rows(); ++i) {
+        const Seen got = lane_of(all, i), truth = lane_of(truths, i);
+        digest.add(got.best);
+        digest.add(got.second);
+        digest.add(got.row);
+        const Seen expected = work.expected(i, keys, lane_of(start, i));
+        log.expect(is_reference || equal(got, expected), work.op.table.isa, " ", work.op.name,
+                   ": d ", input.d, " blocks ", input.block_count, " split ", split, " of ",
+                   work.rows.size(), " values ", static_cast<int>(input.values), " vector ", i,
+                   ": best ", got.best, " second ", got.second, " row ", got.row, " not ",
                    expected.best, " ", expected.second, " ", expected.row);
-        double magnitude = 0;
-        for (size_t row = 0; row < input.rows(); ++row)
-            magnitude = std::max(magnitude, work.magnitude(q, row));
         if (input.values == Values::Special) continue;  // the comparison above covers it
+        double magnitude = 0;
+        for (size_t row = 0; row < work.rows.size(); ++row)
+            magnitude = std::max(magnitude, work.magnitude(row, i));
         const size_t roundings = input.d + 4;
-        log.expect(near(got[q].best, truth[q].best, magnitude, roundings) &&
-                       near(got[q].second, truth[q].second, magnitude, roundings),
+        log.expect(near(got.best, truth.best, magnitude, roundings) &&
+                       near(got.second, truth.second, magnitude, roundings),
                    work.op.table.isa, " ", work.op.name, ": d ", input.d, " values ",
-                   static_cast<int>(input.values), " query ", q, ": ", got[q].best, " ",
-                   got[q].second, " not ", truth[q].best, " ", truth[q].second);
+                   static_cast<int>(input.values), " vector ", i, ": ", got.best, " ", got.second,
+                   " not ", truth.best, " ", truth.second);
         if (input.values == Values::Integers) {  // nothing is rounded: ties are exact
-            log.expect(equal(got[q], truth[q]), work.op.table.isa, " ", work.op.name, ": d ",
-                       input.d, " query ", q, ": row ", got[q].row, " not ", truth[q].row);
+            log.expect(equal(got, truth), work.op.table.isa, " ", work.op.name, ": d ", input.d,
+                       " vector ", i, ": row ", got.row, " not ", truth.row);
         }
     }
 }
@@ -132,12 +151,12 @@ uint64_t check_op(const OpCase& op, AssignKernel* kernel, AssignKernel* referenc
     Digest digest;
     if (!metric) return 0;
     for_each_tile_case(check_dims(), [&](const TileCase& input, Random& random) {
+        std::vector<const float*> rows = input.queries;
         Floats bias = input.bias;
-        const size_t rows = input.rows() - random.below(kBlock);
-        for (size_t row = rows; row < input.rows(); ++row)
-            bias[row] = kInfinity;
+        rows.back() = rows.front();  // keys tie
+        bias[rows.size() - 1] = bias[0];
         const float scale = random.below(2) == 0 ? -2.0f : -1.0f;
-        check_case({op, input, bias, *metric, scale}, kernel, reference, random, log, digest);
+        check_case({op, input, rows, bias, *metric, scale}, kernel, reference, random, log, digest);
     });
     return digest.value();
 }

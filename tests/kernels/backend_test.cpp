@@ -106,14 +106,14 @@ TEST_P(BackendTest, AssignFindsTheNearestRow) {
                 Matrix x(200, d, random, shift, 1);
                 for (size_t i = 0; i < x.rows; i += 5)  // some are rows themselves
                     std::copy_n(rows.row(i % n), d, x.row(i));
-                const FloatBlocks blocks(rows.view());
                 for (const Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine}) {
                     std::vector<uint32_t> labels(x.rows, 77), again = labels;
                     std::vector<float> keys(x.rows);
-                    backend.assign(x.view(), blocks, metric, labels.data(), keys.data(), 1);
+                    backend.assign(x.view(), rows.view(), metric, labels.data(), keys.data(), 1);
                     expect_nearest(x, rows, metric, labels, keys);
                     for (const int threads : {2, 3}) {
-                        backend.assign(x.view(), blocks, metric, again.data(), nullptr, threads);
+                        backend.assign(x.view(), rows.view(), metric, again.data(), nullptr,
+                                       threads);
                         EXPECT_EQ(labels, again);
                     }
                 }
@@ -133,8 +133,7 @@ TEST_P(BackendTest, AssignOnAGridTakesTheFirstOfEquals) {
             for (float& v : x.data)
                 v = shift + 0.5f * static_cast<float>(random.below(5));
             std::vector<uint32_t> labels(x.rows);
-            backend.assign(x.view(), FloatBlocks(rows.view()), Metric::L2, labels.data(), nullptr,
-                           2);
+            backend.assign(x.view(), rows.view(), Metric::L2, labels.data(), nullptr, 2);
             for (size_t i = 0; i < x.rows; ++i) {
                 size_t first = 0;
                 for (size_t j = 1; j < rows.rows; ++j) {
@@ -159,12 +158,11 @@ TEST_P(BackendTest, AssignNamesARowWhateverTheValues) {
         x.row(2)[j] = 3e38f;
     for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
         std::vector<uint32_t> labels(3, 99);
-        backend.assign(x.view(), FloatBlocks(rows.view()), metric, labels.data(), nullptr, 1);
+        backend.assign(x.view(), rows.view(), metric, labels.data(), nullptr, 1);
         for (const uint32_t label : labels)
             EXPECT_LT(label, 20u);
     }
-    backend.assign({x.data.data(), 0, 4}, FloatBlocks(rows.view()), Metric::L2, nullptr, nullptr,
-                   1);
+    backend.assign({x.data.data(), 0, 4}, rows.view(), Metric::L2, nullptr, nullptr, 1);
 }
 
 TEST_P(BackendTest, NearestGivesTheFirstRowsInOrder) {

@@ -99,6 +99,9 @@ struct TileCase {
     float& value(size_t row, size_t j) {
         return blocks[(row / kBlock * d + j) * kBlock + row % kBlock];
     }
+    float value(size_t row, size_t j) const {
+        return blocks[(row / kBlock * d + j) * kBlock + row % kBlock];
+    }
     double magnitude(Metric metric, size_t q, size_t row) const {
         const float* lane = blocks.data() + row / kBlock * d * kBlock + row % kBlock;
         double sum = 0;

@@ -94,8 +94,7 @@ TEST(KMeans, CentroidsAreTheMeansOfTheirPoints) {
     const KMeansResult result = train(x, options);
     ASSERT_LT(result.objective.size(), 100u);
     std::vector<uint32_t> labels(x.rows);
-    cpu_backend().assign(x.view(), FloatBlocks(result.view()), Metric::L2, labels.data(), nullptr,
-                         1);
+    cpu_backend().assign(x.view(), result.view(), Metric::L2, labels.data(), nullptr, 1);
     for (size_t c = 0; c < 6; ++c) {
         std::vector<double> sum(7, 0.0);
         double count = 0;
@@ -246,8 +245,7 @@ TEST(KMeans, EmptyClustersAreRefilled) {
     const KMeansResult result = train(x, options);
     EXPECT_GE(result.empty_splits, 15u);
     std::vector<uint32_t> labels(x.rows);
-    cpu_backend().assign(x.view(), FloatBlocks(result.view()), Metric::L2, labels.data(), nullptr,
-                         1);
+    cpu_backend().assign(x.view(), result.view(), Metric::L2, labels.data(), nullptr, 1);
     EXPECT_EQ(std::set<uint32_t>(labels.begin(), labels.end()).size(), 16u);
     for (size_t i = 1; i < result.objective.size(); ++i) {
         EXPECT_LE(result.objective[i], result.objective[i - 1] * (1 + 1e-6));

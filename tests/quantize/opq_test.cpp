@@ -74,8 +74,7 @@ double product_error(const Matrix& x, const std::vector<float>& rotation,
         kmeans.clusters = size_t{1} << options.bits;
         kmeans.max_points_per_cluster = 0;
         const KMeansResult result = train_kmeans(part, kmeans, cpu_backend());
-        cpu_backend().assign(part, FloatBlocks(result.view()), Metric::L2, labels.data(),
-                             keys.data(), 2);
+        cpu_backend().assign(part, result.view(), Metric::L2, labels.data(), keys.data(), 2);
         for (const float key : keys)
             error += static_cast<double>(key);
         begin += width;
