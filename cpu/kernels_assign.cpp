@@ -16,22 +16,31 @@ void assign(const float* blocks, size_t block_count, size_t d, const float* cons
         block_count, [&]<size_t NB>(size_t first) __attribute__((always_inline)) {
             for_query_tiles(
                 row_count, [&]<size_t Q>(size_t row0) __attribute__((always_inline)) {
+                    F32x16 best[NB], second[NB];
+                    U32x16 number[NB];
+                    unroll<NB>([&](auto b) __attribute__((always_inline)) {
+                        best[b] = load(nearest[first + b].best);
+                        second[b] = load(nearest[first + b].second);
+                        number[b] = load_words(nearest[first + b].row);
+                    });
                     tile<kKey, Q, NB>(
                         blocks + first * d * kBlock, d, rows + row0,
                         [&](auto q, auto b, F32x16 key) __attribute__((always_inline)) {
                             const size_t row = row0 + q;
                             if constexpr (kKey == TileKey::Dot)
                                 key = fma(broadcast(scale), key, broadcast(bias[row]));
-                            Nearest& lanes = nearest[first + b];
-                            const F32x16 best = load(lanes.best);
                             // A NaN key leaves all three as they are: see min and max.
-                            store(lanes.second, min(max(best, key), load(lanes.second)));
-                            const U32x16 number =
-                                broadcast_word(first_row + static_cast<uint32_t>(row));
-                            store_words(lanes.row,
-                                        select_less(key, best, number, load_words(lanes.row)));
-                            store(lanes.best, min(key, best));
+                            second[b] = min(max(best[b], key), second[b]);
+                            number[b] = select_less(
+                                key, best[b],
+                                broadcast_word(first_row + static_cast<uint32_t>(row)), number[b]);
+                            best[b] = min(key, best[b]);
                         });
+                    unroll<NB>([&](auto b) __attribute__((always_inline)) {
+                        store(nearest[first + b].best, best[b]);
+                        store(nearest[first + b].second, second[b]);
+                        store_words(nearest[first + b].row, number[b]);
+                    });
                 });
         });
 }

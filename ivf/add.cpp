@@ -28,6 +28,16 @@ void check_new_ids(std::span<const int64_t> ids, const IdMap& stored) {
           twice == sorted.end() ? 0 : *twice, " twice; ids must be distinct");
 }
 
+// Codes of the rows of x, row after row: in the buffer, or x itself where that is its own code.
+const uint32_t* encode(const Codec& codec, MatrixView<const float> x, std::vector<uint32_t>& buffer,
+                       int threads, const Backend& backend) {
+    if (codec.view().kind == CodeKind::Float32 && x.stride == x.cols)
+        return reinterpret_cast<const uint32_t*>(x.data);
+    buffer.resize(x.rows * codec.code_words());
+    codec.encode(x, buffer.data(), threads, backend);
+    return buffer.data();
+}
+
 }  // namespace
 
 int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const CallOptions& call) {
@@ -64,26 +74,27 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
     for (size_t c = 0; c < cells.size(); ++c)
         old_sizes[c] = cells[c].size();
     IdMap* const mapped = id_map_if_built();
+    std::vector<uint32_t> labels, code_buffer, rerank_buffer;  // of a slice
     try {
         if (mapped != nullptr) mapped->reserve(mapped->size() + x.rows);
         for (size_t first = 0; first < x.rows; first += kSliceRows) {
             report(progress, "add", static_cast<double>(first), static_cast<double>(x.rows));
             const size_t count = std::min(kSliceRows, x.rows - first);
             const PreparedRows rows = prepare(x, first, count, threads);
-            std::vector<uint32_t> labels(count, 0);
+            labels.assign(count, 0);
             if (options.cells > 1) {
                 backend->assign(rows.coded, centroid_view(), coarse_metric(), labels.data(),
                                 nullptr, threads);
             }
-            std::vector<uint32_t> codes(count * shape.code_words);
-            if (options.residual) {
-                const std::vector<float> residual = residuals(rows.coded, labels.data());
-                codec->encode({residual.data(), count, coded_dim}, codes.data(), threads, *backend);
-            } else {
-                codec->encode(rows.coded, codes.data(), threads, *backend);
-            }
-            std::vector<uint32_t> rerank(count * shape.rerank_words);
-            if (rerank_codec) rerank_codec->encode(rows.original, rerank.data(), threads, *backend);
+            const std::vector<float> residual =
+                options.residual ? residuals(rows.coded, labels.data()) : std::vector<float>();
+            const MatrixView<const float> coded =
+                options.residual ? MatrixView<const float>(residual.data(), count, coded_dim)
+                                 : rows.coded;
+            const uint32_t* const codes = encode(*codec, coded, code_buffer, threads, *backend);
+            const uint32_t* const rerank = rerank_codec ? encode(*rerank_codec, rows.original,
+                                                                 rerank_buffer, threads, *backend)
+                                                        : nullptr;
 
             // Rows of each cell together, so that cells can be filled side by side.
             std::vector<size_t> starts(cells.size() + 1, 0);
@@ -96,17 +107,15 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                 if (starts[c + 1] != 0) cells[c].grow(starts[c + 1], shape);
                 starts[c + 1] += starts[c];
             }
-            std::vector<size_t> order(count), next(starts.begin(), starts.end() - 1);
+            std::vector<size_t> next(starts.begin(), starts.end() - 1);
+            std::vector<uint32_t> order(count);
             for (size_t i = 0; i < count; ++i)
-                order[next[labels[i]]++] = i;
+                order[next[labels[i]]++] = static_cast<uint32_t>(i);
             parallel_for(cells.size() > 1 ? cells.size() : 1, threads, [&](size_t c, int) {
-                const size_t rows_here = starts[c + 1] - starts[c];
-                size_t slot = cells[c].size() - rows_here;
-                for (size_t o = starts[c]; o < starts[c + 1]; ++o, ++slot) {
-                    const size_t i = order[o];
-                    cells[c].set(slot, ids[first + i], codes.data() + i * shape.code_words,
-                                 rerank.data() + i * shape.rerank_words, shape);
-                }
+                const size_t here = starts[c + 1] - starts[c];
+                if (here == 0) return;
+                cells[c].set(cells[c].size() - here, {order.data() + starts[c], here}, ids + first,
+                             codes, rerank, shape);
             });
         }
         report(progress, "add", static_cast<double>(x.rows), static_cast<double>(x.rows));

@@ -1,7 +1,8 @@
 #include <nearcell/ivf/cell.h>
 
 #include <algorithm>
-#include <cstring>
+
+#include <nearcell/kernels/transpose.h>
 
 namespace nearcell {
 namespace {
@@ -42,15 +43,36 @@ void Cell::grow(size_t count, CellShape shape) {
     size_ = size;
 }
 
-void Cell::set(size_t slot, int64_t id, const uint32_t* code, const uint32_t* rerank_row,
-               CellShape shape) {
-    uint32_t* lane = blocks_.mutable_data() + lane_start(slot, shape);
-    for (size_t w = 0; w < shape.code_words; ++w)
-        lane[w * kBlock] = code[w];
-    ids_.mutable_data()[slot] = id;
-    if (shape.rerank_words != 0) {
-        std::memcpy(rerank_.mutable_data() + slot * shape.rerank_words, rerank_row,
-                    shape.rerank_words * sizeof(uint32_t));
+void Cell::set(size_t first_slot, std::span<const uint32_t> which, const int64_t* ids,
+               const uint32_t* codes, const uint32_t* rerank, CellShape shape) {
+    const size_t words = shape.code_words;
+    uint32_t* const blocks = blocks_.mutable_data();
+    for (size_t i = 0; i < which.size();) {
+        const size_t slot = first_slot + i;
+        uint32_t* const lane = blocks + lane_start(slot, shape);
+        const uint32_t* const code = codes + which[i] * words;
+        size_t w = 0, count = 1;
+        if (slot % 4 == 0 && i + 4 <= which.size()) {  // four neighbouring lanes together
+            count = 4;
+            const uint32_t* const rows[4] = {code, codes + which[i + 1] * words,
+                                             codes + which[i + 2] * words,
+                                             codes + which[i + 3] * words};
+            for (; w + 4 <= words; w += 4) {
+                const Four<uint32_t> four[4] = {load_four(rows[0] + w), load_four(rows[1] + w),
+                                                load_four(rows[2] + w), load_four(rows[3] + w)};
+                store_transposed<uint32_t>(four, lane + w * kBlock);
+            }
+        }
+        for (size_t r = 0; r < count; ++r, ++i) {
+            for (size_t rest = w; rest < words; ++rest)
+                lane[rest * kBlock + r] = codes[which[i] * words + rest];
+        }
+    }
+    for (size_t i = 0; i < which.size(); ++i) {
+        ids_.mutable_data()[first_slot + i] = ids[which[i]];
+        if (shape.rerank_words == 0) continue;
+        std::copy_n(rerank + which[i] * shape.rerank_words, shape.rerank_words,
+                    rerank_.mutable_data() + (first_slot + i) * shape.rerank_words);
     }
 }
 

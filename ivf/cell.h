@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <nearcell/core/aligned_buffer.h>
 #include <nearcell/kernels/backend.h>
@@ -32,9 +33,10 @@ class Cell {
 
     // Appends `count` vectors without contents; strong guarantee.
     void grow(size_t count, CellShape shape);
-    // Fills one; code and rerank_row are rows of words.
-    void set(size_t slot, int64_t id, const uint32_t* code, const uint32_t* rerank_row,
-             CellShape shape);
+    // Fills the slots from first_slot on with these of some vectors, whose ids, codes and re-rank
+    // rows (rows of words; null without a re-rank store) are given.
+    void set(size_t first_slot, std::span<const uint32_t> which, const int64_t* ids,
+             const uint32_t* codes, const uint32_t* rerank, CellShape shape);
     void truncate(size_t size, CellShape shape);
     // The id that moved into the slot, or -1 when the slot was the last.
     int64_t swap_remove(size_t slot, CellShape shape);

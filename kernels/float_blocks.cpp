@@ -1,38 +1,9 @@
 #include <algorithm>
-#include <cstring>
 
 #include <nearcell/kernels/backend.h>
+#include <nearcell/kernels/transpose.h>
 
 namespace nearcell {
-namespace {
-
-// The compiler's own vector type: moving values about needs no more than it, so packing is no
-// kernel.
-using Four = float __attribute__((vector_size(16)));
-
-Four load_four(const float* p) {
-    Four x;
-    std::memcpy(&x, p, sizeof x);
-    return x;
-}
-
-// Four dimensions of four rows: out[j * kBlock + i] = rows[i][j] - offset[j].
-void pack_four(const float* const* rows, size_t j, Four offset, float* out) {
-    const Four a = load_four(rows[0] + j) - offset, b = load_four(rows[1] + j) - offset;
-    const Four c = load_four(rows[2] + j) - offset, d = load_four(rows[3] + j) - offset;
-    const Four ac_low = __builtin_shufflevector(a, c, 0, 4, 1, 5);
-    const Four ac_high = __builtin_shufflevector(a, c, 2, 6, 3, 7);
-    const Four bd_low = __builtin_shufflevector(b, d, 0, 4, 1, 5);
-    const Four bd_high = __builtin_shufflevector(b, d, 2, 6, 3, 7);
-    const Four columns[4] = {__builtin_shufflevector(ac_low, bd_low, 0, 4, 1, 5),
-                             __builtin_shufflevector(ac_low, bd_low, 2, 6, 3, 7),
-                             __builtin_shufflevector(ac_high, bd_high, 0, 4, 1, 5),
-                             __builtin_shufflevector(ac_high, bd_high, 2, 6, 3, 7)};
-    for (size_t i = 0; i < 4; ++i)
-        std::memcpy(out + (j + i) * kBlock, &columns[i], sizeof(Four));
-}
-
-}  // namespace
 
 void pack_block(MatrixView<const float> x, const float* offset, float* block) {
     const size_t d = x.cols;
@@ -44,8 +15,13 @@ void pack_block(MatrixView<const float> x, const float* offset, float* block) {
                                       x.row(i + (count > 3 ? 3 : 0))};
         size_t j = 0;
         if (count == 4) {
-            for (; j + 4 <= d; j += 4)
-                pack_four(rows, j, offset == nullptr ? Four{} : load_four(offset + j), block + i);
+            for (; j + 4 <= d; j += 4) {
+                const Four<float> less = offset == nullptr ? Four<float>{} : load_four(offset + j);
+                const Four<float> four[4] = {
+                    load_four(rows[0] + j) - less, load_four(rows[1] + j) - less,
+                    load_four(rows[2] + j) - less, load_four(rows[3] + j) - less};
+                store_transposed<float>(four, block + j * kBlock + i);
+            }
         }
         for (; j < d; ++j) {
             for (size_t r = 0; r < count; ++r)
