@@ -29,6 +29,12 @@ size_t Cell::memory_bytes() const {
     return blocks_.capacity_bytes() + ids_.capacity_bytes() + rerank_.capacity_bytes();
 }
 
+void Cell::own() {
+    blocks_.mutable_data();
+    ids_.mutable_data();
+    rerank_.mutable_data();
+}
+
 void Cell::grow(size_t count, CellShape shape) {
     // The sizes are changed together at the end; what a failed step allocated stays as reserve.
     const size_t size = size_ + count;

@@ -31,6 +31,8 @@ class Cell {
     const uint32_t* rerank_rows() const { return rerank_.data(); }
     size_t memory_bytes() const;
 
+    // Copies what is still a view of a file: removing and setting cannot run out of memory then.
+    void own();
     // Appends `count` vectors without contents; strong guarantee.
     void grow(size_t count, CellShape shape);
     // Fills the slots from first_slot on with these of some vectors, whose ids, codes and re-rank

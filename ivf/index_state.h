@@ -63,8 +63,10 @@ struct CellIndex::State {
 
     // Assigns, encodes and appends rows under ids; all or none. The caller checked everything.
     void append(const Vectors& x, const int64_t* ids, int threads, const Progress& progress);
+    // Makes sure that remove_at(places) cannot fail.
+    void own_cells(std::span<const Location> places);
     // Removes what is at these places, each of which must be distinct.
-    void remove_at(std::vector<Location> places);
+    void remove_at(std::vector<Location> places) noexcept;
 
     // The id map, built on first use. Changing operations keep it true from then on.
     const IdMap& id_map() const;

@@ -16,7 +16,12 @@ Location find_or_throw(const IdMap& map, int64_t id, size_t i) {
 
 }  // namespace
 
-void CellIndex::State::remove_at(std::vector<Location> places) {
+void CellIndex::State::own_cells(std::span<const Location> places) {
+    for (const Location& place : places)
+        cells[place.cell].own();
+}
+
+void CellIndex::State::remove_at(std::vector<Location> places) noexcept {
     // From the last slot down, so that what moves into a gap is never itself to be removed.
     std::sort(places.begin(), places.end(), [](const Location& a, const Location& b) {
         return a.cell != b.cell ? a.cell < b.cell : a.slot > b.slot;
@@ -43,6 +48,7 @@ size_t CellIndex::remove(std::span<const int64_t> ids) {
     std::vector<Location> places;
     for (const int64_t id : present)
         places.push_back(*map.find(id));
+    state.own_cells(places);
     for (const int64_t id : present)
         state.id_map_if_built()->erase(id);
     state.remove_at(std::move(places));
@@ -66,6 +72,7 @@ void CellIndex::update(std::span<const int64_t> ids, const Vectors& x, const Cal
     const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
     check(twice == sorted.end(), StatusCode::InvalidArgument, "ids has ",
           twice == sorted.end() ? 0 : *twice, " twice; ids must be distinct");
+    state.own_cells(old_places);
     // The new rows go in under the same ids, which the map then points at; then the old ones go.
     state.append(x, ids.data(), call.threads, call.progress);
     state.remove_at(std::move(old_places));

@@ -1,0 +1,134 @@
+// Memory that runs out anywhere in a changing operation leaves an index as it was. Every allocation
+// of this program goes through the functions below, which fail once their allowance is spent.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <new>
+
+#include "ivf/model.h"
+#include "storage/scratch_dir.h"
+
+namespace {
+
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+std::atomic<int64_t> allowance{kNoLimit};
+
+bool may_allocate() { return allowance.load() == kNoLimit || allowance.fetch_sub(1) > 0; }
+
+}  // namespace
+
+// Not inlined: the compiler would take the pair for a mismatch.
+__attribute__((noinline)) void* operator new(size_t size) {
+    void* memory = may_allocate() ? std::malloc(size == 0 ? 1 : size) : nullptr;
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+}
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+extern "C" void* aligned_alloc(size_t alignment, size_t size) noexcept {
+    void* memory = nullptr;
+    if (!may_allocate() || posix_memalign(&memory, alignment, size) != 0) return nullptr;
+    return memory;
+}
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kDim = 12;
+
+struct Snapshot {
+    std::vector<int64_t> ids, found;
+    std::vector<float> scores;
+    std::map<int64_t, std::vector<float>> stored;
+    size_t size;
+    bool operator==(const Snapshot&) const = default;
+};
+
+Snapshot snapshot(const CellIndex& index) {
+    const std::vector<float> queries = random_rows(5, kDim, 99);
+    SearchOptions options;
+    options.k = 400;
+    options.probes = index.options().cells;
+    const SearchResult result =
+        index.search(MatrixView<const float>(queries.data(), 5, kDim), options);
+    return {index.ids(), result.ids, result.scores, stored_vectors(index), index.size()};
+}
+
+using Operation = std::function<void(CellIndex&, const CallOptions&)>;
+
+// Fails the first, the second, ... allocation of the operation, until it succeeds.
+void expect_all_or_nothing(const std::string& spec, bool mapped, const Operation& operation) {
+    const ScratchDir dir;
+    const std::string path = dir.file("index.nc");
+    {
+        const auto index = trained_index(spec, kDim, Metric::L2);
+        const std::vector<float> x = random_rows(300, kDim, 2);
+        index->add(MatrixView<const float>(x.data(), 300, kDim));
+        index->save(path);
+    }
+    CallOptions call;
+    call.threads = 1;
+    const Snapshot before = snapshot(*CellIndex::open(path));
+    for (int64_t allowed = 0;; ++allowed) {
+        const auto index = CellIndex::open(path, mapped);
+        bool failed = false;
+        allowance = allowed;
+        try {
+            operation(*index, call);
+        } catch (const std::bad_alloc&) {
+            failed = true;
+        }
+        allowance = kNoLimit;
+        if (!failed) {
+            EXPECT_GT(allowed, 0);
+            EXPECT_NE(snapshot(*index), before);
+            return;
+        }
+        ASSERT_EQ(snapshot(*index), before) << "after " << allowed << " allocations";
+    }
+}
+
+class OutOfMemory : public testing::TestWithParam<std::tuple<const char*, bool>> {
+   protected:
+    void expect(const Operation& operation) {
+        expect_all_or_nothing(std::get<0>(GetParam()), std::get<1>(GetParam()), operation);
+    }
+    std::vector<float> x = random_rows(40, kDim, 3);
+    MatrixView<const float> rows{x.data(), 40, kDim};
+};
+
+TEST_P(OutOfMemory, AddIsAllOrNothing) {
+    expect([&](CellIndex& index, const CallOptions& call) { index.add(rows, {}, call); });
+}
+
+TEST_P(OutOfMemory, RemoveIsAllOrNothing) {
+    expect([&](CellIndex& index, const CallOptions&) {
+        index.remove(std::vector<int64_t>{1, 2, 5, 77, 150, 299});
+    });
+}
+
+TEST_P(OutOfMemory, UpdateIsAllOrNothing) {
+    const std::vector<int64_t> ids = [] {
+        std::vector<int64_t> all(40);
+        for (size_t i = 0; i < all.size(); ++i)
+            all[i] = static_cast<int64_t>(i * 7);
+        return all;
+    }();
+    expect([&](CellIndex& index, const CallOptions& call) { index.update(ids, rows, call); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Specs, OutOfMemory,
+                         testing::Combine(testing::Values("IVF9,Flat", "IVF9,PQ4x4fs,RFlat"),
+                                          testing::Bool()),
+                         [](const auto& test) {
+                             std::string name = std::get<0>(test.param);
+                             std::replace(name.begin(), name.end(), ',', '_');
+                             return name + (std::get<1>(test.param) ? "_mapped" : "_read");
+                         });
+
+}  // namespace
+}  // namespace nearcell
