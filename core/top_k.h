@@ -21,9 +21,10 @@ struct Candidate {
     uint32_t slot = 0;
 };
 
-constexpr bool nearer(const Candidate& a, const Candidate& b) {
+// An object, not a function: algorithms inline its call.
+constexpr auto nearer = [](const Candidate& a, const Candidate& b) {
     return a.key < b.key || (a.key == b.key && a.id < b.id);
-}
+};
 
 class TopK {
    public:
