@@ -20,7 +20,7 @@ if ! command -v aarch64-linux-gnu-g++ > /dev/null; then
 fi
 
 mkdir -p "$build"
-if ! { cmake -S "$root/tests/kernels/cross" -B "$build" -DCMAKE_BUILD_TYPE=Release -Dxsimd_DIR="$xsimd" \
+if ! { cmake -G Ninja -S "$root/tests/kernels/cross" -B "$build" -DCMAKE_BUILD_TYPE=Release -Dxsimd_DIR="$xsimd" \
              -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64.cmake" &&
        cmake --build "$build"; } > "$build/build.log" 2>&1; then
     cat "$build/build.log"
