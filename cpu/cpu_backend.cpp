@@ -42,10 +42,9 @@ class Assigner {
           direct_(!is_similarity(metric) && rows.cols <= kDirectDims),
           scale_(is_similarity(metric) ? -1.0f : -2.0f),
           pointers_(row_pointers(rows, 0, rows.rows)),
-          operand_(pointers_) {
-        if (direct_) return;
-        bias_.assign(rows.rows, 0.0f);
-        if (!is_similarity(metric)) center();
+          operand_(pointers_),
+          bias_(rows.rows, 0.0f) {
+        if (!direct_ && !is_similarity(metric)) center();
     }
 
     // labels[i] for each row of x, which are at most kTaskRows.
@@ -60,7 +59,7 @@ class Assigner {
         AssignKernel* const kernel = direct_ ? kernels_.assign_l2_f32 : kernels_.assign_dot_f32;
         for (size_t r = 0; r < rows_.rows; r += group) {
             kernel(blocks.data(), block_count, d, operand_.data() + r,
-                   std::min(group, rows_.rows - r), bias_.data() + (direct_ ? 0 : r), scale_,
+                   std::min(group, rows_.rows - r), bias_.data() + r, scale_,
                    static_cast<uint32_t>(r), nearest.data());
         }
         std::vector<size_t> doubtful;

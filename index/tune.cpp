@@ -14,7 +14,7 @@ namespace {
 
 // What a candidate costs, in scanned codes: it must pass the threshold and be kept, its row lies
 // anywhere in memory, and it is multiplied alone, while a scanned code shares all that with its
-// neighbours and other queries. Measured in batches of 5,000 queries, photo-sift-200k, AVX2: 81 for
+// neighbours and other queries. Measured by bench/rerank_cost.py, photo-sift-200k, AVX2: 81 for
 // PQ16, 79 for PQ32x4fs, 71 for RaBitQ, each with RFlat; 217 with Refine(SQfp16).
 constexpr double kRerankWork = 80;
 constexpr size_t kDeepest = 64;       // deepest re-ranking tried, times k...

@@ -27,7 +27,6 @@ class FloatBlocks {
     size_t dim() const { return dim_; }
     const float* data() const { return data_.data(); }
     const float* block(size_t i) const { return data_.data() + i * dim_ * kBlock; }
-    void copy_row(size_t row, float* out) const;
 
    private:
     size_t rows_ = 0;

@@ -38,10 +38,4 @@ FloatBlocks::FloatBlocks(MatrixView<const float> x)
     }
 }
 
-void FloatBlocks::copy_row(size_t row, float* out) const {
-    const float* lane = block(row / kBlock) + row % kBlock;
-    for (size_t j = 0; j < dim_; ++j)
-        out[j] = lane[j * kBlock];
-}
-
 }  // namespace nearcell
