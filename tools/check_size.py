@@ -32,7 +32,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
     ),
     "tests/kernels/backend_test.cpp": (
         "the Backend interface, with the implementation there is",
-        ["float_blocks", "cpu/cpu_backend"],
+        ["float_blocks", "cpu/assign_rows", "cpu/cpu_backend"],
     ),
     "tests/kernels/scan_cells_test.cpp": ("an operation of Backend", ["cpu/scan_cells"]),
     "tests/ivf/cell_index_test.cpp": (
