@@ -8,6 +8,7 @@ function(nearcell_settings target)
         $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>
         $<$<BOOL:${NEARCELL_WERROR}>:-Werror>)
     if(NEARCELL_SANITIZE)
+        target_compile_definitions(${target} PRIVATE NEARCELL_SANITIZED)
         target_compile_options(${target} PRIVATE -fsanitize=${NEARCELL_SANITIZE}
                                -fno-omit-frame-pointer -fno-sanitize-recover=all)
         target_link_options(${target} PUBLIC -fsanitize=${NEARCELL_SANITIZE})

@@ -26,6 +26,10 @@ __attribute__((noinline)) void* operator new(size_t size) {
     if (memory == nullptr) throw std::bad_alloc();
     return memory;
 }
+// The library's own calls the one above, but a sanitizer's would not: all must match the deletes.
+__attribute__((noinline)) void* operator new(size_t size, const std::nothrow_t&) noexcept {
+    return may_allocate() ? std::malloc(size == 0 ? 1 : size) : nullptr;
+}
 __attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
 __attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
