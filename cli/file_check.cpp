@@ -17,7 +17,7 @@ constexpr size_t kPieceBytes = size_t{64} << 20;
 
 // Opening checks every checksum and then that the parts fit together.
 std::string check_container(const std::string& path) {
-    const std::string kind = Container::open(path, OpenMode::MapUnchecked).kind();
+    std::string kind = Container::open(path, OpenMode::MapUnchecked).kind();
     if (kind == "index") {
         const auto index = CellIndex::open(path, true);
         return "index " + index->spec() + ", " + grouped_text(index->size()) + " vectors";

@@ -57,7 +57,7 @@ class TemporaryDirectory {
     fs::path path_;
 };
 
-void run_converter(std::string svg, std::string png) {
+void run_converter(const std::string& svg, const std::string& png) {
     std::array<std::string, 5> words = {kConverter, "--format=png", "--output", png, svg};
     std::array<char*, 6> arguments = {words[0].data(), words[1].data(), words[2].data(),
                                       words[3].data(), words[4].data(), nullptr};

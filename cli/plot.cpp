@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <sstream>
 #include <utility>
 
@@ -27,8 +28,10 @@ struct Axes {
     }
 };
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
 Axes fit_axes(const std::vector<CurvePoint>& points) {
-    double recall = 0.9, low = INFINITY, high = -INFINITY;
+    double recall = 0.9, low = kInfinity, high = -kInfinity;
     for (const CurvePoint& point : points) {
         recall = std::min(recall, point.recalls.back());
         low = std::min(low, std::log10(point.queries_per_second));
@@ -120,6 +123,7 @@ std::string draw_plot(const std::string& title, const std::vector<CurvePoint>& p
     svg.text((kLeft + kRight) / 2, kHeight - 18, "middle", "recall@" + std::to_string(k));
     svg.text(0, 0, "middle", "queries a second", "transform=\"translate(24,255) rotate(-90)\"");
     std::vector<std::pair<double, double>> corners;
+    corners.reserve(best.size());
     for (const CurvePoint& point : best) {
         corners.emplace_back(axes.x(point.recalls.back()), axes.y(point.queries_per_second));
     }

@@ -9,9 +9,9 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kTaskRows = 192;         // vectors a task: a multiple of a block
-constexpr size_t kTileRows = 12;          // a multiple of every tile's rows
-constexpr size_t kRowFloats = 64 * 1024;  // of the rows, kept in L2 while a task's vectors pass
+constexpr size_t kTaskRows = 192;       // vectors a task: a multiple of a block
+constexpr size_t kTileRows = 12;        // a multiple of every tile's rows
+constexpr size_t kRowFloats = 1 << 16;  // of the rows, kept in L2 while a task's vectors pass
 
 std::vector<const float*> row_pointers(MatrixView<const float> x) {
     std::vector<const float*> pointers(x.rows);

@@ -10,8 +10,8 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kTaskRows = 192;  // queries a task of a product: a multiple of 16, 6, 4, 2
-constexpr size_t kBlockFloats = 64 * 1024;  // of the blocks, kept in L2 while a task's queries pass
+constexpr size_t kTaskRows = 192;         // queries a task of a product: a multiple of 16, 6, 4, 2
+constexpr size_t kBlockFloats = 1 << 16;  // of the blocks, kept in L2 while a task's queries pass
 
 // Blocks to take at a time so that they stay in cache while all rows of a task pass.
 size_t group_blocks(size_t dim) {

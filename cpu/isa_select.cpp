@@ -1,5 +1,9 @@
 #include <nearcell/cpu/isa_select.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <nearcell/core/error.h>
 
 // One set of fill functions for each instruction set of the build (cmake/isa.cmake).
@@ -41,13 +45,25 @@ NEARCELL_DECLARE(neon)
 
 namespace nearcell {
 
+#ifdef NEARCELL_HAS_BASE
+namespace {
+
+// Half precision conversions; clang 14 knows no such feature by name.
+bool has_f16c() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+}  // namespace
+#endif
+
 // __builtin_cpu_supports also asks the operating system whether it saves the wider registers.
 std::vector<const KernelTable*> runnable_tables() {
     std::vector<const KernelTable*> tables;
 #ifdef NEARCELL_HAS_BASE
     tables.push_back(&table_base());
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+                      __builtin_cpu_supports("bmi2") && has_f16c();
     if (avx2) tables.push_back(&table_avx2());
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&

@@ -215,7 +215,7 @@ TuneResult tune(CellIndex& index, const Vectors& queries, MatrixView<const int64
           " rows, but there are ", queries.rows, " queries: pass one row a query");
     check(truth.cols >= options.k, StatusCode::InvalidArgument, "truth has ", truth.cols,
           " columns, fewer than k = ", options.k, ": pass k true neighbours a query");
-    const TuneResult result = Tuner(index, queries, truth, options).tune();
+    TuneResult result = Tuner(index, queries, truth, options).tune();
     index.set_defaults(result.chosen.probes, result.chosen.rerank);
     return result;
 }

@@ -46,6 +46,7 @@ size_t CellIndex::remove(std::span<const int64_t> ids) {
     std::sort(present.begin(), present.end());
     present.erase(std::unique(present.begin(), present.end()), present.end());
     std::vector<Location> places;
+    places.reserve(present.size());
     for (const int64_t id : present)
         places.push_back(*map.find(id));
     state.own_cells(places);

@@ -121,7 +121,7 @@ nb::object as_array(nb::handle x, const char* name, const char* list_dtype) {
     }
     const nb::module_ numpy = nb::module_::import_("numpy");
     try {
-        const nb::object plain = numpy.attr("asarray")(x);
+        nb::object plain = numpy.attr("asarray")(x);
         const std::string kind = nb::cast<std::string>(plain.attr("dtype").attr("kind"));
         const bool empty = nb::cast<size_t>(plain.attr("size")) == 0;
         if (list_dtype == nullptr || (!empty && kind != "i" && kind != "f")) return plain;

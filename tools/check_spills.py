@@ -37,7 +37,10 @@ def innermost_loops(code: list[tuple[int, str, str]]) -> list[tuple[int, int]]:
         if op.startswith("j") and (target := re.match(r"([0-9a-f]+) <", operands)):
             if int(target[1], 16) <= address:
                 loops.append((int(target[1], 16), address))
-    inside = lambda a, b: a != b and b[0] <= a[0] and a[1] <= b[1]  # noqa: E731
+
+    def inside(a: tuple[int, int], b: tuple[int, int]) -> bool:
+        return a != b and b[0] <= a[0] and a[1] <= b[1]
+
     return [loop for loop in loops if not any(inside(other, loop) for other in loops)]
 
 
