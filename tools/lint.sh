@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # clang-tidy over the C++ files of a configured build (the tests' excepted), ruff and mypy over the
-# Python ones (the package itself, which needs its built stub: tests/python/test_package.py). Usage: lint.sh BUILD_DIR [FILE.cpp...]
+# Python ones; mypy over the package, which needs its built stub, is in tests/python/test_package.py.
+# Usage: lint.sh BUILD_DIR [FILE.cpp...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:?usage: lint.sh BUILD_DIR [FILE.cpp...]}
