@@ -14,8 +14,9 @@ namespace {
 
 // What a candidate costs, in scanned codes: it must pass the threshold and be kept, its row lies
 // anywhere in memory, and it is multiplied alone, while a scanned code shares all that with its
-// neighbours and other queries. Measured by bench/rerank_cost.py, photo-sift-200k, AVX2: 81 for
-// PQ16, 79 for PQ32x4fs, 71 for RaBitQ, each with RFlat; 217 with Refine(SQfp16).
+// neighbours and other queries. Measured by bench/rerank_cost.py, photo-sift-200k: 60 to 77 on
+// AVX-512 (PQ16, PQ32x4fs, RaBitQ with RFlat; PQ16 with Refine(SQfp16)), 71 to 81 with RFlat on
+// AVX2.
 constexpr double kRerankWork = 80;
 constexpr size_t kDeepest = 64;       // deepest re-ranking tried, times k...
 constexpr size_t kMostRerank = 4096;  // ...unless that is more than this

@@ -34,6 +34,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
         "the Backend interface, with the implementation there is",
         ["float_blocks", "cpu/assign_rows", "cpu/cpu_backend"],
     ),
+    "tests/kernels/rerank_test.cpp": ("an operation of Backend", ["cpu/rerank"]),
     "tests/kernels/scan_cells_test.cpp": ("an operation of Backend", ["cpu/scan_cells"]),
     "tests/ivf/cell_index_test.cpp": (
         "CellIndex's operations and their parts, against a model that scans everything",
