@@ -43,11 +43,13 @@ THIRD_PARTY = {
     r"(gtest|gmock)/": ["tests"],
 }
 # The operating system: files are storage's, terminals and child processes the command's, processors
-# core's; any way in may ask what it was started with. Tests may ask it for anything.
+# core's, their features cpu's; any way in may ask what it was started with. Tests may ask it for
+# anything.
 SYSTEM = {
     r"(sys/(mman|stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
     r"unistd\.h": ["storage", "cli", "python", "tests"],
     r"(sched|pthread)\.h": ["core", "tests"],
+    r"cpuid\.h": ["cpu"],
     r"(sys/(ioctl|wait|resource|types)|signal|spawn|termios)\.h": ["cli", "bench", "tests"],
     r"sys/\w+\.h": ["tests"],
 }

@@ -95,6 +95,8 @@ def test_control_c_stops_training():
         import os, signal, threading, time
         import numpy as np, nearcell
         x = np.random.default_rng(0).random((100000, 128), dtype=np.float32)
+        # A shell's background job ignores the signal, and Python would then too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         start = time.perf_counter()
         try:
