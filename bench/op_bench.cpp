@@ -29,6 +29,8 @@ struct Inputs {
     std::vector<float> thresholds =
         std::vector<float>(kQueries, -std::numeric_limits<float>::infinity());
     std::vector<Hit> hits = std::vector<Hit>(kQueries * kBlocks * kBlock);
+    std::vector<uint8_t> tables;
+    std::vector<uint32_t> rows;
     std::vector<Nearest> nearest = std::vector<Nearest>(kBlocks);
 
     explicit Inputs(size_t d_) : d(d_) {
@@ -40,6 +42,7 @@ struct Inputs {
             for (size_t i = 0; i < buffer->size(); ++i)
                 values[i] = static_cast<float>(random.uniform());
         }
+        tables.assign(4 * d + 128, 1);
         for (size_t q = 0; q < kQueries; ++q)
             pointers.push_back(queries.data() + q * d);
     }
@@ -69,6 +72,43 @@ size_t call(AssignKernel* kernel, const CodeView&, Inputs& in) {
            in.nearest.data());
     return kBlocks * kBlock * kQueries;
 }
+size_t call(LaneMinimaKernel* kernel, const CodeView&, Inputs& in) {
+    kernel(in.out.mutable_data(), kBlocks * kBlock * in.d, nullptr, 1, kBlock,
+           in.bias.mutable_data());
+    return kBlocks * kBlock;
+}
+size_t call(CollectRowsKernel* kernel, const CodeView&, Inputs& in) {
+    in.rows.resize(kBlocks * kBlock * in.d);
+    benchmark::DoNotOptimize(
+        kernel(in.blocks.data(), kBlocks * kBlock * in.d, -1.0f, in.rows.data()));
+    return kBlocks * kBlock;
+}
+size_t call(RotateKernel* kernel, const CodeView&, Inputs& in) {
+    kernel(in.blocks.data(), in.d, 0, in.out.mutable_data());
+    return 1;
+}
+size_t call(BitsTablesKernel* kernel, const CodeView&, Inputs& in) {
+    float unit = 0, offset = 0;
+    kernel(in.queries.data(), in.d, in.tables.data(), &unit, &offset);
+    benchmark::DoNotOptimize(unit);
+    return 1;
+}
+size_t call(ScanBitsKernel* kernel, const CodeView& code, Inputs& in) {
+    const std::vector<LookupQuery> queries(
+        kQueries, {in.tables.data(), 1, 0, 0, 0, -std::numeric_limits<float>::infinity()});
+    benchmark::DoNotOptimize(kernel(&code, in.blocks.data(), kBlocks, queries.data(), kQueries,
+                                    in.masks.data(), in.hits.data()));
+    return kBlocks * kBlock * kQueries;
+}
+size_t call(RowKernel* kernel, const CodeView& code, Inputs& in) {
+    float sum = 0;
+    for (size_t i = 0; i < kBlocks * kBlock; ++i) {
+        sum += kernel(&code, reinterpret_cast<const uint32_t*>(in.blocks.data() + i * in.d),
+                      in.queries.data());
+    }
+    benchmark::DoNotOptimize(sum);
+    return kBlocks * kBlock;
+}
 size_t call(DecodeKernel* kernel, const CodeView& code, Inputs& in) {
     for (size_t b = 0; b < kBlocks; ++b) {
         kernel(&code, in.blocks.data() + b * code.words * kBlock, in.queries.data(),
@@ -87,7 +127,9 @@ CodeView code_view(const Inputs& in, const std::vector<uint32_t>& sub_begin,
     code.subquantizers = sub_begin.size() - 1;
     code.sub_begin = sub_begin.data();
     code.codebooks = codebooks.data();
-    code.words = op == "decode_bits" ? in.d / 32 + 3 : op == "decode_float32" ? in.d : in.d / 2;
+    code.words = op == "decode_bits" || op == "scan_bits" ? in.d / 32 + kBitsFactors
+                 : op == "decode_float32"                 ? in.d
+                                                          : in.d / 2;
     return code;
 }
 

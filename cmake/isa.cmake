@@ -24,7 +24,7 @@ function(nearcell_add_isas target)
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         set(v3 -mavx2 -mfma -mf16c -mpopcnt -mbmi -mbmi2 -mlzcnt)
         set(v4 ${v3} -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
-               -Wno-maybe-uninitialized)  # g++ 12 warns inside its own intrinsics
+               -Wno-maybe-uninitialized -Wno-uninitialized)  # g++ 12 warns inside its own intrinsics
         nearcell_add_isa(${target} base xsimd::sse2)
         nearcell_add_isa(${target} avx2 xsimd::fma3<xsimd::avx2> ${v3})
         nearcell_add_isa(${target} avx512 xsimd::avx512bw ${v4})

@@ -1,7 +1,7 @@
 // TopK: keeps the k best of the candidates pushed into it, in the total order (key, smaller id), so
-// the outcome does not depend on the order of pushes or on how they were split over threads. A
-// reservoir of about 2k entries, cut to k by selection when full: amortised constant time a push
-// for any k. Not thread safe: one per query and thread, merged at the end.
+// the outcome does not depend on the order of pushes or on how they were split over threads. A heap
+// of k entries, the worst first: log k steps a push that enters, and a threshold that is always the
+// k-th best key so far. Not thread safe: one per query and thread, merged at the end.
 #pragma once
 
 #include <algorithm>
@@ -41,34 +41,40 @@ class TopK {
 
     void push(const Candidate& candidate) {
         if (!(candidate.key <= threshold_)) return;
-        entries_.push_back(candidate);
-        if (entries_.size() >= 2 * k_ + 16) cut();
+        if (entries_.size() < k_) {
+            entries_.push_back(candidate);
+            if (entries_.size() == k_) {
+                std::make_heap(entries_.begin(), entries_.end(), nearer);
+                threshold_ = entries_.front().key;
+            }
+        } else if (k_ != 0 && nearer(candidate, entries_.front())) {
+            replace_worst(candidate);
+            threshold_ = entries_.front().key;
+        }
     }
     void merge(const TopK& other) {
         for (const Candidate& candidate : other.entries_)
             push(candidate);
     }
-    // Cuts to the k best seen so far, tightening the threshold.
-    void cut() {
-        if (k_ == 0) return entries_.clear();
-        if (entries_.size() < k_) return;
-        if (entries_.size() > k_) {
-            std::nth_element(entries_.begin(), entries_.begin() + static_cast<ptrdiff_t>(k_ - 1),
-                             entries_.end(), nearer);
-            entries_.resize(k_);
-            threshold_ = entries_.back().key;
-        } else {
-            threshold_ = std::max_element(entries_.begin(), entries_.end(), nearer)->key;
-        }
-    }
     // The k best, best first.
     const std::vector<Candidate>& sorted() {
-        cut();
         std::sort(entries_.begin(), entries_.end(), nearer);
         return entries_;
     }
 
    private:
+    // Puts the candidate into the heap in the place of its worst entry, the first.
+    void replace_worst(const Candidate& candidate) {
+        size_t place = 0;
+        for (size_t child = 1; child < k_; child = 2 * place + 1) {
+            if (child + 1 < k_ && nearer(entries_[child], entries_[child + 1])) ++child;
+            if (!nearer(candidate, entries_[child])) break;
+            entries_[place] = entries_[child];
+            place = child;
+        }
+        entries_[place] = candidate;
+    }
+
     size_t k_ = 1;
     float threshold_ = 0;
     std::vector<Candidate> entries_;

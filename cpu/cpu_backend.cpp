@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <limits>
 
 #include <nearcell/core/parallel.h>
 #include <nearcell/cpu/isa_select.h>
@@ -48,30 +47,12 @@ void CpuBackend::scores(MatrixView<const float> queries, const FloatBlocks& bloc
     });
 }
 
-void CpuBackend::nearest(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
-                         size_t count, uint32_t* rows, float* keys, int threads) const {
-    const CellView cell{reinterpret_cast<const uint8_t*>(blocks.data()), nullptr, blocks.rows(),
-                        nullptr, nullptr};
-    const std::vector<uint32_t> probes(queries.rows, 0);
-    ScanJob job;
-    job.queries = queries;
-    job.metric = metric;
-    job.code.dim = job.code.words = blocks.dim();
-    job.cells = {&cell, 1};
-    job.probes = probes.data();
-    job.probe_count = 1;
-    job.plan.queries_per_task = std::min<size_t>(kTaskRows, std::max<size_t>(1, queries.rows));
-    job.threads = threads;
-    std::vector<TopK> best(queries.rows, TopK(count));
-    scan_cells(job, best);
-    parallel_for((queries.rows + 255) / 256, threads, [&](size_t task, int) {
-        for (size_t q = task * 256; q < std::min(queries.rows, (task + 1) * 256); ++q) {
-            const std::vector<Candidate>& sorted = best[q].sorted();
-            for (size_t i = 0; i < count; ++i) {
-                const bool found = i < sorted.size();  // not so only where keys are not finite
-                rows[q * count + i] = found ? sorted[i].slot : static_cast<uint32_t>(i);
-                keys[q * count + i] = found ? sorted[i].key : std::numeric_limits<float>::max();
-            }
+void CpuBackend::rotate(MatrixView<const float> x, const float* factors, bool inverse,
+                        MatrixView<float> out, int threads) const {
+    parallel_for((x.rows + kTaskRows - 1) / kTaskRows, threads, [&](size_t task, int) {
+        for (size_t i = task * kTaskRows; i < std::min(x.rows, (task + 1) * kTaskRows); ++i) {
+            std::copy_n(x.row(i), x.cols, out.row(i));
+            kernels_.rotate_f32(factors, x.cols, inverse ? 1 : 0, out.row(i));
         }
     });
 }

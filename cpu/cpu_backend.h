@@ -18,13 +18,15 @@ class CpuBackend final : public Backend {
                 MatrixView<float> out, int threads) const override;
     void assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                 uint32_t* labels, float* keys, int threads) const override;
-    void nearest(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
-                 size_t count, uint32_t* rows, float* keys, int threads) const override;
+    void nearest(MatrixView<const float> queries, const CoarseRows& rows, size_t count,
+                 uint32_t* out_rows, float* out_keys, int threads) const override;
     ScanCounts scan_cells(const ScanJob& job, std::span<TopK> results) const override;
     ScanCounts scan_cells_range(const ScanJob& job, float radius,
                                 std::span<std::vector<Candidate>> hits) const override;
     RerankCounts rerank(const RerankJob& job,
                         std::span<std::vector<Candidate>> candidates) const override;
+    void rotate(MatrixView<const float> x, const float* factors, bool inverse,
+                MatrixView<float> out, int threads) const override;
     float key(const float* a, const float* b, size_t dim, Metric metric) const override {
         return pair_kernel(metric)(a, b, dim);
     }
@@ -32,6 +34,7 @@ class CpuBackend final : public Backend {
                      MatrixView<float> out) const override;
 
    private:
+    ScanCounts refine_cells(const ScanJob& job, std::span<TopK> results) const;
     PairKernel* pair_kernel(Metric metric) const;
     const KernelTable& kernels_;
 };

@@ -13,6 +13,10 @@
     void fill_scan_##name(KernelTable&);       \
     void fill_assign_##name(KernelTable&);     \
     void fill_decode_##name(KernelTable&);     \
+    void fill_lookup_##name(KernelTable&);     \
+    void fill_row_##name(KernelTable&);        \
+    void fill_select_##name(KernelTable&);     \
+    void fill_rotate_##name(KernelTable&);     \
     static const KernelTable& table_##name() { \
         static const KernelTable table = [] {  \
             KernelTable t;                     \
@@ -21,6 +25,10 @@
             fill_scan_##name(t);               \
             fill_assign_##name(t);             \
             fill_decode_##name(t);             \
+            fill_lookup_##name(t);             \
+            fill_row_##name(t);                \
+            fill_select_##name(t);             \
+            fill_rotate_##name(t);             \
             return t;                          \
         }();                                   \
         return table;                          \

@@ -1,23 +1,12 @@
 // Scans: tiles of queries by stored vectors whose epilogue lets only keys under the query's
 // threshold leave the registers. Cost and bounds: tile.h; the epilogue is one compare a tile cell.
+#include <nearcell/cpu/append_hits.h>
 #include <nearcell/cpu/tile.h>
 #include <nearcell/kernels/kernel_table.h>
 
 namespace {
 
 using nearcell::Hit;
-
-NEARCELL_INLINE Hit* append_hits(const F32x16& key, unsigned mask, size_t query, size_t first_slot,
-                                 Hit* hits) {
-    alignas(64) float keys[16];
-    store(keys, key);
-    for (; mask != 0; mask &= mask - 1) {
-        const int lane = __builtin_ctz(mask);
-        *hits++ = {keys[lane], static_cast<uint32_t>(query),
-                   static_cast<uint32_t>(first_slot + static_cast<size_t>(lane))};
-    }
-    return hits;
-}
 
 template <TileKey kKey>
 size_t scan(const float* blocks, size_t block_count, size_t d, const float* bias,

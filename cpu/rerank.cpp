@@ -6,20 +6,13 @@
 
 #include <nearcell/core/parallel.h>
 #include <nearcell/cpu/cpu_backend.h>
+#include <nearcell/cpu/prefetch.h>
 #include <nearcell/kernels/transpose.h>
 
 namespace nearcell {
 namespace {
 
 constexpr size_t kAhead = 4;  // candidates between asking for a row and reading it
-
-void prefetch_row(const uint32_t* row, size_t words) {
-    const char* bytes = reinterpret_cast<const char*>(row);
-    for (size_t b = 0; b < std::min<size_t>(words * 4, 1024); b += 64) {
-        __builtin_prefetch(bytes + b);
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);  // else g++ 12 keeps only one of them
-    }
-}
 
 // Decodes rows sixteen at a time: as the lanes of a block, which is what there are kernels for.
 class RowDecoder {
@@ -116,7 +109,6 @@ RerankCounts CpuBackend::rerank(const RerankJob& job,
             }
             kept += count;
             counts[q].scored += count;
-            if (any_bounded && kept >= job.k) best.cut();  // the next need the true threshold
         }
         list = best.sorted();
     });

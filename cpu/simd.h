@@ -116,6 +116,38 @@ NEARCELL_INLINE F32x16 select_less(const F32x16& a, const F32x16& b, const F32x1
     });
 }
 
+// Lane i of the result is lane i ^ H.
+template <int H>
+NEARCELL_INLINE F32x16 swap_lanes(const F32x16& x) {
+    static_assert(H == 1 || H == 2 || H == 4 || H == 8);
+#if defined(__AVX512F__)
+    if constexpr (H == 1) return {_mm512_permute_ps(x.part[0], 0xb1)};
+    if constexpr (H == 2) return {_mm512_permute_ps(x.part[0], 0x4e)};
+    if constexpr (H == 4) return {_mm512_shuffle_f32x4(x.part[0], x.part[0], 0xb1)};
+    if constexpr (H == 8) return {_mm512_shuffle_f32x4(x.part[0], x.part[0], 0x4e)};
+#else
+    constexpr size_t kPartsApart = static_cast<size_t>(H) / kLanes;
+    return each_part([&](auto i) __attribute__((always_inline)) {
+        if constexpr (kPartsApart > 0)
+            return x.part[i ^ kPartsApart];
+#if defined(__AVX2__)
+        else if constexpr (H == 4)
+            return Batch(_mm256_permute2f128_ps(x.part[i], x.part[i], 1));
+        else
+            return Batch(_mm256_permute_ps(x.part[i], H == 1 ? 0xb1 : 0x4e));
+#elif defined(__SSE2__)
+        else
+            return Batch(_mm_shuffle_ps(x.part[i], x.part[i], H == 1 ? 0xb1 : 0x4e));
+#else
+        else if constexpr (H == 1)
+            return Batch(vrev64q_f32(x.part[i]));
+        else
+            return Batch(vextq_f32(x.part[i], x.part[i], 2));
+#endif
+    });
+#endif
+}
+
 // Bit i is set where a <= b in lane i; a NaN sets none.
 NEARCELL_INLINE unsigned less_equal_mask(const F32x16& a, const F32x16& b) {
     unsigned mask = 0;
@@ -139,13 +171,27 @@ NEARCELL_INLINE unsigned less_equal_mask(const F32x16& a, const F32x16& b) {
 
 // Sum of the lanes by one fixed tree: lane i + lane i + 8, then + 4, + 2, + 1.
 NEARCELL_INLINE float reduce_tree(const F32x16& x) {
-    float lanes[16];
-    store(lanes, x);
-    for (int half = 8; half > 0; half /= 2) {
-        for (int i = 0; i < half; ++i)
-            lanes[i] += lanes[i + half];
-    }
-    return lanes[0];
+#if defined(__SSE2__)
+#if defined(__AVX512F__)
+    const __m256 eight = _mm256_add_ps(
+        _mm512_castps512_ps256(x.part[0]),
+        _mm256_castsi256_ps(_mm512_extracti64x4_epi64(_mm512_castps_si512(x.part[0]), 1)));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#elif defined(__AVX2__)
+    const __m256 eight = _mm256_add_ps(x.part[0], x.part[1]);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#else
+    const __m128 four =
+        _mm_add_ps(_mm_add_ps(x.part[0], x.part[2]), _mm_add_ps(x.part[1], x.part[3]));
+#endif
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+#else
+    const float32x4_t four =
+        vaddq_f32(vaddq_f32(x.part[0], x.part[2]), vaddq_f32(x.part[1], x.part[3]));
+    const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+#endif
 }
 
 // ---- the 32-bit words of sixteen vectors ----
@@ -241,5 +287,210 @@ NEARCELL_INLINE F32x16 half_to_float(const U32x16& words) {
     });
 #endif
 }
+
+// Sixteen bytes or halves, each widened to a word.
+NEARCELL_INLINE U32x16 load_bytes(const uint8_t* p) {
+#if defined(__AVX512F__)
+    return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+#elif defined(__AVX2__)
+    return each_word_part([&](auto i) __attribute__((always_inline)) {
+        return WordBatch(
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + i * 8))));
+    });
+#else
+    uint32_t words[16];
+    for (size_t i = 0; i < 16; ++i)
+        words[i] = p[i];
+    return load_words(words);
+#endif
+}
+NEARCELL_INLINE U32x16 load_halves(const uint16_t* p) {
+#if defined(__AVX512F__)
+    return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+#elif defined(__AVX2__)
+    return each_word_part([&](auto i) __attribute__((always_inline)) {
+        return WordBatch(
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * 8))));
+    });
+#else
+    uint32_t words[16];
+    for (size_t i = 0; i < 16; ++i)
+        words[i] = p[i];
+    return load_words(words);
+#endif
+}
+// Stores sixteen numbers in [0, 255], rounded to the nearest (ties to even), as bytes.
+NEARCELL_INLINE void store_bytes(uint8_t* p, const F32x16& x) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x.part[0])));
+#elif defined(__AVX2__)
+    const __m256i halves = _mm256_permute4x64_epi64(
+        _mm256_packus_epi32(_mm256_cvtps_epi32(x.part[0]), _mm256_cvtps_epi32(x.part[1])), 0xd8);
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(p),
+        _mm_packus_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
+#else
+    // Adding 1.5 x 2^23 rounds, and leaves the integer at the end of the fraction.
+    float shifted[16];
+    store(shifted, add(x, broadcast(0x1.8p23f)));
+    for (size_t i = 0; i < 16; ++i) {
+        uint32_t bits;
+        std::memcpy(&bits, &shifted[i], sizeof bits);
+        p[i] = static_cast<uint8_t>(bits);
+    }
+#endif
+}
+
+// ---- look-ups of nibbles in tables of sixteen bytes ----
+//
+// A line is a word of sixteen vectors, eight nibbles each. Split, it is 128 bytes: four planes of
+// the low nibbles of byte 0 to 3 of the sixteen words, then four of the high ones. The tables of a
+// line are 128 bytes in the same order: those of nibbles 0, 2, 4, 6, then of 1, 3, 5, 7.
+
+constexpr size_t kSplitLine = 128;
+
+NEARCELL_INLINE void split_line(const uint32_t* line, uint8_t* planes) {
+#if defined(__AVX512F__)
+    const __m512i within =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m512i across = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes =
+        _mm512_permutexvar_epi32(across, _mm512_shuffle_epi8(_mm512_loadu_si512(line), within));
+    const __m512i low = _mm512_set1_epi8(15);
+    _mm512_storeu_si512(planes, _mm512_and_si512(bytes, low));
+    _mm512_storeu_si512(planes + 64, _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low));
+#elif defined(__AVX2__)
+    const __m256i within = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m256i across = _mm256_setr_epi32(0, 4, 2, 6, 1, 5, 3, 7);
+    const auto sorted = [&](const uint32_t* p) __attribute__((always_inline)) {
+        const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+        return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(x, within), across);
+    };
+    const __m256i a = sorted(line), b = sorted(line + 8);
+    const __m256i bytes[2] = {_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)};
+    const __m256i low = _mm256_set1_epi8(15);
+    unroll<2>([&](auto i) __attribute__((always_inline)) {
+        __m256i* to = reinterpret_cast<__m256i*>(planes + i * 32);
+        _mm256_storeu_si256(to, _mm256_and_si256(bytes[i], low));
+        _mm256_storeu_si256(to + 2, _mm256_and_si256(_mm256_srli_epi16(bytes[i], 4), low));
+    });
+#else
+    for (size_t v = 0; v < 16; ++v) {
+        for (size_t byte = 0; byte < 4; ++byte) {
+            const uint32_t x = line[v] >> (byte * 8);
+            planes[byte * 16 + v] = x & 15u;
+            planes[64 + byte * 16 + v] = x >> 4 & 15u;
+        }
+    }
+#endif
+}
+
+#if defined(__AVX512F__)
+struct LineTables {
+    __m512i low, high;
+};
+NEARCELL_INLINE LineTables load_tables(const uint8_t* p) {
+    return {_mm512_loadu_si512(p), _mm512_loadu_si512(p + 64)};
+}
+#elif defined(__AVX2__)
+struct LineTables {
+    __m256i part[4];
+};
+NEARCELL_INLINE LineTables load_tables(const uint8_t* p) {
+    const __m256i* from = reinterpret_cast<const __m256i*>(p);
+    return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1), _mm256_loadu_si256(from + 2),
+             _mm256_loadu_si256(from + 3)}};
+}
+#else
+struct LineTables {
+    const uint8_t* bytes;
+};
+NEARCELL_INLINE LineTables load_tables(const uint8_t* p) { return {p}; }
+#endif
+
+// Sums of look-ups for sixteen vectors, exact up to 65535. Entries are at most 63, so that those of
+// a line can be added as bytes before they are widened. Of each pair of bytes, `all` adds both as
+// one 16-bit number and `odd` the upper one, which is taken out of `all` at the end.
+struct LookupSums {
+#if defined(__AVX512F__)
+    __m512i all = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+#elif defined(__AVX2__)
+    __m256i all = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
+#elif defined(__aarch64__)
+    uint16x8_t first = vdupq_n_u16(0), last = vdupq_n_u16(0);
+#else
+    uint16_t sums[16] = {};
+#endif
+
+    NEARCELL_INLINE void add_line(const LineTables& tables, const uint8_t* planes) {
+#if defined(__AVX512F__)
+        const __m512i sum =
+            _mm512_add_epi8(_mm512_shuffle_epi8(tables.low, _mm512_loadu_si512(planes)),
+                            _mm512_shuffle_epi8(tables.high, _mm512_loadu_si512(planes + 64)));
+        all = _mm512_add_epi16(all, sum);
+        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sum, 8));
+#elif defined(__AVX2__)
+        __m256i found[4];
+        unroll<4>([&](auto i) __attribute__((always_inline)) {
+            found[i] = _mm256_shuffle_epi8(
+                tables.part[i], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(planes) + i));
+        });
+        const __m256i sum = _mm256_add_epi8(_mm256_add_epi8(found[0], found[1]),
+                                            _mm256_add_epi8(found[2], found[3]));
+        all = _mm256_add_epi16(all, sum);
+        odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
+#elif defined(__aarch64__)
+        for (size_t half = 0; half < 2; ++half) {
+            uint8x16_t sum = vdupq_n_u8(0);
+            for (size_t plane = half * 4; plane < half * 4 + 4; ++plane) {
+                sum = vaddq_u8(sum, vqtbl1q_u8(vld1q_u8(tables.bytes + plane * 16),
+                                               vld1q_u8(planes + plane * 16)));
+            }
+            first = vaddw_u8(first, vget_low_u8(sum));
+            last = vaddw_u8(last, vget_high_u8(sum));
+        }
+#else
+        for (size_t plane = 0; plane < 8; ++plane) {
+            for (size_t v = 0; v < 16; ++v) {
+                const uint8_t entry = tables.bytes[plane * 16 + planes[plane * 16 + v]];
+                sums[v] = static_cast<uint16_t>(sums[v] + entry);
+            }
+        }
+#endif
+    }
+
+    NEARCELL_INLINE F32x16 total() const {
+#if defined(__AVX512F__)
+        const __m512i even = _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8));
+        const auto folded = [](__m512i x) __attribute__((always_inline)) {
+            const __m256i two =
+                _mm256_add_epi16(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+            return _mm_add_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+        };
+        const __m128i e = folded(even), o = folded(odd);
+        const __m256i both = _mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o));
+        return {_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(both))};
+#elif defined(__AVX2__)
+        const __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
+        const auto folded = [](__m256i x) __attribute__((always_inline)) {
+            return _mm_add_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+        };
+        const __m128i e = folded(even), o = folded(odd);
+        return {{Batch(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_unpacklo_epi16(e, o)))),
+                 Batch(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_unpackhi_epi16(e, o))))}};
+#else
+        uint16_t values[16];
+#if defined(__aarch64__)
+        vst1q_u16(values, first);
+        vst1q_u16(values + 8, last);
+#else
+        std::memcpy(values, sums, sizeof values);
+#endif
+        return to_float(load_halves(values));
+#endif
+    }
+};
 
 }  // namespace

@@ -1,6 +1,7 @@
 // CellIndex::add: rows are assigned to cells, encoded, and appended, slice by slice; a failure on
 // the way takes back what was appended.
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <numeric>
 
@@ -67,6 +68,31 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
     return first;
 }
 
+void CellIndex::State::complete_codes(uint32_t* codes, const uint32_t* labels, size_t count,
+                                      int threads) const {
+    const std::vector<float>& center = coarse.center();
+    if (center.empty()) return;  // inner products: there is no such term
+    const CodeView view = codec->view();
+    constexpr size_t kRows = 256;
+    parallel_for((count + kRows - 1) / kRows, threads, [&](size_t task, int) {
+        const size_t first = task * kRows, rows = std::min(kRows, count - first);
+        std::vector<float> decoded(rows * coded_dim), sum(coded_dim);
+        backend->decode_rows(view, codes + first * view.words, rows,
+                             {decoded.data(), rows, coded_dim});
+        for (size_t i = 0; i < rows; ++i) {
+            // |x|^2 + 2 <c - m, x> of the decoded residual x, as one dot product.
+            const float* x = decoded.data() + i * coded_dim;
+            const float* centroid = centroids.data() + labels[first + i] * coded_dim;
+            for (size_t j = 0; j < coded_dim; ++j)
+                sum[j] = x[j] + 2.0f * (centroid[j] - center[j]);
+            uint32_t* factors = codes + (first + i + 1) * view.words - kBitsFactors;
+            const float term = std::bit_cast<float>(factors[1]) -
+                               backend->key(x, sum.data(), coded_dim, Metric::InnerProduct);
+            factors[3] = std::bit_cast<uint32_t>(term);
+        }
+    });
+}
+
 void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                               const Progress& progress) {
     const CellShape shape = this->shape();
@@ -92,6 +118,8 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                 options.residual ? MatrixView<const float>(residual.data(), count, coded_dim)
                                  : rows.coded;
             const uint32_t* const codes = encode(*codec, coded, code_buffer, threads, *backend);
+            if (codec->view().kind == CodeKind::Bits)
+                complete_codes(code_buffer.data(), labels.data(), count, threads);
             const uint32_t* const rerank = rerank_codec ? encode(*rerank_codec, rows.original,
                                                                  rerank_buffer, threads, *backend)
                                                         : nullptr;

@@ -52,7 +52,19 @@ MatrixView<const float> CellIndex::State::centroid_view() const {
 
 void CellIndex::State::set_centroids(std::vector<float> values) {
     centroids = std::move(values);
-    centroid_blocks = FloatBlocks(centroid_view());
+    coarse = CoarseRows(centroid_view(), coarse_metric());
+}
+
+bool CellIndex::State::can_refine() const {
+    return options.codec.kind == CodeKind::Bits && options.codec.bits == 1 && rerank_codec &&
+           coded_dim <= 32 * kMostLookupLines && bounds_hold();
+}
+
+bool CellIndex::State::bounds_hold() const {
+    const bool similarity = is_similarity(options.metric);
+    return std::all_of(transforms.begin(), transforms.end(), [&](const Transform& transform) {
+        return transform.keeps_keys(similarity);
+    });
 }
 
 void CellIndex::State::refresh_views() {

@@ -13,6 +13,7 @@
 #include <nearcell/ivf/cell_index.h>
 #include <nearcell/ivf/id_map.h>
 #include <nearcell/ivf/transform.h>
+#include <nearcell/kernels/coarse_rows.h>
 #include <nearcell/storage/container.h>
 
 namespace nearcell {
@@ -31,7 +32,7 @@ struct CellIndex::State {
     size_t coded_dim = 0;  // after the transforms
     std::vector<Transform> transforms;
     std::vector<float> centroids;  // cells x coded_dim; one cell: the mean if residual, else empty
-    FloatBlocks centroid_blocks;
+    CoarseRows coarse;             // of the centroids
     std::unique_ptr<Codec> codec;
     std::unique_ptr<Codec> rerank_codec;  // null: no re-rank store
     bool trained = false;
@@ -58,6 +59,12 @@ struct CellIndex::State {
 
     // Rows [first, first + count) as float32, normalised for cosine, and transformed.
     PreparedRows prepare(const Vectors& x, size_t first, size_t count, int threads) const;
+    // Whether what codes say of an error bounds scores of the original space.
+    bool bounds_hold() const;
+    // Whether a search may score candidates while it scans (Refinement).
+    bool can_refine() const;
+    // Fills in what a code of kind Bits has to say of its vector's cell (CodeView's `term`).
+    void complete_codes(uint32_t* codes, const uint32_t* labels, size_t count, int threads) const;
     // x - centroid of its label.
     std::vector<float> residuals(MatrixView<const float> x, const uint32_t* labels) const;
 

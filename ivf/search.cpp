@@ -97,9 +97,8 @@ class CellSearch {
         probe_keys_.assign(count * probes_, 0.0f);
         const bool has_centroids = !state_.centroids.empty();
         if (has_centroids) {
-            state_.backend->nearest(rows_.coded, state_.centroid_blocks, state_.coarse_metric(),
-                                    probes_, probe_cells_.data(), probe_keys_.data(),
-                                    options_.threads);
+            state_.backend->nearest(rows_.coded, state_.coarse, probes_, probe_cells_.data(),
+                                    probe_keys_.data(), options_.threads);
         }
         cells_.prepare(probe_cells_, options_.threads);
         job_ = ScanJob();
@@ -113,6 +112,18 @@ class CellSearch {
         job_.threads = options_.threads;
         const uint64_t codes = count * (state_.size / state_.options.cells + 1) * probes_;
         job_.plan = plan_scan(count, codes, resolve_threads(options_.threads));
+        return job_;
+    }
+
+    // The scan scores candidates exactly on its way. The job points into this object.
+    const ScanJob& refine_batch() {
+        refinement_.queries = rows_.original;
+        refinement_.code = state_.rerank_codec->view();
+        refinement_.cell_rows = state_.rerank_rows;
+        refinement_.center =
+            state_.coarse.center().empty() ? nullptr : state_.coarse.center().data();
+        refinement_.margin = options_.margin;
+        job_.refine = &refinement_;
         return job_;
     }
 
@@ -146,11 +157,14 @@ class CellSearch {
     std::vector<uint32_t> probe_cells_;
     std::vector<float> probe_keys_;
     ScanJob job_;
+    Refinement refinement_;
 };
 
 SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& options) const {
     check(options.k >= 1, StatusCode::InvalidArgument,
           "k = 0 must be at least 1: ask for one neighbour or more");
+    check(options.margin >= 0 && std::isfinite(options.margin), StatusCode::InvalidArgument,
+          "margin = ", options.margin, " must be at least 0 and finite: 1 is the codes' own bound");
     const size_t default_probes = this->default_probes();
     const std::shared_lock lock(state_->mutex);
     const State& state = *state_;
@@ -158,8 +172,10 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
 
     // No more than size() neighbours exist: what is beyond is padding.
     const size_t k = std::min(options.k, std::max<size_t>(1, state.size));
+    // Without a depth, codes that bound their error say themselves what to score again.
+    const bool refine = state.can_refine() && options.rerank == 0 && state.default_rerank == 0;
     size_t depth = k;
-    if (state.rerank_codec) {
+    if (state.rerank_codec && !refine) {
         const size_t by_rule = std::max<size_t>(4 * k, 64);
         const size_t asked = options.rerank != 0         ? options.rerank
                              : state.default_rerank != 0 ? state.default_rerank
@@ -173,18 +189,30 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     result.ids.assign(queries.rows * options.k, -1);
     result.counts.assign(queries.rows, 0);
     result.stats.probes = search.probes();
-    result.stats.rerank = state.rerank_codec ? depth : 0;
+    result.stats.rerank = state.rerank_codec && !refine ? depth : 0;
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
+        if (refine) search.refine_batch();
         std::vector<TopK> best(count, TopK(depth));
-        result.stats.scanned += state.backend->scan_cells(job, best).scanned;
+        const ScanCounts counts = state.backend->scan_cells(job, best);
+        result.stats.scanned += counts.scanned;
+        result.stats.reranked += counts.refined;
         result.stats.plan = describe_plan(job.plan, count);
         std::vector<std::vector<Candidate>> lists(count);
         parallel_for((count + 63) / 64, options.threads, [&](size_t task, int) {
-            for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q)
+            for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q) {
                 lists[q] = best[q].sorted();
+                if (refine) {
+                    for (Candidate& candidate : lists[q])
+                        candidate.key = candidate.lower;
+                    std::sort(lists[q].begin(), lists[q].end(), nearer);
+                } else if (!state.bounds_hold()) {
+                    for (Candidate& candidate : lists[q])
+                        candidate.lower = candidate.key;
+                }
+            }
         });
-        if (state.rerank_codec) search.rerank(k, lists, result.stats);
+        if (state.rerank_codec && !refine) search.rerank(k, lists, result.stats);
         for (size_t q = 0; q < count; ++q) {
             const size_t row = (first + q) * options.k;
             result.counts[first + q] = lists[q].size();

@@ -5,6 +5,7 @@
 #include <nearcell/core/random.h>
 #include <nearcell/ivf/index_state.h>
 #include <nearcell/ivf/spec.h>
+#include <nearcell/quantize/centroid_order.h>
 #include <nearcell/quantize/kmeans.h>
 
 namespace nearcell {
@@ -50,6 +51,16 @@ std::vector<float> mean_of(MatrixView<const float> x) {
         mean[j] = static_cast<float>(sum[j] / static_cast<double>(std::max<size_t>(1, x.rows)));
     }
     return mean;
+}
+
+// The centroids in centroid_order.
+std::vector<float> in_order(std::vector<float> centroids, size_t dim) {
+    const MatrixView<const float> rows(centroids.data(), centroids.size() / dim, dim);
+    std::vector<float> ordered;
+    ordered.reserve(centroids.size());
+    for (const size_t i : centroid_order(rows))
+        ordered.insert(ordered.end(), rows.row(i), rows.row(i) + dim);
+    return ordered;
 }
 
 }  // namespace
@@ -129,7 +140,7 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         report_out.rows_used_for_cells = result.points_used;
         report_out.empty_splits = result.empty_splits;
         if (!result.objective.empty()) report_out.cells_objective = result.objective.back();
-        fresh->set_centroids(std::move(result.centroids));
+        fresh->set_centroids(in_order(std::move(result.centroids), rows.cols));
     } else if (options.residual) {
         fresh->set_centroids(mean_of(rows));
     }
@@ -147,8 +158,7 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     fresh->codec->train(codec_rows.view, codec_training, backend);
 
     state_->transforms = std::move(fresh->transforms);
-    state_->centroids = std::move(fresh->centroids);
-    state_->centroid_blocks = std::move(fresh->centroid_blocks);
+    state_->set_centroids(std::move(fresh->centroids));
     state_->codec = std::move(fresh->codec);
     state_->rerank_codec = std::move(fresh->rerank_codec);
     state_->trained = true;

@@ -42,10 +42,28 @@ Transform::Transform(const TransformOptions& options, size_t in_dim, uint64_t se
       seed_(seed) {
     if (options.kind == TransformKind::Normalize) {
         trained_ = true;
+    } else if (is_fast()) {
+        fast_ = FastRotation(in_dim_, seed_);
+        trained_ = true;
     } else if (options.kind == TransformKind::RandomRotation) {
         set_linear(random_rotation(in_dim_, out_dim_, seed_), std::vector<float>(out_dim_, 1.0f),
                    std::vector<float>(in_dim_, 0.0f));
     }
+}
+
+bool Transform::is_fast() const {
+    return options_.kind == TransformKind::RandomRotation && in_dim_ == out_dim_;
+}
+
+bool Transform::keeps_keys(bool similarity) const {
+    switch (options_.kind) {
+        case TransformKind::Opq:
+        case TransformKind::RandomRotation: return !similarity || out_dim_ >= in_dim_;
+        case TransformKind::Pca: return !similarity;  // it moves the origin
+        case TransformKind::Normalize:
+        case TransformKind::PcaWhiten: return false;
+    }
+    return false;
 }
 
 size_t Transform::training_rows() const {
@@ -99,6 +117,7 @@ void Transform::set_linear(std::vector<float> rotation, std::vector<float> scale
 
 void Transform::apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
                       int threads) const {
+    if (is_fast()) return fast_.apply(x, out, backend, threads);
     if (options_.kind != TransformKind::Normalize) {
         forward_.apply(x, out, backend, threads);
         return;
@@ -110,6 +129,7 @@ void Transform::apply(MatrixView<const float> x, MatrixView<float> out, const Ba
 
 void Transform::inverse(MatrixView<const float> y, MatrixView<float> out, const Backend& backend,
                         int threads) const {
+    if (is_fast()) return fast_.inverse(y, out, backend, threads);
     if (options_.kind != TransformKind::Normalize) {
         backward_.apply(y, out, backend, threads);
         return;
@@ -119,6 +139,7 @@ void Transform::inverse(MatrixView<const float> y, MatrixView<float> out, const 
 }
 
 std::vector<float> Transform::parameters() const {
+    if (is_fast()) return fast_.signs();
     std::vector<float> all(rotation_);
     all.insert(all.end(), scale_.begin(), scale_.end());
     all.insert(all.end(), mean_.begin(), mean_.end());
@@ -129,6 +150,10 @@ void Transform::set_parameters(std::span<const float> parameters) {
     if (options_.kind == TransformKind::Normalize) {
         check(parameters.empty(), StatusCode::Corrupt, "a normalisation has ", parameters.size(),
               " parameters; it should have none");
+        return;
+    }
+    if (is_fast()) {
+        fast_ = FastRotation(in_dim_, parameters);
         return;
     }
     const size_t cells = in_dim_ * out_dim_;

@@ -9,6 +9,7 @@
 
 #include <nearcell/core/progress.h>
 #include <nearcell/ivf/cell_index.h>
+#include <nearcell/kernels/fast_rotation.h>
 #include <nearcell/kernels/linear_map.h>
 
 namespace nearcell {
@@ -20,6 +21,8 @@ class Transform {
     size_t in_dim() const { return in_dim_; }
     size_t out_dim() const { return out_dim_; }
     bool is_trained() const { return trained_; }
+    // Whether keys after the transform are those before it, or L2 keys at most those before it.
+    bool keeps_keys(bool similarity) const;
     // How many rows training can make use of; 0: it needs none.
     size_t training_rows() const;
 
@@ -32,11 +35,13 @@ class Transform {
     void inverse(MatrixView<const float> y, MatrixView<float> out, const Backend& backend,
                  int threads) const;
 
-    // R, scale and mean as one array; set_parameters throws Corrupt when the count is wrong.
+    // R, scale and mean as one array, or the signs of a fast rotation; set_parameters throws
+    // Corrupt when the count is wrong.
     std::vector<float> parameters() const;
     void set_parameters(std::span<const float> parameters);
 
    private:
+    bool is_fast() const;
     void set_linear(std::vector<float> rotation, std::vector<float> scale, std::vector<float> mean);
 
     TransformOptions options_;
@@ -46,6 +51,7 @@ class Transform {
     bool trained_ = false;
     std::vector<float> rotation_, scale_, mean_;
     LinearMap forward_, backward_;
+    FastRotation fast_;  // in the place of all of these for rotations that keep the dimension
 };
 
 // Scales each row to length one; rows of zeros stay.

@@ -18,6 +18,8 @@
 
 namespace nearcell {
 
+class CoarseRows;
+
 // Vectors in the blocked float32 layout of CodeView (Float32): what batches are multiplied with.
 class FloatBlocks {
    public:
@@ -54,6 +56,19 @@ struct ScanPlan {
     size_t splits = 1;            // parts into which each cell is cut, each with its own TopK
 };
 
+// Re-ranking within the scan. A code whose lower bound passes a query's threshold is scored at once
+// from the re-rank rows, while its cell is in the caches, and the threshold is the k-th best of
+// max(exact key, lower bound). Ordering by that maximum, rather than by the exact key, makes the
+// outcome independent of the order of the scan; it differs only where a bound fails. For codes of
+// kind Bits with one bit.
+struct Refinement {
+    MatrixView<const float> queries;             // as the re-rank rows have them
+    CodeView code;                               // of the re-rank rows
+    std::span<const uint32_t* const> cell_rows;  // each cell's rows, code.words words a vector
+    const float* center = nullptr;               // m of CodeView's Bits, for L2; null: the origin
+    float margin = 1;                            // times each code's error bound
+};
+
 struct ScanJob {
     MatrixView<const float> queries;
     Metric metric = Metric::L2;  // Cosine scans like InnerProduct: rows and queries are normalised
@@ -63,12 +78,14 @@ struct ScanJob {
     size_t probe_count = 0;
     const float* probe_keys = nullptr;  // queries x probe_count coarse keys, or null. With Bits and
                                         // L2 they give each candidate its lower bound
+    const Refinement* refine = nullptr;  // scores candidates exactly on the way; needs probe_keys
     ScanPlan plan;
     int threads = 0;
 };
 
 struct ScanCounts {
     uint64_t scanned = 0;
+    uint64_t refined = 0;  // scored exactly, with ScanJob::refine
 };
 
 struct RerankJob {
@@ -101,12 +118,14 @@ class Backend {
     virtual void assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                         uint32_t* labels, float* keys, int threads) const = 0;
 
-    // The `count` rows nearest to each query, nearest first: rows and keys are queries x count, and
-    // count is at most the rows of the blocks.
-    virtual void nearest(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
-                         size_t count, uint32_t* rows, float* keys, int threads) const = 0;
+    // The `count` rows nearest to each query by direct keys, nearest first, ties to the smaller:
+    // out_rows and out_keys are queries x count, and count is at most the number of rows.
+    virtual void nearest(MatrixView<const float> queries, const CoarseRows& rows, size_t count,
+                         uint32_t* out_rows, float* out_keys, int threads) const = 0;
 
-    // Scans the probed cells; results[q] receives the k best of query q (k = results[q].k()).
+    // Scans the probed cells; results[q] receives the k best of query q (k = results[q].k()). With
+    // job.refine a candidate's key is the maximum that Refinement speaks of, and `lower` the exact
+    // key.
     virtual ScanCounts scan_cells(const ScanJob& job, std::span<TopK> results) const = 0;
 
     // Scans the probed cells; hits[q] receives every vector with key < radius, in no order.
@@ -117,6 +136,10 @@ class Backend {
     // best, or all of them when job.k = 0. Candidates must come sorted by key.
     virtual RerankCounts rerank(const RerankJob& job,
                                 std::span<std::vector<Candidate>> candidates) const = 0;
+
+    // Rows of x rotated by the factors of a FastRotation, or back. out must not overlap x.
+    virtual void rotate(MatrixView<const float> x, const float* factors, bool inverse,
+                        MatrixView<float> out, int threads) const = 0;
 
     // The key of two vectors, for where one is wanted now and then (seeding): batches have their
     // own.

@@ -13,10 +13,12 @@
 //   ScaledInt8   ceil(d/4) + 1         signed bytes c, then the float scale s: x_j = s c_j
 //   Product8     ceil(M/4)             bytes c_m: centroid c_m of codebook m
 //   Product4     ceil(M/8)             nibbles, subquantizer 2i in the low half of byte i
-//   Bits         bits ceil(d/32) + 3   bit planes, most significant first, dimension 32w + b in bit b
-//                                      of word w; then floats scale, bias, error:
+//   Bits         bits ceil(d/32) + 4   bit planes, most significant first, dimension 32w + b in bit b
+//                                      of word w; then floats scale, bias, error, term:
 //                                      u_j = code_j - (2^bits - 1) / 2, x_j = scale u_j,
-//                                      |q - x|^2 estimated as |q - scale u|^2 + bias
+//                                      |q - x|^2 estimated as |q - scale u|^2 + bias; of a residual
+//                                      x, also as |q - c|^2 + term - 2 scale <q - m, u>, c being the
+//                                      cell's centroid and m the mean of all (see ScanJob::refine)
 // clang-format on
 #pragma once
 
@@ -37,6 +39,9 @@ enum class CodeKind : uint32_t {
     Product4 = 6,
     Bits = 7,
 };
+
+constexpr size_t kBitsFactors = 4;        // floats at the end of a Bits code
+constexpr size_t kMostLookupLines = 128;  // lines of 32 dimensions that scan_bits takes
 
 struct CodeView {
     CodeKind kind = CodeKind::Float32;

@@ -57,6 +57,50 @@ using AssignKernel = void(const float* blocks, size_t block_count, size_t d,
 using DecodeKernel = void(const CodeView* code, const void* block, const float* centroid,
                           float* out);
 
+// minima[i] = the smallest of keys i, i + lanes, i + 2 lanes, ... that is not NaN, or infinity.
+// With a bias each key becomes bias + scale * key before. count is a multiple of lanes, lanes
+// of 16.
+using LaneMinimaKernel = void(float* keys, size_t count, const float* bias, float scale,
+                              size_t lanes, float* minima);
+// Which keys are at most the bound, ascending; returns how many. count is a multiple of 16, and
+// rows has room for as many.
+using CollectRowsKernel = size_t(const float* keys, size_t count, float bound, uint32_t* rows);
+
+// The tables of a query for codes of one bit a dimension: entry v of a nibble's table is the part
+// of -<query, u> of its four dimensions (CodeView, Bits), as a number of `unit`s above the least
+// one, rounded to the nearest in [0, 63], or 0 where the unit is below 1e-36. Each line of a code,
+// 32 dimensions, has 128 bytes of tables: those of its nibbles 0, 2, 4, 6, 1, 3, 5, 7. -<query, u>
+// is unit * (sum of the entries) + offset, within half a unit a nibble. tables: ceil(d / 32) * 128
+// bytes.
+using BitsTablesKernel = void(const float* query, size_t d, uint8_t* tables, float* unit,
+                              float* offset);
+
+// A query as scan_bits sees it, relative to the cell that is scanned.
+struct LookupQuery {
+    const uint8_t* tables;
+    float unit, offset;
+    float shift;  // the part of the key that the cell's vectors share
+    float reach;  // how much of a code's error is allowed for
+    float threshold;
+};
+
+// Lower bounds of keys, shift - reach * error + (term + scale * -<query, u>), of `query_count`
+// queries and `block_count` blocks of one-bit codes: those that are at most the query's threshold
+// and allowed by masks[block] are appended to hits, as by ScanKernel. code->dim is at most 32 *
+// kMostLookupLines. Error: that of the tables, and 5 roundings of the terms.
+using ScanBitsKernel = size_t(const CodeView* code, const void* blocks, size_t block_count,
+                              const LookupQuery* queries, size_t query_count, const uint16_t* masks,
+                              Hit* hits);
+
+// A fast rotation of x in place: factors are kRotationRounds + 1 lines of d, see fast_rotation.h.
+// inverse: 1 undoes it, 0 does it. Error: 4 log2(d) + 12 roundings of values as long as x.
+constexpr size_t kRotationRounds = 4;
+using RotateKernel = void(const float* factors, size_t d, int inverse, float* x);
+
+// The key of a query and one vector's code that lies by itself, word after word: the bits that the
+// pair kernel gives for the decoded vector.
+using RowKernel = float(const CodeView* code, const uint32_t* row, const float* query);
+
 struct KernelTable {
     const char* isa = "";
 #define OP(name, type, flops, bytes) type* name = nullptr;

@@ -1,7 +1,9 @@
 // The oracle of the kernel tests: every operation of ops.def as its definition says, summed in
 // double precision and rounded once at the end. Never used for search. Stateless: thread safe.
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include <nearcell/core/half.h>
 #include <nearcell/kernels/kernel_table.h>
@@ -164,8 +166,137 @@ void decode_bits(const CodeView* code, const void* block, const float* centroid,
             value = 2 * value + (word_of(block, p * plane + j / 32, lane) >> (j % 32) & 1u);
         }
         const double middle = 0.5 * ((1u << code->bits) - 1);
-        return float_of(block, code->words - 3, lane) * (value - middle);
+        return float_of(block, code->words - kBitsFactors, lane) * (value - middle);
     });
+}
+
+void lane_minima(float* keys, size_t count, const float* bias, float scale, size_t lanes,
+                 float* minima) {
+    std::fill_n(minima, lanes, std::numeric_limits<float>::infinity());
+    for (size_t i = 0; i < count; ++i) {
+        if (bias != nullptr) {
+            keys[i] = static_cast<float>(static_cast<double>(scale) * static_cast<double>(keys[i]) +
+                                         static_cast<double>(bias[i]));
+        }
+        if (keys[i] < minima[i % lanes]) minima[i % lanes] = keys[i];
+    }
+}
+
+size_t collect_rows(const float* keys, size_t count, float bound, uint32_t* rows) {
+    size_t found = 0;
+    for (size_t i = 0; i < count; ++i) {
+        if (keys[i] <= bound) rows[found++] = static_cast<uint32_t>(i);
+    }
+    return found;
+}
+
+void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, float* offset) {
+    const size_t nibbles = (d + 31) / 32 * 8;
+    const auto half = [&](size_t j) { return j < d ? 0.5 * static_cast<double>(query[j]) : 0.0; };
+    const auto reach = [&](size_t m) {
+        return std::fabs(half(4 * m)) + std::fabs(half(4 * m + 1)) + std::fabs(half(4 * m + 2)) +
+               std::fabs(half(4 * m + 3));
+    };
+    double widest = 0, sum = 0;
+    for (size_t m = 0; m < nibbles; ++m) {
+        widest = std::max(widest, reach(m));
+        sum += reach(m);
+    }
+    *unit = static_cast<float>(2 * widest / 63);
+    *offset = static_cast<float>(-sum);
+    for (size_t m = 0; m < nibbles; ++m) {
+        for (size_t v = 0; v < 16; ++v) {
+            double entry = reach(m);
+            for (size_t i = 0; i < 4; ++i)
+                entry -= (v >> i & 1) != 0 ? half(4 * m + i) : -half(4 * m + i);
+            const double units = *unit >= 1e-36f ? entry / static_cast<double>(*unit) : 0.0;
+            tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + v] =
+                static_cast<uint8_t>(std::clamp(std::nearbyint(units), 0.0, 63.0));
+        }
+    }
+}
+
+size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
+                 const LookupQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
+    const size_t lines = code->words - kBitsFactors;
+    size_t count = 0;
+    for (size_t q = 0; q < query_count; ++q) {
+        const LookupQuery& query = queries[q];
+        for (size_t row = 0; row < block_count * kBlock; ++row) {
+            const size_t lane = row % kBlock;
+            if ((masks[row / kBlock] >> lane & 1) == 0) continue;
+            const uint32_t* block =
+                static_cast<const uint32_t*>(blocks) + row / kBlock * code->words * kBlock;
+            double sum = 0;
+            for (size_t m = 0; m < lines * 8; ++m) {
+                const uint32_t nibble = word_of(block, m / 8, lane) >> (m % 8 * 4) & 15u;
+                sum += query.tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + nibble];
+            }
+            const double negated_dot =
+                sum * static_cast<double>(query.unit) + static_cast<double>(query.offset);
+            const float key = static_cast<float>(
+                static_cast<double>(query.shift) -
+                static_cast<double>(query.reach) * float_of(block, lines + 2, lane) +
+                float_of(block, lines + 3, lane) + float_of(block, lines, lane) * negated_dot);
+            if (!(key <= query.threshold)) continue;
+            hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
+        }
+    }
+    return count;
+}
+
+void rotate_f32(const float* factors, size_t d, int inverse, float* x) {
+    std::vector<double> y(x, x + d);
+    size_t n = 1;
+    while (2 * n <= d)
+        n *= 2;
+    const auto pair_up = [&](size_t i, size_t j) {
+        const double a = y[i], b = y[j];
+        y[i] = a + b;
+        y[j] = a - b;
+    };
+    const auto multiply = [&](size_t round) {
+        for (size_t j = 0; j < d; ++j)
+            y[j] *= static_cast<double>(factors[round * d + j]);
+    };
+    const auto transform = [&](size_t round) {
+        const size_t first = round % 2 == 0 ? 0 : d - n;
+        for (size_t h = 1; h < n; h *= 2) {
+            for (size_t i = 0; i < n; ++i) {
+                if ((i & h) == 0) pair_up(first + i, first + i + h);
+            }
+        }
+    };
+    const auto mix = [&](size_t round) {
+        for (size_t i = 0; round % 2 == 1 && i < d / 2; ++i)
+            pair_up(i, d - d / 2 + i);
+    };
+    for (size_t step = 0; step < kRotationRounds; ++step) {
+        const size_t round = inverse != 0 ? kRotationRounds - 1 - step : step;
+        if (inverse != 0) {
+            multiply(round + 1);
+            mix(round);
+            transform(round);
+        } else {
+            multiply(round);
+            transform(round);
+            mix(round);
+        }
+    }
+    multiply(inverse != 0 ? 0 : kRotationRounds);
+    for (size_t j = 0; j < d; ++j)
+        x[j] = static_cast<float>(y[j]);
+}
+
+// The key of a row by itself: it is decoded as lane 0 of a block, then compared.
+template <Key kKey, DecodeKernel* kDecode>
+float row(const CodeView* code, const uint32_t* row, const float* query) {
+    std::vector<uint32_t> block(code->words * kBlock, 0);
+    for (size_t w = 0; w < code->words; ++w)
+        block[w * kBlock] = row[w];
+    std::vector<float> lanes(code->dim * kBlock);
+    kDecode(code, block.data(), nullptr, lanes.data());
+    return static_cast<float>(key_of<kKey>(lanes.data(), kBlock, query, code->dim));
 }
 
 }  // namespace
@@ -193,6 +324,17 @@ const KernelTable& reference_table() {
         t.decode_product8 = decode_product<8>;
         t.decode_product4 = decode_product<4>;
         t.decode_bits = decode_bits;
+        t.lane_minima = lane_minima;
+        t.collect_rows = collect_rows;
+        t.bits_tables = bits_tables;
+        t.scan_bits = scan_bits;
+        t.rotate_f32 = rotate_f32;
+        t.row_l2_float16 = row<Key::L2, decode_float16>;
+        t.row_ip_float16 = row<Key::Dot, decode_float16>;
+        t.row_l2_bfloat16 = row<Key::L2, decode_bfloat16>;
+        t.row_ip_bfloat16 = row<Key::Dot, decode_bfloat16>;
+        t.row_l2_range_int8 = row<Key::L2, decode_range_int8>;
+        t.row_ip_range_int8 = row<Key::Dot, decode_range_int8>;
         return t;
     }();
     return table;

@@ -99,8 +99,8 @@ nb::dict stats_dict(const SearchStats& stats, const std::vector<size_t>& counts)
 }
 
 nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::handle probes,
-                  nb::handle rerank, nb::handle filter, nb::handle threads, bool stats,
-                  nb::handle progress) {
+                  nb::handle rerank, float margin, nb::handle filter, nb::handle threads,
+                  bool stats, nb::handle progress) {
     const Rows rows(queries, "queries");
     const std::optional<IdFilter> allowed = filter_argument(filter);
     Call call(progress);
@@ -108,6 +108,7 @@ nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::han
     options.k = whole_number(k, "k", 1);
     options.probes = whole_number(probes, "probes", 1, 0);
     options.rerank = whole_number(rerank, "rerank", 1, 0);
+    options.margin = margin;
     options.filter = allowed ? &*allowed : nullptr;
     options.threads = thread_count(threads);
     options.progress = call.progress();
@@ -352,16 +353,20 @@ void bind_building(IndexClass& index) {
 
 void bind_searching(IndexClass& index) {
     index
-        .def("search", &search, nb::arg("queries").none(), nb::arg("k").none(),
-             nb::arg("probes") = nb::none(), nb::arg("rerank") = nb::none(),
-             nb::arg("filter") = nb::none(), nb::arg("threads") = nb::none(),
-             nb::arg("stats") = false, nb::arg("progress") = nb::none(),
-             "The k nearest stored vectors of each query: (scores, ids), best first, ties by "
-             "smaller "
-             "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
-             "dict of what was done.\nprobes: cells looked into; rerank: candidates scored again; "
-             "None "
-             "takes the index's defaults. filter: IdFilter, bool mask, range, slice, or ids.")
+        .def(
+            "search", &search, nb::arg("queries").none(), nb::arg("k").none(),
+            nb::arg("probes") = nb::none(), nb::arg("rerank") = nb::none(),
+            nb::arg("margin") = 1.0f, nb::arg("filter") = nb::none(),
+            nb::arg("threads") = nb::none(), nb::arg("stats") = false,
+            nb::arg("progress") = nb::none(),
+            "The k nearest stored vectors of each query: (scores, ids), best first, ties by "
+            "smaller "
+            "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
+            "dict of what was done.\nprobes: cells looked into; rerank: candidates scored again; "
+            "None "
+            "takes the index's defaults. margin: with RaBitQ codes, a re-rank store and no rerank, "
+            "how many times its error bound a code may be off and still be scored again. filter: "
+            "IdFilter, bool mask, range, slice, or ids.")
         .def(
             "range_search", &range_search, nb::arg("queries").none(), nb::arg("radius"),
             nb::arg("probes") = nb::none(), nb::arg("filter") = nb::none(),

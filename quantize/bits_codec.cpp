@@ -90,7 +90,7 @@ void BitsCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
             } else {
                 put_planes(origin.data(), fit.fit(origin.data()), options_.bits, code);
             }
-            uint32_t* tail = code + words - 3;
+            uint32_t* tail = code + words - kBitsFactors;
             tail[0] = std::bit_cast<uint32_t>(factors.scale);
             tail[1] = std::bit_cast<uint32_t>(factors.bias);
             tail[2] = std::bit_cast<uint32_t>(factors.error);
@@ -103,7 +103,7 @@ CodeView BitsCodec::view() const {
     view.kind = CodeKind::Bits;
     view.dim = dim_;
     view.bits = options_.bits;
-    view.words = options_.bits * ((dim_ + 31) / 32) + 3;
+    view.words = options_.bits * ((dim_ + 31) / 32) + kBitsFactors;
     return view;
 }
 

@@ -22,11 +22,28 @@ struct Combination {
 
 std::vector<Combination> combinations() {
     std::vector<Combination> all;
-    for (const char* core :
-         {"Flat", "SQfp16", "SQbf16", "SQ8", "IVF9,Flat", "IVF9,SQfp16", "IVF9,SQ8", "IVF9,I8",
-          "I8", "PQ4x4", "IVF9,PQ5x4fs", "IVF9,PQ5x4fsr", "IVF9,PQ4", "IVF9,Flat,Refine(SQ8)",
-          "RR,IVF9,SQ8", "IVF9,PQ5x4fs,RFlat", "RR,IVF9,Flat", "OPQ4,IVF9,PQ4x4",
-          "IVF9,RaBitQ4,RFlat"}) {
+    for (const char* core : {"Flat",
+                             "SQfp16",
+                             "SQbf16",
+                             "SQ8",
+                             "IVF9,Flat",
+                             "IVF9,SQfp16",
+                             "IVF9,SQ8",
+                             "IVF9,I8",
+                             "I8",
+                             "PQ4x4",
+                             "IVF9,PQ5x4fs",
+                             "IVF9,PQ5x4fsr",
+                             "IVF9,PQ4",
+                             "IVF9,Flat,Refine(SQ8)",
+                             "RR,IVF9,SQ8",
+                             "IVF9,PQ5x4fs,RFlat",
+                             "RR,IVF9,Flat",
+                             "OPQ4,IVF9,PQ4x4",
+                             "IVF9,RaBitQ4,RFlat",
+                             "IVF9,RaBitQ,RFlat",
+                             "RaBitQ,Refine(SQ8)",
+                             "PCA8,IVF9,RaBitQ,Refine(SQfp16)"}) {
         for (Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine}) {
             all.push_back({core, metric});
         }
@@ -309,6 +326,57 @@ TEST(CellIndexErrors, LeaveTheIndexAsItWas) {
     EXPECT_EQ(code_of([&] { untrained->train(rows.slice(0, 5)); }), StatusCode::InvalidArgument);
     EXPECT_EQ(code_of([&] { untrained->train(bad_rows); }), StatusCode::NonFinite);
     EXPECT_FALSE(untrained->is_trained());
+}
+
+// With so large a margin the scan scores every code again, as the deepest re-ranking does; with
+// none it trusts the estimates.
+TEST(CellIndex, MarginsOfRaBitQCodes) {
+    for (const char* spec : {"IVF9,RaBitQ,RFlat", "RaBitQ,Refine(SQ8)", "RR,RaBitQ,Refine(SQfp16)",
+                             "PCA8,IVF9,RaBitQ,RFlat", "IVF9,RaBitQ,Refine(SQbf16)"}) {
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine}) {
+            if (metric != Metric::L2 && std::string(spec).starts_with("PCA")) continue;
+            SCOPED_TRACE(std::string(spec) + " " + std::string(metric_name(metric)));
+            auto index = trained_index(spec, kDim, metric);
+            const std::vector<float> x = random_rows(700, kDim, 2), q = random_rows(60, kDim, 3);
+            index->add(MatrixView<const float>(x.data(), 700, kDim));
+            const MatrixView<const float> queries(q.data(), 60, kDim);
+            SearchOptions options{.k = 10, .probes = 4};
+            options.rerank = 700;
+            const SearchResult deep = index->search(queries, options);
+            options.rerank = 0;
+            options.margin = 1000;
+            const SearchResult wide = index->search(queries, options);
+            EXPECT_EQ(wide.stats.reranked, wide.stats.scanned);
+            // Deep re-ranking skips by a bound that may fail, so it is no better at any rank.
+            for (size_t i = 0; i < wide.ids.size(); ++i) {
+                EXPECT_LE(key_from_score(metric, wide.scores[i]),
+                          key_from_score(metric, deep.scores[i]));
+            }
+            options.margin = 1;
+            const SearchResult usual = index->search(queries, options);
+            EXPECT_LT(usual.stats.reranked, usual.stats.scanned);
+            size_t same = 0;
+            for (size_t i = 0; i < usual.ids.size(); ++i)
+                same += usual.ids[i] == wide.ids[i];
+            EXPECT_GE(same, usual.ids.size() * 8 / 10);
+            options.margin = 0;
+            EXPECT_LT(index->search(queries, options).stats.reranked, usual.stats.reranked);
+            // Opened from a file it gives the same.
+            options.margin = 1;
+            EXPECT_EQ(CellIndex::from_bytes(index->to_bytes())->search(queries, options).scores,
+                      usual.scores);
+        }
+    }
+    auto index = trained_index("IVF9,RaBitQ,RFlat", kDim, Metric::L2);
+    const std::vector<float> q = random_rows(1, kDim, 3);
+    for (const float margin : {-1.0f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
+        EXPECT_EQ(code_of([&] {
+                      SearchOptions options;
+                      options.margin = margin;
+                      index->search(MatrixView<const float>(q.data(), 1, kDim), options);
+                  }),
+                  StatusCode::InvalidArgument);
+    }
 }
 
 TEST(CellIndex, FarFromTheOriginNothingCancels) {

@@ -8,6 +8,7 @@
 
 #include <nearcell/cpu/cpu_backend.h>
 #include <nearcell/cpu/isa_select.h>
+#include <nearcell/kernels/coarse_rows.h>
 
 #include "backend_case.h"
 #include "code_case.h"
@@ -172,21 +173,20 @@ TEST_P(BackendTest, NearestGivesTheFirstRowsInOrder) {
             for (size_t i = 1; i < n; i += 4)  // equal keys: the smaller row first
                 std::copy_n(rows.row(i - 1), d, rows.row(i));
             const Matrix q(210, d, random, 0, 2);
-            const FloatBlocks blocks(rows.view());
-            for (const Metric metric : checks::kAllMetrics) {
+            for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+                const CoarseRows coarse(rows.view(), metric);
                 for (const size_t count : Sizes{1, (n + 1) / 2, n}) {
                     std::vector<uint32_t> got(q.rows * count), again(got.size());
                     std::vector<float> keys(got.size()), same(got.size());
-                    backend.nearest(q.view(), blocks, metric, count, got.data(), keys.data(), 1);
-                    backend.nearest(q.view(), blocks, metric, count, again.data(), same.data(), 3);
+                    backend.nearest(q.view(), coarse, count, got.data(), keys.data(), 1);
+                    backend.nearest(q.view(), coarse, count, again.data(), same.data(), 3);
                     EXPECT_EQ(got, again);
                     EXPECT_EQ(keys, same);
-                    Matrix all(q.rows, n);
-                    backend.scores(q.view(), blocks, metric, all.view(), 1);
                     for (size_t i = 0; i < q.rows; ++i) {
                         std::vector<std::pair<float, uint32_t>> order;
                         for (size_t j = 0; j < n; ++j)
-                            order.emplace_back(all.row(i)[j], static_cast<uint32_t>(j));
+                            order.emplace_back(backend.key(q.row(i), rows.row(j), d, metric),
+                                               static_cast<uint32_t>(j));
                         std::sort(order.begin(), order.end());
                         for (size_t j = 0; j < count; ++j) {
                             ASSERT_EQ(got[i * count + j], order[j].second);

@@ -57,8 +57,8 @@ class CellCase {
             for (size_t b = 0; with_masks && second && b < blocks_for(size); ++b)
                 cell.masks.push_back(static_cast<uint16_t>(b % 3 == 1 ? 0 : random.next()));
             for (size_t i = 0; view.kind == CodeKind::Bits && i < size; ++i) {
-                cell.bias.push_back(std::bit_cast<float>(rows[i][view.words - 2]));
-                cell.bound.push_back(std::bit_cast<float>(rows[i][view.words - 1]));
+                cell.bias.push_back(std::bit_cast<float>(rows[i][view.words - kBitsFactors + 1]));
+                cell.bound.push_back(std::bit_cast<float>(rows[i][view.words - kBitsFactors + 2]));
             }
             cells.push_back(std::move(cell));
         }

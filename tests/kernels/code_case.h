@@ -74,7 +74,7 @@ class CodeCase {
             case CodeKind::ScaledInt8: return (d + 3) / 4 + 1;
             case CodeKind::Product8: return (m + 3) / 4;
             case CodeKind::Product4: return (m + 7) / 8;
-            case CodeKind::Bits: return view_.bits * ((d + 31) / 32) + 3;
+            case CodeKind::Bits: return view_.bits * ((d + 31) / 32) + kBitsFactors;
         }
         return 0;
     }
@@ -83,7 +83,7 @@ class CodeCase {
         const auto value = static_cast<float>(2 * random.uniform() - 1);
         const auto other = static_cast<float>(2 * random.uniform() - 1);
         const bool factor = (view_.kind == CodeKind::ScaledInt8 && w + 1 == view_.words) ||
-                            (view_.kind == CodeKind::Bits && w + 3 >= view_.words);
+                            (view_.kind == CodeKind::Bits && w + kBitsFactors >= view_.words);
         if (factor) return std::bit_cast<uint32_t>(std::fabs(value));
         if (any) return word;
         if (view_.kind == CodeKind::Float32) return std::bit_cast<uint32_t>(value);

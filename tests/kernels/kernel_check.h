@@ -82,6 +82,16 @@ inline bool is_fused(const KernelTable& table) {
 // The checks, chosen by an operation's type; each returns the digest of what the kernel computed.
 uint64_t check_op(const OpCase& op, PairKernel* kernel, PairKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, ScanKernel* kernel, ScanKernel* reference, CheckLog& log);
+uint64_t check_op(const OpCase& op, BitsTablesKernel* kernel, BitsTablesKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, ScanBitsKernel* kernel, ScanBitsKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, LaneMinimaKernel* kernel, LaneMinimaKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, CollectRowsKernel* kernel, CollectRowsKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, RotateKernel* kernel, RotateKernel* reference, CheckLog& log);
+uint64_t check_op(const OpCase& op, RowKernel* kernel, RowKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, ScoresKernel* kernel, ScoresKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, AssignKernel* kernel, AssignKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, DecodeKernel* kernel, DecodeKernel* reference, CheckLog& log);

@@ -63,9 +63,9 @@ def test_29_accepted(spec, dim, cells, code, rerank):
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_29_rabitq_bits(bits):
     index = nearcell.Index(f"IVF64,RaBitQ{bits}", 64)
-    assert index.stats()["code_bytes"] == bits * 8 + 12
+    assert index.stats()["code_bytes"] == bits * 8 + 16
     assert nearcell.Index(index.spec, 64).stats() == index.stats()
-    assert nearcell.Index("IVF64,RaBitQ", 64).stats()["code_bytes"] == 20
+    assert nearcell.Index("IVF64,RaBitQ", 64).stats()["code_bytes"] == 24
 
 
 @pytest.mark.parametrize("spec", KINDS)

@@ -22,7 +22,7 @@ struct Factors {
 };
 
 Factors factors_of(const Codec& codec, const Codes& codes, size_t row) {
-    const uint32_t* tail = codes.data() + (row + 1) * codec.code_words() - 3;
+    const uint32_t* tail = codes.data() + (row + 1) * codec.code_words() - kBitsFactors;
     const auto value = [](uint32_t word) {
         return static_cast<double>(std::bit_cast<float>(word));
     };

@@ -1,0 +1,164 @@
+// Scans that refine on the way: the k best by the larger of exact key and lower bound, of all
+// vectors of the probed cells, whatever the plan.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include <nearcell/cpu/cpu_backend.h>
+#include <nearcell/cpu/isa_select.h>
+
+#include "cell_case.h"
+
+namespace nearcell {
+namespace {
+
+using checks::CellCase;
+using checks::CodeCase;
+using checks::Matrix;
+
+// Queries, cells of one-bit codes, and rows of another code to score by.
+struct RefineCase {
+    CodeCase code, rerank_code;
+    CellCase cells;
+    std::vector<std::vector<uint32_t>> rows;
+    std::vector<const uint32_t*> row_pointers;
+    Matrix queries, original;
+    std::vector<float> center;
+    std::vector<uint32_t> probes;
+    std::vector<float> probe_keys;
+    Refinement refine;
+    ScanJob job;
+
+    RefineCase(const Backend& backend, CodeKind rerank, Metric metric, size_t d, size_t query_count,
+               Random& random)
+        : code(CodeKind::Bits, d, 1, random),
+          rerank_code(rerank, d + 3, 1, random),
+          cells(code, backend, true, random.below(2) == 0, true, random),
+          queries(query_count, d, random),
+          original(query_count, d + 3, random) {
+        for (const CellCase::Cell& cell : cells.cells) {
+            rows.emplace_back();
+            for (size_t i = 0; i < cell.ids.size(); ++i) {
+                const std::vector<uint32_t> row = rerank_code.draw_row(random, false);
+                rows.back().insert(rows.back().end(), row.begin(), row.end());
+            }
+        }
+        for (const std::vector<uint32_t>& cell_rows : rows)
+            row_pointers.push_back(cell_rows.data());
+        for (size_t j = 0; j < d; ++j)
+            center.push_back(static_cast<float>(random.normal()));
+        job.probe_count = 1 + random.below(cells.views.size());
+        for (size_t q = 0; q < query_count; ++q) {
+            for (const size_t cell : random_sample(cells.views.size(), job.probe_count, random)) {
+                probes.push_back(static_cast<uint32_t>(cell));
+                probe_keys.push_back(static_cast<float>(random.normal()));
+            }
+        }
+        refine.queries = original.view();
+        refine.code = rerank_code.view();
+        refine.cell_rows = row_pointers;
+        refine.center = metric == Metric::L2 ? center.data() : nullptr;
+        refine.margin = static_cast<float>(random.uniform());
+        job.queries = queries.view();
+        job.metric = metric;
+        job.code = code.view();
+        job.cells = cells.views;
+        job.probes = probes.data();
+        job.probe_keys = probe_keys.data();
+        job.refine = &refine;
+    }
+    RefineCase(const RefineCase&) = delete;
+
+    // Everything that the definition says of query q, best first.
+    std::vector<Candidate> expected(size_t q, const KernelTable& kernels,
+                                    const Backend& backend) const {
+        const bool similarity = is_similarity(job.metric);
+        const size_t d = job.code.dim, words = refine.code.words;
+        std::vector<float> query(queries.row(q), queries.row(q) + d);
+        for (size_t j = 0; j < d && refine.center != nullptr; ++j)
+            query[j] -= refine.center[j];
+        std::vector<uint8_t> tables((d + 31) / 32 * 128);
+        LookupQuery lookup{};
+        kernels.bits_tables(query.data(), d, tables.data(), &lookup.unit, &lookup.offset);
+        lookup.tables = tables.data();
+        if (!similarity) {
+            lookup.unit *= 2.0f;
+            lookup.offset *= 2.0f;
+        }
+        lookup.threshold = std::numeric_limits<float>::infinity();
+        const float norm = std::sqrt(-kernels.ip_f32(queries.row(q), queries.row(q), d));
+        std::vector<Candidate> all;
+        for (size_t rank = 0; rank < job.probe_count; ++rank) {
+            const uint32_t number = probes[q * job.probe_count + rank];
+            const CellView& cell = cells.views[number];
+            lookup.shift = probe_keys[q * job.probe_count + rank];
+            lookup.reach = refine.margin *
+                           (similarity ? 0.5f * norm : std::sqrt(std::max(0.0f, lookup.shift)));
+            const size_t blocks = blocks_for(cell.size);
+            std::vector<uint16_t> masks(blocks, 0xffff);
+            if (cell.masks != nullptr) masks.assign(cell.masks, cell.masks + blocks);
+            std::vector<Hit> hits(blocks * kBlock);
+            hits.resize(kernels.scan_bits(&job.code, cell.blocks, blocks, &lookup, 1, masks.data(),
+                                          hits.data()));
+            for (const Hit& hit : hits) {
+                if (hit.slot >= cell.size) continue;
+                Matrix row(1, refine.code.dim);
+                backend.decode_rows(refine.code, row_pointers[number] + hit.slot * words, 1,
+                                    row.view());
+                const float exact =
+                    backend.key(original.row(q), row.row(0), refine.code.dim, job.metric);
+                all.push_back(
+                    {std::max(exact, hit.key), exact, cell.ids[hit.slot], number, hit.slot});
+            }
+        }
+        std::sort(all.begin(), all.end(), nearer);
+        return all;
+    }
+};
+
+class RefineCellsTest : public testing::TestWithParam<const KernelTable*> {
+   protected:
+    const CpuBackend backend{*GetParam()};
+};
+
+TEST_P(RefineCellsTest, FindsTheBestWhateverThePlan) {
+    Random random(37);
+    for (const CodeKind rerank :
+         {CodeKind::Float32, CodeKind::Float16, CodeKind::BFloat16, CodeKind::RangeInt8}) {
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+            for (const size_t query_count : {size_t{1}, size_t{7}, size_t{130}}) {
+                const size_t d = 1 + random.below(90);
+                const RefineCase scan(backend, rerank, metric, d, query_count, random);
+                SCOPED_TRACE(testing::Message()
+                             << "re-rank kind " << static_cast<int>(rerank) << " metric "
+                             << metric_name(metric) << " queries " << query_count << " d " << d);
+                for (const size_t k : {size_t{1}, size_t{10}, size_t{1000}}) {
+                    for (int plans = 0; plans < 4; ++plans) {
+                        ScanJob job = scan.job;
+                        job.plan.queries_per_task = 1 + random.below(query_count);
+                        job.plan.splits = 1 + random.below(4);
+                        job.threads = static_cast<int>(1 + random.below(3));
+                        std::vector<TopK> got(query_count, TopK(k));
+                        const ScanCounts counts = backend.scan_cells(job, got);
+                        EXPECT_LE(counts.refined, counts.scanned);
+                        for (size_t q = 0; q < query_count; ++q) {
+                            std::vector<Candidate> expected =
+                                scan.expected(q, *GetParam(), backend);
+                            expected.resize(std::min(k, expected.size()));
+                            ASSERT_TRUE(checks::same_candidates(got[q].sorted(), expected))
+                                << "k " << k << " query " << q << " per task "
+                                << job.plan.queries_per_task << " splits " << job.plan.splits;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, RefineCellsTest, testing::ValuesIn(runnable_tables()),
+                         [](const auto& table) { return std::string(table.param->isa); });
+
+}  // namespace
+}  // namespace nearcell

@@ -1,0 +1,55 @@
+#include <nearcell/quantize/centroid_order.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include <nearcell/core/random.h>
+
+namespace nearcell {
+namespace {
+
+// Mean distance of rows that are numbered one after the other.
+double mean_step(const std::vector<float>& x, size_t d, const std::vector<size_t>& order) {
+    double sum = 0;
+    for (size_t i = 1; i < order.size(); ++i) {
+        double square = 0;
+        for (size_t j = 0; j < d; ++j) {
+            const double gap = static_cast<double>(x[order[i] * d + j]) -
+                               static_cast<double>(x[order[i - 1] * d + j]);
+            square += gap * gap;
+        }
+        sum += std::sqrt(square);
+    }
+    return sum / static_cast<double>(order.size() - 1);
+}
+
+TEST(CentroidOrder, IsAPermutationThatKeepsNeighboursTogether) {
+    Random random(2);
+    for (const size_t n : std::initializer_list<size_t>{1, 2, 3, 17, 500}) {
+        constexpr size_t kDim = 3;
+        std::vector<float> x(n * kDim);
+        for (float& value : x)
+            value = static_cast<float>(random.normal());
+        const MatrixView<const float> rows(x.data(), n, kDim);
+        std::vector<size_t> order = centroid_order(rows), numbers(n);
+        EXPECT_EQ(order, centroid_order(rows));
+        for (size_t i = 0; i < n; ++i)
+            numbers[i] = i;
+        if (n == 500) {
+            EXPECT_LT(mean_step(x, kDim, order), 0.5 * mean_step(x, kDim, numbers));
+        }
+        std::sort(order.begin(), order.end());
+        EXPECT_EQ(order, numbers);
+    }
+}
+
+TEST(CentroidOrder, BearsEqualAndHugeRows) {
+    const std::vector<float> same(40 * 4, 1.5f), huge(40 * 4, 3e38f);
+    EXPECT_EQ(centroid_order({same.data(), 40, 4}).size(), 40u);
+    EXPECT_EQ(centroid_order({huge.data(), 40, 4}).size(), 40u);
+}
+
+}  // namespace
+}  // namespace nearcell
