@@ -1,12 +1,12 @@
 // Scans of one-bit codes by look-ups: for each nibble of a code, the query's table says what its
 // four signs add to the dot product.
 //
-// Loop: four blocks are split into planes once per call, and each query passes them with a line's
-// tables in registers: 4 look-ups, 3 additions of bytes and 3 of halves a line and block on AVX2
-// (2, 1 and 3 of twice the width on AVX-512), all indices from the first cache. Bound by the
-// shuffle unit; d / 4 look-ups a vector and query. The epilogue is 4 fused multiply-adds, 1
-// addition and 1 compare a block. Sums are integers: the same bits on every instruction set with
-// fused multiply-adds.
+// Loop: eight blocks are split into planes once per call, and each query passes them, four at a
+// time with a table in a register: for two lines and a block 8 look-ups, 8 additions of bytes and 3
+// operations on halves on AVX2 (half of it, twice as wide, on AVX-512), all indices from the first
+// cache. Bound by the instructions issued; d / 4 look-ups a vector and query. The epilogue is 4
+// fused multiply-adds, 1 addition and 1 compare a block. Sums are integers: the same bits on every
+// instruction set with fused multiply-adds.
 #include <nearcell/cpu/append_hits.h>
 #include <nearcell/cpu/simd.h>
 #include <nearcell/kernels/kernel_table.h>
@@ -20,10 +20,12 @@ using nearcell::kMostLookupLines;
 using nearcell::LookupQuery;
 
 #if defined(__AVX2__) && !defined(NEARCELL_SANITIZED)
-constexpr size_t kLookupBlocks = 4;
+constexpr size_t kTileBlocks = 4;
 #else
-constexpr size_t kLookupBlocks = 1;
+constexpr size_t kTileBlocks = 1;
 #endif
+constexpr size_t kGroupBlocks =
+    8;  // split at a time: with a query's tables they fit the first cache
 
 // The signs of dimension i, of four, in the sixteen values of a nibble, halved and turned around.
 alignas(64) constexpr float kSigns[4][16] = {
@@ -34,7 +36,7 @@ alignas(64) constexpr float kSigns[4][16] = {
 };
 
 void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, float* offset) {
-    constexpr float kLargestEntry = 63.0f, kLeastUnit = 1e-36f;
+    constexpr float kLargestEntry = 31.0f, kLeastUnit = 1e-36f;
     const size_t nibbles = (d + 31) / 32 * 8;
     const auto value = [&](size_t nibble, size_t i) __attribute__((always_inline)) {
         return nibble * 4 + i < d ? query[nibble * 4 + i] : 0.0f;
@@ -65,69 +67,77 @@ void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, flo
     }
 }
 
+// One query against NB blocks.
 template <size_t NB>
-Hit* scan_tile(const CodeView& code, const uint32_t* blocks, size_t first, const uint8_t* planes,
-               const LookupQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
+NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks, const uint8_t* planes,
+                               const LookupQuery& query, const uint16_t* masks, size_t number,
+                               size_t first_slot, Hit* hits) {
     const size_t lines = code.words - nearcell::kBitsFactors;
-    const float* factors[NB];
-    unroll<NB>([&](auto b) __attribute__((always_inline)) {
-        factors[b] = reinterpret_cast<const float*>(blocks + (b * code.words + lines) * kBlock);
-    });
-    for (size_t q = 0; q < query_count; ++q) {
-        const LookupQuery& query = queries[q];
-        if (q + 4 < query_count) {
-            for (size_t line = 0; line < lines; ++line) {
-                __builtin_prefetch(queries[q + 4].tables + line * kSplitLine);
-                __builtin_prefetch(queries[q + 4].tables + line * kSplitLine + 64);
-            }
-        }
-        LookupSums sums[NB];
-        for (size_t line = 0; line < lines; ++line) {
-            const LineTables tables = load_tables(query.tables + line * kSplitLine);
-            unroll<NB>([&](auto b) __attribute__((always_inline)) {
-                sums[b].add_line(tables, planes + (b * lines + line) * kSplitLine);
-            });
-        }
-        const F32x16 unit = broadcast(query.unit), offset = broadcast(query.offset);
-        const F32x16 shift = broadcast(query.shift), reach = broadcast(-query.reach);
-        const F32x16 threshold = broadcast(query.threshold);
-        unroll<NB>([&](auto b) __attribute__((always_inline)) {
-            const F32x16 scale = load(factors[b]), error = load(factors[b] + 2 * kBlock),
-                         term = load(factors[b] + 3 * kBlock);
-            const F32x16 negated_dot = fma(sums[b].total(), unit, offset);
-            const F32x16 key = add(fma(scale, negated_dot, term), fma(reach, error, shift));
-            const unsigned mask = less_equal_mask(key, threshold) & static_cast<unsigned>(masks[b]);
-            if (__builtin_expect(mask != 0, 0))
-                hits = append_hits(key, mask, q, (first + b) * kBlock, hits);
-        });
+    LookupSums sums[NB];
+    size_t line = 0;
+    for (; line + 2 <= lines; line += 2) {
+        add_lines<2>(sums, query.tables + line * kSplitLine, planes + line * kSplitLine,
+                     lines * kSplitLine);
     }
+    if (line < lines) {
+        add_lines<1>(sums, query.tables + line * kSplitLine, planes + line * kSplitLine,
+                     lines * kSplitLine);
+    }
+    const F32x16 unit = broadcast(query.unit), offset = broadcast(query.offset);
+    const F32x16 shift = broadcast(query.shift), reach = broadcast(-query.reach);
+    const F32x16 threshold = broadcast(query.threshold);
+    unroll<NB>([&](auto b) __attribute__((always_inline)) {
+        const float* factors =
+            reinterpret_cast<const float*>(blocks + (b * code.words + lines) * kBlock);
+        const F32x16 scale = load(factors), error = load(factors + 2 * kBlock),
+                     term = load(factors + 3 * kBlock);
+        const F32x16 negated_dot = fma(sums[b].total(), unit, offset);
+        const F32x16 key = add(fma(scale, negated_dot, term), fma(reach, error, shift));
+        const unsigned mask = less_equal_mask(key, threshold) & static_cast<unsigned>(masks[b]);
+        if (__builtin_expect(mask != 0, 0))
+            hits = append_hits(key, mask, number, first_slot + b * kBlock, hits);
+    });
     return hits;
+}
+
+void prefetch_tables(const LookupQuery& query, size_t lines) {
+    for (size_t byte = 0; byte < lines * kSplitLine; byte += 64)
+        __builtin_prefetch(query.tables + byte);
 }
 
 size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
                  const LookupQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
-    alignas(64) uint8_t planes[kLookupBlocks * kMostLookupLines * kSplitLine];
+    alignas(64) uint8_t planes[kGroupBlocks * kMostLookupLines * kSplitLine];
     const size_t lines = code->words - nearcell::kBitsFactors;
     Hit* end = hits;
-    for (size_t first = 0; first < block_count; first += kLookupBlocks) {
+    for (size_t first = 0; first < block_count; first += kGroupBlocks) {
         const uint32_t* words = static_cast<const uint32_t*>(blocks) + first * code->words * kBlock;
         const size_t count =
-            block_count - first < kLookupBlocks ? block_count - first : kLookupBlocks;
+            block_count - first < kGroupBlocks ? block_count - first : kGroupBlocks;
         for (size_t b = 0; b < count; ++b) {
             for (size_t line = 0; line < lines; ++line)
                 split_line(words + (b * code->words + line) * kBlock,
                            planes + (b * lines + line) * kSplitLine);
         }
-        const auto tile = [&]<size_t NB>() {
-            end = scan_tile<NB>(*code, words, first, planes, queries, query_count, masks + first,
-                                end);
-        };
-        if constexpr (kLookupBlocks == 4) {
-            if (count == 4) tile.template operator()<4>();
-            if (count == 3) tile.template operator()<3>();
-            if (count == 2) tile.template operator()<2>();
+        for (size_t q = 0; q < query_count; ++q) {
+            if (q + 2 < query_count) prefetch_tables(queries[q + 2], lines);
+            const auto tile = [&]<size_t NB>(size_t b) __attribute__((always_inline)) {
+                end = scan_tile<NB>(*code, words + b * code->words * kBlock,
+                                    planes + b * lines * kSplitLine, queries[q], masks + first + b,
+                                    q, (first + b) * kBlock, end);
+            };
+            size_t b = 0;
+            if constexpr (kTileBlocks >= 4) {
+                for (; b + 4 <= count; b += 4)
+                    tile.template operator()<4>(b);
+                if (count - b == 3) tile.template operator()<3>(b);
+                if (count - b == 2) tile.template operator()<2>(b);
+                if (count - b == 1) tile.template operator()<1>(b);
+            } else {
+                for (; b < count; ++b)
+                    tile.template operator()<1>(b);
+            }
         }
-        if (count == 1) tile.template operator()<1>();
     }
     return static_cast<size_t>(end - hits);
 }

@@ -387,32 +387,9 @@ NEARCELL_INLINE void split_line(const uint32_t* line, uint8_t* planes) {
 #endif
 }
 
-#if defined(__AVX512F__)
-struct LineTables {
-    __m512i low, high;
-};
-NEARCELL_INLINE LineTables load_tables(const uint8_t* p) {
-    return {_mm512_loadu_si512(p), _mm512_loadu_si512(p + 64)};
-}
-#elif defined(__AVX2__)
-struct LineTables {
-    __m256i part[4];
-};
-NEARCELL_INLINE LineTables load_tables(const uint8_t* p) {
-    const __m256i* from = reinterpret_cast<const __m256i*>(p);
-    return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1), _mm256_loadu_si256(from + 2),
-             _mm256_loadu_si256(from + 3)}};
-}
-#else
-struct LineTables {
-    const uint8_t* bytes;
-};
-NEARCELL_INLINE LineTables load_tables(const uint8_t* p) { return {p}; }
-#endif
-
-// Sums of look-ups for sixteen vectors, exact up to 65535. Entries are at most 63, so that those of
-// a line can be added as bytes before they are widened. Of each pair of bytes, `all` adds both as
-// one 16-bit number and `odd` the upper one, which is taken out of `all` at the end.
+// Sums of look-ups for sixteen vectors, exact up to 65535. Entries are at most 31, so that those of
+// two lines can be added as bytes before they are widened. Of each pair of bytes, `all` adds both
+// as one 16-bit number and `odd` the upper one, which is taken out of `all` at the end.
 struct LookupSums {
 #if defined(__AVX512F__)
     __m512i all = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
@@ -423,43 +400,6 @@ struct LookupSums {
 #else
     uint16_t sums[16] = {};
 #endif
-
-    NEARCELL_INLINE void add_line(const LineTables& tables, const uint8_t* planes) {
-#if defined(__AVX512F__)
-        const __m512i sum =
-            _mm512_add_epi8(_mm512_shuffle_epi8(tables.low, _mm512_loadu_si512(planes)),
-                            _mm512_shuffle_epi8(tables.high, _mm512_loadu_si512(planes + 64)));
-        all = _mm512_add_epi16(all, sum);
-        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sum, 8));
-#elif defined(__AVX2__)
-        __m256i found[4];
-        unroll<4>([&](auto i) __attribute__((always_inline)) {
-            found[i] = _mm256_shuffle_epi8(
-                tables.part[i], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(planes) + i));
-        });
-        const __m256i sum = _mm256_add_epi8(_mm256_add_epi8(found[0], found[1]),
-                                            _mm256_add_epi8(found[2], found[3]));
-        all = _mm256_add_epi16(all, sum);
-        odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
-#elif defined(__aarch64__)
-        for (size_t half = 0; half < 2; ++half) {
-            uint8x16_t sum = vdupq_n_u8(0);
-            for (size_t plane = half * 4; plane < half * 4 + 4; ++plane) {
-                sum = vaddq_u8(sum, vqtbl1q_u8(vld1q_u8(tables.bytes + plane * 16),
-                                               vld1q_u8(planes + plane * 16)));
-            }
-            first = vaddw_u8(first, vget_low_u8(sum));
-            last = vaddw_u8(last, vget_high_u8(sum));
-        }
-#else
-        for (size_t plane = 0; plane < 8; ++plane) {
-            for (size_t v = 0; v < 16; ++v) {
-                const uint8_t entry = tables.bytes[plane * 16 + planes[plane * 16 + v]];
-                sums[v] = static_cast<uint16_t>(sums[v] + entry);
-            }
-        }
-#endif
-    }
 
     NEARCELL_INLINE F32x16 total() const {
 #if defined(__AVX512F__)
@@ -492,5 +432,61 @@ struct LookupSums {
 #endif
     }
 };
+
+// Adds the look-ups of one line or two to the sums of NB blocks, whose planes lie `stride` bytes
+// apart. A table at a time; the empty statements keep g++ from adding in another order, for which
+// all look-ups would have to be kept at once, on the stack.
+template <size_t kLines, size_t NB>
+NEARCELL_INLINE void add_lines(LookupSums (&sums)[NB], const uint8_t* tables, const uint8_t* planes,
+                               size_t stride) {
+#if defined(__AVX512F__)
+    __m512i bytes[NB];
+    unroll<2 * kLines>([&](auto part) __attribute__((always_inline)) {
+        const __m512i table = _mm512_loadu_si512(tables + part * 64);
+        unroll<NB>([&](auto b) __attribute__((always_inline)) {
+            const __m512i found =
+                _mm512_shuffle_epi8(table, _mm512_loadu_si512(planes + b * stride + part * 64));
+            bytes[b] = part == 0 ? found : _mm512_add_epi8(bytes[b], found);
+            asm("" : "+v"(bytes[b]));
+        });
+    });
+    unroll<NB>([&](auto b) __attribute__((always_inline)) {
+        sums[b].all = _mm512_add_epi16(sums[b].all, bytes[b]);
+        sums[b].odd = _mm512_add_epi16(sums[b].odd, _mm512_srli_epi16(bytes[b], 8));
+    });
+#elif defined(__AVX2__)
+    __m256i bytes[NB];
+    unroll<4 * kLines>([&](auto part) __attribute__((always_inline)) {
+        const __m256i table =
+            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tables + part * 32));
+        unroll<NB>([&](auto b) __attribute__((always_inline)) {
+            const __m256i found = _mm256_shuffle_epi8(
+                table, _mm256_loadu_si256(
+                           reinterpret_cast<const __m256i*>(planes + b * stride + part * 32)));
+            bytes[b] = part == 0 ? found : _mm256_add_epi8(bytes[b], found);
+            asm("" : "+x"(bytes[b]));
+        });
+    });
+    unroll<NB>([&](auto b) __attribute__((always_inline)) {
+        sums[b].all = _mm256_add_epi16(sums[b].all, bytes[b]);
+        sums[b].odd = _mm256_add_epi16(sums[b].odd, _mm256_srli_epi16(bytes[b], 8));
+    });
+#else
+    for (size_t b = 0; b < NB; ++b) {
+        for (size_t plane = 0; plane < 8 * kLines; ++plane) {
+            const uint8_t* const table = tables + plane * 16;
+            const uint8_t* const index = planes + b * stride + plane * 16;
+#if defined(__aarch64__)
+            const uint8x16_t found = vqtbl1q_u8(vld1q_u8(table), vld1q_u8(index));
+            sums[b].first = vaddw_u8(sums[b].first, vget_low_u8(found));
+            sums[b].last = vaddw_u8(sums[b].last, vget_high_u8(found));
+#else
+            for (size_t v = 0; v < 16; ++v)
+                sums[b].sums[v] = static_cast<uint16_t>(sums[b].sums[v] + table[index[v]]);
+#endif
+        }
+    }
+#endif
+}
 
 }  // namespace

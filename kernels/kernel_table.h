@@ -68,7 +68,7 @@ using CollectRowsKernel = size_t(const float* keys, size_t count, float bound, u
 
 // The tables of a query for codes of one bit a dimension: entry v of a nibble's table is the part
 // of -<query, u> of its four dimensions (CodeView, Bits), as a number of `unit`s above the least
-// one, rounded to the nearest in [0, 63], or 0 where the unit is below 1e-36. Each line of a code,
+// one, rounded to the nearest in [0, 31], or 0 where the unit is below 1e-36. Each line of a code,
 // 32 dimensions, has 128 bytes of tables: those of its nibbles 0, 2, 4, 6, 1, 3, 5, 7. -<query, u>
 // is unit * (sum of the entries) + offset, within half a unit a nibble. tables: ceil(d / 32) * 128
 // bytes.

@@ -202,7 +202,7 @@ void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, flo
         widest = std::max(widest, reach(m));
         sum += reach(m);
     }
-    *unit = static_cast<float>(2 * widest / 63);
+    *unit = static_cast<float>(2 * widest / 31);
     *offset = static_cast<float>(-sum);
     for (size_t m = 0; m < nibbles; ++m) {
         for (size_t v = 0; v < 16; ++v) {
@@ -211,7 +211,7 @@ void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, flo
                 entry -= (v >> i & 1) != 0 ? half(4 * m + i) : -half(4 * m + i);
             const double units = *unit >= 1e-36f ? entry / static_cast<double>(*unit) : 0.0;
             tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + v] =
-                static_cast<uint8_t>(std::clamp(std::nearbyint(units), 0.0, 63.0));
+                static_cast<uint8_t>(std::clamp(std::nearbyint(units), 0.0, 31.0));
         }
     }
 }

@@ -46,7 +46,7 @@ struct LookupCase {
             tables.emplace_back(lines_of(d) * kLineTables + 1);
             const bool largest = random.below(4) == 0;  // the sums that come nearest to overflow
             for (uint8_t& entry : tables.back())
-                entry = static_cast<uint8_t>(largest ? 63 : random.below(64));
+                entry = static_cast<uint8_t>(largest ? 31 : random.below(32));
         }
         for (size_t q = 0; q < query_count; ++q) {
             queries.push_back({tables[q].data() + 1, draw(Values::Plain, random),
@@ -79,7 +79,7 @@ struct LookupCase {
             const size_t at = (hit.slot / kBlock * view.words + word) * kBlock + hit.slot % kBlock;
             return std::fabs(static_cast<double>(std::bit_cast<float>(blocks[at + 1])));
         };
-        const double sum = 63.0 * 8.0 * static_cast<double>(lines_of(view.dim));
+        const double sum = 31.0 * 8.0 * static_cast<double>(lines_of(view.dim));
         const double dot = sum * std::fabs(static_cast<double>(query.unit)) +
                            std::fabs(static_cast<double>(query.offset));
         return std::fabs(static_cast<double>(query.shift)) +
