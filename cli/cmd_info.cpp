@@ -87,7 +87,9 @@ void describe_index(const CellIndex& index, Session& session) {
     session.fact("default_probes", stats.default_probes);
     const bool follows_k = stats.default_rerank == 0 && stats.rerank_bytes > 0;
     session.fact("default_rerank", stats.default_rerank,
-                 follows_k ? "by k" : grouped_text(stats.default_rerank));
+                 !follows_k                 ? grouped_text(stats.default_rerank)
+                 : index.reranks_by_bound() ? "by bound"
+                                            : "by k");
 }
 
 void describe_pca(const Pca& pca, Session& session) {

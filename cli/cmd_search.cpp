@@ -24,6 +24,7 @@ namespace {
 struct SearchCommandOptions {
     std::string index, queries, filter;
     size_t k = 10, probes = 0, rerank = 0;
+    float margin = 1;
     size_t batch = 65536;
     bool mmap = false;
     NeighborOutput output;
@@ -94,6 +95,8 @@ void describe(const SearchResult& result, double seconds, Session& session) {
     session.fact("k", result.k);
     session.fact("probes", result.stats.probes);
     session.fact("rerank", result.stats.rerank);
+    const double reranked = static_cast<double>(result.stats.reranked) / queries;
+    session.fact("reranked_per_query", reranked, count_text(reranked));
     session.fact("missing", result.queries * result.k - found);
     const double scanned = static_cast<double>(result.stats.scanned) / queries;
     session.fact("scanned_per_query", scanned, count_text(scanned));
@@ -114,6 +117,7 @@ void search_command(const SearchCommandOptions& options, Session& session) {
     search.k = options.k;
     search.probes = options.probes;
     search.rerank = options.rerank;
+    search.margin = options.margin;
     search.filter = filter ? &*filter : nullptr;
     search.threads = session.threads();
     search.progress = session.progress();
@@ -139,6 +143,10 @@ void add_search(CLI::App& app, Session& session) {
     command.add_option("--probes", options->probes, "cells to look into; 0 = the index's default");
     command.add_option("--rerank", options->rerank,
                        "candidates to score again; 0 = the index's default");
+    command
+        .add_option("--margin", options->margin,
+                    "RaBitQ with a re-rank store: times its error bound a code may be off")
+        ->capture_default_str();
     command.add_option("--filter-range", options->filter,
                        "only ids FIRST <= id < LAST, as FIRST:LAST");
     command.add_flag("--mmap", options->mmap, "leave the codes on disk");

@@ -24,9 +24,10 @@ std::vector<size_t> probe_steps(size_t cells) {
     return steps;
 }
 
-// Without a second copy of the vectors there is nothing to re-rank with.
+// Without a second copy of the vectors there is nothing to re-rank with; codes with bounds decide
+// themselves.
 std::vector<size_t> rerank_steps(const CellIndex& index, size_t k) {
-    if (!index.options().rerank) return {0};
+    if (!index.options().rerank || index.reranks_by_bound()) return {0};
     return {k, 4 * k, 16 * k};
 }
 

@@ -47,8 +47,13 @@ class Tuner {
     }
 
     TuneResult tune() {
-        if (!search()) {  // no setting reaches the goal: the cheapest that equals the best one will
-                          // do
+        bool found = search();
+        if (!found && by_bound_) {  // bounds fail for a few in a hundred: a number of candidates
+            by_bound_ = false;
+            found = search();
+        }
+        if (!found) {  // no setting reaches the goal: the cheapest that equals the best one will
+                       // do
             goal_ = best_recall();
             search();
         }
@@ -77,7 +82,7 @@ class Tuner {
     }
 
     std::vector<size_t> depths() const {
-        if (!index_.options().rerank) return {0};
+        if (!index_.options().rerank || by_bound_) return {0};
         const size_t k = options_.k, most = std::max(k, index_.size());
         std::vector<size_t> depths{k};
         for (size_t factor = 2; factor <= kDeepest && k * factor <= std::min(most, kMostRerank);
@@ -179,6 +184,7 @@ class Tuner {
     MatrixView<const int64_t> truth_;
     const TuneOptions& options_;
     double goal_ = 0;
+    bool by_bound_ = index_.reranks_by_bound();
     std::vector<Trial> trials_;
 };
 

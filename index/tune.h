@@ -17,7 +17,7 @@ double recall_at(const SearchResult& result, MatrixView<const int64_t> truth, si
 
 struct OperatingPoint {
     size_t probes = 0;
-    size_t rerank = 0;  // 0: the index has no re-rank store
+    size_t rerank = 0;  // 0: no re-rank store, or one that is used as the codes' bounds say
     double recall = 0;
     double queries_per_second = 0;
 };

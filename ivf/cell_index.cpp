@@ -192,6 +192,11 @@ void CellIndex::set_defaults(size_t probes, size_t rerank) {
     state_->default_rerank = rerank;
 }
 
+bool CellIndex::reranks_by_bound() const {
+    const std::shared_lock lock(state_->mutex);
+    return state_->can_refine();
+}
+
 std::string CellIndex::spec() const { return format_spec(options()); }
 
 std::vector<float> CellIndex::centroids() const {

@@ -140,6 +140,9 @@ class CellIndex {
     size_t default_probes() const;
     size_t default_rerank() const;
     void set_defaults(size_t probes, size_t rerank);
+    // Whether searches without a re-rank depth score again what the codes' bounds let pass
+    // (SearchOptions::margin), rather than a fixed number of candidates.
+    bool reranks_by_bound() const;
 
     IndexStats stats() const;
     // A factory string that builds the same thing (ivf/spec.h).

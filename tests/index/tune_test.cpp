@@ -166,6 +166,19 @@ TEST(Tune, TakesLessWorkThanTheDeepestReranking) {
     EXPECT_LT(result.chosen.rerank, 640u);
 }
 
+// Codes that bound their error are asked first; where their bounds lose too much, a number of
+// candidates to re-rank is looked for.
+TEST(Tune, PrefersTheBoundsOfRaBitQCodes) {
+    const std::unique_ptr<CellIndex> index = build("IVF64,RaBitQ,RFlat");
+    EXPECT_TRUE(index->reranks_by_bound());
+    const TuneResult usual = tune_some(*index, 500, 0.9);
+    EXPECT_TRUE(usual.reached);
+    EXPECT_EQ(usual.chosen.rerank, 0u);
+    const TuneResult perfect = tune_some(*index, 500, 1.0);
+    EXPECT_GE(perfect.chosen.recall, usual.chosen.recall);
+    EXPECT_TRUE(perfect.reached || perfect.chosen.recall > 0.99);
+}
+
 TEST(Tune, ParetoHasNoDominatedPoint) {
     const std::unique_ptr<CellIndex> index = build("IVF64,PQ4,RFlat");
     const TuneResult result = tune_some(*index, 300, 0.95);
