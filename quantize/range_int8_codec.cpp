@@ -22,15 +22,25 @@ constexpr float kLeastStepUlps = 4.0f;
 struct Range {
     std::vector<float> least;
     std::vector<float> largest;
+    std::vector<uint8_t> whole;  // 1: all values are integers
 
     explicit Range(size_t dim)
         : least(dim, std::numeric_limits<float>::max()),
-          largest(dim, std::numeric_limits<float>::lowest()) {}
+          largest(dim, std::numeric_limits<float>::lowest()),
+          whole(dim, 1) {}
 
-    void include(const float* low, const float* high) {
+    void include(const float* row) {
         for (size_t j = 0; j < least.size(); ++j) {
-            least[j] = std::min(least[j], low[j]);
-            largest[j] = std::max(largest[j], high[j]);
+            least[j] = std::min(least[j], row[j]);
+            largest[j] = std::max(largest[j], row[j]);
+            if (std::trunc(row[j]) != row[j]) whole[j] = 0;
+        }
+    }
+    void include(const Range& other) {
+        for (size_t j = 0; j < least.size(); ++j) {
+            least[j] = std::min(least[j], other.least[j]);
+            largest[j] = std::max(largest[j], other.largest[j]);
+            if (other.whole[j] == 0) whole[j] = 0;
         }
     }
 };
@@ -39,12 +49,12 @@ Range range_of(MatrixView<const float> x, int threads) {
     std::vector<Range> parts((x.rows + kTrainingRows - 1) / kTrainingRows, Range(x.cols));
     for_row_blocks(x.rows, kTrainingRows, threads, [&](size_t first, size_t count) {
         for (size_t i = first; i < first + count; ++i) {
-            parts[first / kTrainingRows].include(x.row(i), x.row(i));
+            parts[first / kTrainingRows].include(x.row(i));
         }
     });
     Range range(x.cols);
     for (const Range& part : parts)
-        range.include(part.least.data(), part.largest.data());
+        range.include(part);
     return range;
 }
 
@@ -77,6 +87,11 @@ void RangeInt8Codec::train(MatrixView<const float> x, const CodecTraining& train
     for (size_t j = 0; j < dim_; ++j) {
         step[j] = step_of(range.least[j], range.largest[j]);
         offset[j] = range.least[j] + 0.5f * step[j];
+        // Integers that fit into a byte are kept as they are: descriptors and pixels mostly.
+        if (range.whole[j] != 0 && step[j] > 0 && step[j] <= 1.0f) {
+            step[j] = 1.0f;
+            offset[j] = range.least[j];
+        }
     }
     use(std::move(offset), std::move(step));
 }

@@ -1,5 +1,6 @@
 // RangeInt8Codec: one byte a dimension, over the range that the dimension had in training: the
-// cells of 255 equal steps, decoded to their middles. What Faiss calls SQ8. Values outside the
+// cells of 255 equal steps, decoded to their middles. What Faiss calls SQ8. A dimension whose
+// training values are all integers, at most 255 apart, is coded exactly instead. Values outside the
 // range go to its ends. Cost: one pass over the training rows; encoding is bound by one division a
 // value.
 #pragma once

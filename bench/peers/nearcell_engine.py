@@ -11,10 +11,12 @@ from peers.engine import FEW_ROWS, Floats, Setting, Sweep, Task, cell_counts, de
 
 # {c}: the number of cells; {m4} and {m2}: subspaces of four and two dimensions.
 TEMPLATES = (
-    "IVF{c},PQ{m4}x4fs,Refine(SQ8)",
+    "IVF{c},RaBitQ,Refine(SQ8)",
     "IVF{c},PQ{m2}x4fs,Refine(SQ8)",
     "IVF{c},SQ8",
 )
+# Times the error bound of RaBitQ codes: less loses neighbours that more would have scored again.
+MARGINS = (0.7, 1.0, 1.5)
 
 
 def cells(spec: str) -> int:
@@ -53,8 +55,11 @@ class NearcellEngine:
         return list(dict.fromkeys(t.format(c=c, **parts) for t in self.templates for c in counts))
 
     def sweep(self, spec: str, task: Task) -> Sweep:
-        refined = "Refine" in spec or "RFlat" in spec
-        outer = [{"rerank": depth} for depth in depths(task.k, task.rows)] if refined else [{}]
+        outer: list[Setting] = [{}]
+        if "Refine" in spec or "RFlat" in spec:
+            outer = [{"rerank": depth} for depth in depths(task.k, task.rows)]
+            if "RaBitQ," in spec:
+                outer = [{"margin": margin} for margin in MARGINS]
         return Sweep("probes", 1, cells(spec), outer)
 
     def build(self, spec: str, base: Floats, task: Task) -> NearcellIndex:

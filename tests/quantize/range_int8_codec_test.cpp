@@ -97,5 +97,27 @@ TEST(RangeInt8Codec, ANegativeStepIsCorrupt) {
     EXPECT_FALSE(codec->is_trained());
 }
 
+TEST(RangeInt8Codec, KeepsIntegersThatFitAByte) {
+    Random random(17);
+    Matrix x(300, 4);
+    for (size_t i = 0; i < x.rows; ++i) {
+        x.row(i)[0] = static_cast<float>(random.below(256));            // all of a byte
+        x.row(i)[1] = static_cast<float>(random.below(100)) - 3000.0f;  // a part, far from 0
+        x.row(i)[2] = static_cast<float>(random.below(2000));           // too many
+        x.row(i)[3] = static_cast<float>(random.below(200)) + (i == 7 ? 0.5f : 0.0f);  // not all
+    }
+    const auto codec = trained(of_kind(CodeKind::RangeInt8), x);
+    const Matrix y = decoded(*codec, encoded(*codec, x));
+    bool exact = true;
+    for (size_t i = 0; i < x.rows; ++i) {
+        EXPECT_EQ(y.row(i)[0], x.row(i)[0]);
+        EXPECT_EQ(y.row(i)[1], x.row(i)[1]);
+        EXPECT_NEAR(y.row(i)[2], x.row(i)[2], 4.0f);
+        EXPECT_NEAR(y.row(i)[3], x.row(i)[3], 0.5f);
+        exact = exact && y.row(i)[3] == x.row(i)[3];
+    }
+    EXPECT_FALSE(exact);
+}
+
 }  // namespace
 }  // namespace nearcell
