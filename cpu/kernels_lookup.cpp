@@ -24,8 +24,7 @@ constexpr size_t kTileBlocks = 4;
 #else
 constexpr size_t kTileBlocks = 1;
 #endif
-constexpr size_t kGroupBlocks =
-    8;  // split at a time: with a query's tables they fit the first cache
+constexpr size_t kGroupBlocks = 8;  // split at a time; with a query's tables they fit L1
 
 // The signs of dimension i, of four, in the sixteen values of a nibble, halved and turned around.
 alignas(64) constexpr float kSigns[4][16] = {
