@@ -3,8 +3,9 @@
 
 A tile's accumulators must stay in registers for the whole loop over the dimensions (cpu/tile.h).
 The hot loops are the innermost loops of the scan functions with multiply-adds (L2, inner product)
-or absolute values (L1) in them; an instruction there with a vector register and a stack address is
-a spill. L1 on AVX2 needs one register more than there are: its one spill is let pass.
+or absolute values (L1) in them, and those of the look-ups, where a sixth or more are byte shuffles;
+an instruction there with a vector register and a stack address is a spill. L1 on AVX2 needs one
+register more than there are: its one spill is let pass.
 Usage: check_spills.py BUILD_DIR
 """
 
@@ -44,13 +45,22 @@ def innermost_loops(code: list[tuple[int, str, str]]) -> list[tuple[int, int]]:
     return [loop for loop in loops if not any(inside(other, loop) for other in loops)]
 
 
+def is_hot(source: str, body: list[tuple[int, str, str]]) -> bool:
+    if source == "kernels_lookup":
+        return 6 * sum(op == "vpshufb" for _, op, _ in body) >= len(body)
+    return any(ARITHMETIC.match(op) for _, op, _ in body)
+
+
 def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__)
         return 2
     hot_loops = spills = 0
     for isa in ("avx2", "avx512", "avx512vnni"):
-        for path in Path(sys.argv[1]).glob(f"CMakeFiles/nearcell_{isa}.dir/cpu/kernels_scan.cpp.o"):
+        for source in ("kernels_scan", "kernels_lookup"):
+            path = Path(sys.argv[1]) / f"CMakeFiles/nearcell_{isa}.dir/cpu/{source}.cpp.o"
+            if not path.exists():
+                continue
             text = subprocess.run(
                 ["objdump", "-d", "--no-show-raw-insn", str(path)],
                 check=True,
@@ -60,7 +70,7 @@ def main() -> int:
             for name, code in functions(text).items():
                 for first, last in innermost_loops(code):
                     body = [c for c in code if first <= c[0] <= last]
-                    if not any(ARITHMETIC.match(op) for _, op, _ in body):
+                    if not is_hot(source, body):
                         continue
                     hot_loops += 1
                     bad = [c for c in body if STACK.search(c[2]) and re.search(r"%[xyz]mm", c[2])]
