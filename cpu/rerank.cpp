@@ -87,7 +87,6 @@ RerankCounts CpuBackend::rerank(const RerankJob& job,
             const uint32_t* rows[kBlock];
             Candidate* chosen[kBlock];
             size_t count = 0;
-            bool any_bounded = false;
             for (size_t i = first; i < std::min(list.size(), first + group); ++i) {
                 if (i + ahead < list.size()) prefetch_row(row_of(list[i + ahead]), words);
                 const bool bounded = job.k != 0 && list[i].lower < list[i].key;
@@ -95,7 +94,6 @@ RerankCounts CpuBackend::rerank(const RerankJob& job,
                     ++counts[q].skipped;
                     continue;
                 }
-                any_bounded |= bounded;
                 rows[count] = row_of(list[i]);
                 chosen[count++] = &list[i];
             }
