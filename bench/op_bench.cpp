@@ -93,8 +93,8 @@ size_t call(BitsTablesKernel* kernel, const CodeView&, Inputs& in) {
     benchmark::DoNotOptimize(unit);
     return 1;
 }
-size_t call(ScanBitsKernel* kernel, const CodeView& code, Inputs& in) {
-    const std::vector<LookupQuery> queries(
+size_t call(ScanCodesKernel* kernel, const CodeView& code, Inputs& in) {
+    const std::vector<CodedQuery> queries(
         kQueries, {in.tables.data(), 1, 0, 0, 0, -std::numeric_limits<float>::infinity()});
     benchmark::DoNotOptimize(kernel(&code, in.blocks.data(), kBlocks, queries.data(), kQueries,
                                     in.masks.data(), in.hits.data()));

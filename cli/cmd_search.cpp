@@ -144,8 +144,9 @@ void add_search(CLI::App& app, Session& session) {
     command.add_option("--rerank", options->rerank,
                        "candidates to score again; 0 = the index's default");
     command
-        .add_option("--margin", options->margin,
-                    "RaBitQ with a re-rank store: times its error bound a code may be off")
+        .add_option(
+            "--margin", options->margin,
+            "SQ8, RaBitQ with a re-rank store: times its error bound an estimate may be off")
         ->capture_default_str();
     command.add_option("--filter-range", options->filter,
                        "only ids FIRST <= id < LAST, as FIRST:LAST");

@@ -34,7 +34,6 @@ class CpuBackend final : public Backend {
                      MatrixView<float> out) const override;
 
    private:
-    ScanCounts refine_cells(const ScanJob& job, std::span<TopK> results) const;
     PairKernel* pair_kernel(Metric metric) const;
     const KernelTable& kernels_;
 };

@@ -13,11 +13,11 @@
 
 namespace {
 
+using nearcell::CodedQuery;
 using nearcell::CodeView;
 using nearcell::Hit;
 using nearcell::kBlock;
 using nearcell::kMostLookupLines;
-using nearcell::LookupQuery;
 
 #if defined(__AVX2__) && !defined(NEARCELL_SANITIZED)
 constexpr size_t kTileBlocks = 4;
@@ -69,17 +69,18 @@ void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, flo
 // One query against NB blocks.
 template <size_t NB>
 NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks, const uint8_t* planes,
-                               const LookupQuery& query, const uint16_t* masks, size_t number,
+                               const CodedQuery& query, const uint16_t* masks, size_t number,
                                size_t first_slot, Hit* hits) {
     const size_t lines = code.words - nearcell::kBitsFactors;
+    const uint8_t* const tables = static_cast<const uint8_t*>(query.operand);
     LookupSums sums[NB];
     size_t line = 0;
     for (; line + 2 <= lines; line += 2) {
-        add_lines<2>(sums, query.tables + line * kSplitLine, planes + line * kSplitLine,
+        add_lines<2>(sums, tables + line * kSplitLine, planes + line * kSplitLine,
                      lines * kSplitLine);
     }
     if (line < lines) {
-        add_lines<1>(sums, query.tables + line * kSplitLine, planes + line * kSplitLine,
+        add_lines<1>(sums, tables + line * kSplitLine, planes + line * kSplitLine,
                      lines * kSplitLine);
     }
     const F32x16 unit = broadcast(query.unit), offset = broadcast(query.offset);
@@ -99,13 +100,13 @@ NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks, con
     return hits;
 }
 
-void prefetch_tables(const LookupQuery& query, size_t lines) {
+void prefetch_tables(const CodedQuery& query, size_t lines) {
     for (size_t byte = 0; byte < lines * kSplitLine; byte += 64)
-        __builtin_prefetch(query.tables + byte);
+        __builtin_prefetch(static_cast<const uint8_t*>(query.operand) + byte);
 }
 
 size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
-                 const LookupQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
+                 const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
     alignas(64) uint8_t planes[kGroupBlocks * kMostLookupLines * kSplitLine];
     const size_t lines = code->words - nearcell::kBitsFactors;
     Hit* end = hits;

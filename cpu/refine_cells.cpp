@@ -1,21 +1,23 @@
-// The cell-major scan of one-bit codes that scores what passes at once (Refinement): look-ups give
-// each code's lower bound, and the few codes under a query's threshold are scored exactly from
-// rows of the same cell, which the queries before have brought into the caches.
+// The cell-major scan by lower bounds that scores what passes at once (Refinement): integers give
+// each code's lower bound, and the few codes under a query's threshold are scored exactly, from
+// rows of the same cell or from the codes themselves, which the scan has brought into the caches.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>
 
 #include <nearcell/cpu/cell_walk.h>
-#include <nearcell/cpu/cpu_backend.h>
+#include <nearcell/cpu/coded_queries.h>
 #include <nearcell/cpu/prefetch.h>
+#include <nearcell/cpu/refine_cells.h>
+#include <nearcell/cpu/scan_sinks.h>
 
 namespace nearcell {
 namespace {
 
 constexpr size_t kSliceQueries = 96;  // queries a kernel call
 constexpr size_t kGroupBlocks = 16;   // blocks a kernel call
-constexpr size_t kTableBytes = 128;   // of a query, for each line of a code
+constexpr size_t kAhead = 6;          // hits between asking for a query and scoring with it
 
 RowKernel* row_kernel(const KernelTable& kernels, CodeKind kind, bool similarity) {
     switch (kind) {
@@ -29,25 +31,26 @@ RowKernel* row_kernel(const KernelTable& kernels, CodeKind kind, bool similarity
 }
 
 // One task: some queries against one part of each of their cells.
+template <class Sink>
 class RefineScan {
    public:
     RefineScan(const ScanJob& job, const KernelTable& kernels, std::span<const uint32_t> queries,
-               size_t split, std::span<TopK> results)
+               size_t split, Sink sink)
         : job_(job),
           refine_(*job.refine),
           kernels_(kernels),
-          similarity_(is_similarity(job.metric)),
-          pair_(similarity_ ? kernels.ip_f32 : kernels.l2_f32),
-          row_(row_kernel(kernels, job.refine->code.kind, similarity_)),
+          scan_(job.code.kind == CodeKind::Bits ? kernels.scan_bits : kernels.scan_int8),
+          pair_(is_similarity(job.metric) ? kernels.ip_f32 : kernels.l2_f32),
+          row_(row_kernel(kernels, job.refine->code.kind, is_similarity(job.metric))),
           queries_(queries),
           split_(split),
-          results_(results),
-          thresholds_(queries.size()),
-          prepared_(queries.size()),
-          tables_((job.code.words - kBitsFactors) * kTableBytes * queries.size()),
-          hits_(kSliceQueries * kGroupBlocks * kBlock) {
-        for (size_t q = 0; q < queries.size(); ++q)
-            prepare(q);
+          sink_(sink),
+          coded_queries_(job, kernels, queries),
+          hits_(std::min(kSliceQueries, queries.size()) * kGroupBlocks * kBlock),
+          lane_(refine_.code.words),
+          moved_(refine_.code.dim) {
+        for (const uint32_t query : queries)
+            thresholds_.push_back(sink_.threshold(query));
     }
 
     ScanCounts run() {
@@ -64,37 +67,6 @@ class RefineScan {
     }
 
    private:
-    // The query's tables, and what all cells share of its LookupQuery.
-    void prepare(size_t q) {
-        const size_t d = job_.code.dim;
-        const float* query = job_.queries.row(queries_[q]);
-        thresholds_[q] = results_[queries_[q]].threshold();
-        LookupQuery& prepared = prepared_[q];
-        if (similarity_) {
-            prepared.reach = refine_.margin * 0.5f * std::sqrt(-kernels_.ip_f32(query, query, d));
-        } else if (refine_.center != nullptr) {
-            moved_.resize(d);
-            for (size_t j = 0; j < d; ++j)
-                moved_[j] = query[j] - refine_.center[j];
-            query = moved_.data();
-        }
-        uint8_t* tables = tables_.mutable_data() + tables_.size() / queries_.size() * q;
-        kernels_.bits_tables(query, d, tables, &prepared.unit, &prepared.offset);
-        prepared.tables = tables;
-        if (!similarity_) {  // |q - x|^2 has the dot product twice
-            prepared.unit *= 2.0f;
-            prepared.offset *= 2.0f;
-        }
-    }
-
-    LookupQuery lookup_query(const Pair& pair) const {
-        LookupQuery query = prepared_[pair.query];
-        query.shift = pair.key;
-        if (!similarity_) query.reach = refine_.margin * std::sqrt(std::max(0.0f, query.shift));
-        query.threshold = thresholds_[pair.query];
-        return query;
-    }
-
     void scan_cell(uint32_t number, std::span<const Pair> pairs) {
         const CellView& cell = job_.cells[number];
         const size_t blocks = blocks_for(cell.size), splits = job_.plan.splits;
@@ -114,7 +86,7 @@ class RefineScan {
 
     void scan_slice(uint32_t number, size_t first_block, size_t count, const uint16_t* masks,
                     std::span<const Pair> pairs) {
-        LookupQuery queries[kSliceQueries];
+        CodedQuery queries[kSliceQueries];
         uint32_t places[kSliceQueries];
         size_t warm = 0;
         for (const Pair& pair : pairs) {
@@ -123,89 +95,157 @@ class RefineScan {
                 continue;
             }
             places[warm] = pair.query;
-            queries[warm++] = lookup_query(pair);
+            queries[warm++] = coded_query(pair);
         }
         const std::span<Hit> hits = lookup(number, first_block, count, masks, {queries, warm});
-        prefetch_rows(number, first_block, hits);
-        for (const Hit& hit : hits)
-            refine(places[hit.query], hit.key, number, first_block * kBlock + hit.slot);
+        for (size_t h = 0; h < std::min(hits.size(), kAhead); ++h)
+            prefetch(places[hits[h].query], number, first_block * kBlock + hits[h].slot);
+        for (size_t h = 0; h < hits.size(); ++h) {
+            if (h + kAhead < hits.size()) {
+                const Hit& next = hits[h + kAhead];
+                prefetch(places[next.query], number, first_block * kBlock + next.slot);
+            }
+            refine(places[hits[h].query], hits[h].key, number, first_block * kBlock + hits[h].slot);
+        }
     }
 
     // A query without a threshold yet: the codes that seem nearest are scored first and make one.
     void scan_cold(uint32_t number, size_t first_block, size_t count, const uint16_t* masks,
                    const Pair& pair) {
-        const LookupQuery query = lookup_query(pair);
+        const CodedQuery query = coded_query(pair);
         const std::span<Hit> hits = lookup(number, first_block, count, masks, {&query, 1});
-        const size_t first = std::min(results_[queries_[pair.query]].k(), hits.size());
-        std::nth_element(hits.begin(), hits.begin() + static_cast<ptrdiff_t>(first), hits.end(),
-                         [](const Hit& a, const Hit& b) { return a.key < b.key; });
-        prefetch_rows(number, first_block, hits.first(first));
-        for (const Hit& hit : hits)
-            refine(pair.query, hit.key, number, first_block * kBlock + hit.slot);
+        const float bound = bound_of(hits, sink_.wanted(queries_[pair.query]));
+        for (const bool near : {true, false}) {
+            const float most = near ? bound : thresholds_[pair.query];
+            const size_t found =
+                kernels_.collect_rows(keys_.data(), keys_.size(), most, near_.data());
+            for (size_t i = 0; i < found && near_[i] < hits.size(); ++i) {
+                const Hit& hit = hits[near_[i]];
+                if ((hit.key <= bound) == near)
+                    refine(pair.query, hit.key, number, first_block * kBlock + hit.slot);
+            }
+        }
+    }
+
+    // A bound that at least k of the hits' keys meet, and not many more; the largest where there
+    // are no k. keys_ receives the keys.
+    float bound_of(std::span<const Hit> hits, size_t k) {
+        std::fill(keys_.begin(), keys_.end(), std::numeric_limits<float>::infinity());
+        for (size_t i = 0; i < hits.size(); ++i)
+            keys_[i] = hits[i].key;
+        constexpr size_t kLanes = 64;
+        if (3 * k <= kLanes && hits.size() >= 2 * kLanes) {  // the k-th smallest of lanes' minima
+            float minima[kLanes];
+            kernels_.lane_minima(keys_.data(), keys_.size(), nullptr, 1.0f, kLanes, minima);
+            std::nth_element(minima, minima + k - 1, minima + kLanes);
+            return minima[k - 1];
+        }
+        if (k >= hits.size()) return std::numeric_limits<float>::max();
+        std::vector<float> sorted(keys_.begin(),
+                                  keys_.begin() + static_cast<ptrdiff_t>(hits.size()));
+        std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(k - 1),
+                         sorted.end());
+        return sorted[k - 1];
+    }
+
+    CodedQuery coded_query(const Pair& pair) const {
+        CodedQuery query = coded_queries_.of(pair);
+        query.threshold = thresholds_[pair.query];
+        return query;
     }
 
     std::span<Hit> lookup(uint32_t number, size_t first_block, size_t count, const uint16_t* masks,
-                          std::span<const LookupQuery> queries) {
+                          std::span<const CodedQuery> queries) {
         const uint8_t* blocks = job_.cells[number].blocks + first_block * job_.code.block_bytes();
-        return {hits_.data(), kernels_.scan_bits(&job_.code, blocks, count, queries.data(),
-                                                 queries.size(), masks, hits_.data())};
+        return {hits_.data(), scan_(&job_.code, blocks, count, queries.data(), queries.size(),
+                                    masks, hits_.data())};
     }
 
-    void prefetch_rows(uint32_t number, size_t first_block, std::span<const Hit> hits) const {
-        for (const Hit& hit : hits)
-            prefetch_row(row(number, first_block * kBlock + hit.slot), refine_.code.words);
+    // What scoring the vector will read that the scan has not just read.
+    void prefetch(uint32_t q, uint32_t number, size_t slot) const {
+        prefetch_row(reinterpret_cast<const uint32_t*>(query_of(q)), refine_.code.dim);
+        if (!refine_.cell_rows.empty()) prefetch_row(row_of(number, slot), refine_.code.words);
     }
 
-    const uint32_t* row(uint32_t number, size_t slot) const {
+    const float* query_of(uint32_t q) const { return refine_.queries.row(queries_[q]); }
+    const uint32_t* row_of(uint32_t number, size_t slot) const {
         return refine_.cell_rows[number] + slot * refine_.code.words;
+    }
+
+    float exact_key(uint32_t q, uint32_t number, size_t slot) {
+        if (refine_.cell_rows.empty()) {
+            const uint32_t* block = reinterpret_cast<const uint32_t*>(
+                job_.cells[number].blocks + slot / kBlock * job_.code.block_bytes());
+            for (size_t w = 0; w < lane_.size(); ++w)
+                lane_[w] = block[w * kBlock + slot % kBlock];
+            const float *query = query_of(q), *centroid = job_.cells[number].centroid;
+            if (centroid == nullptr) return row_(&refine_.code, lane_.data(), query);
+            if (is_similarity(job_.metric)) {
+                return pair_(query, centroid, moved_.size()) +
+                       row_(&refine_.code, lane_.data(), query);
+            }
+            for (size_t j = 0; j < moved_.size(); ++j)
+                moved_[j] = query[j] - centroid[j];
+            return row_(&refine_.code, lane_.data(), moved_.data());
+        }
+        const uint32_t* words = row_of(number, slot);
+        if (row_ != nullptr) return row_(&refine_.code, words, query_of(q));
+        return pair_(query_of(q), reinterpret_cast<const float*>(words), refine_.code.dim);
     }
 
     void refine(uint32_t q, float lower, uint32_t number, size_t slot) {
         if (!(lower <= thresholds_[q])) return;
         ++counts_.refined;
-        const float* query = refine_.queries.row(queries_[q]);
-        const uint32_t* words = row(number, slot);
-        const float exact =
-            row_ == nullptr ? pair_(query, reinterpret_cast<const float*>(words), refine_.code.dim)
-                            : row_(&refine_.code, words, query);
+        const float exact = exact_key(q, number, slot);
         const float key = std::max(exact, lower);
         if (!(key <= thresholds_[q])) return;
         const CellView& cell = job_.cells[number];
         const int64_t id = cell.ids == nullptr ? static_cast<int64_t>(slot) : cell.ids[slot];
-        TopK& best = results_[queries_[q]];
-        best.push({key, exact, id, number, static_cast<uint32_t>(slot)});
-        thresholds_[q] = best.threshold();
+        sink_.push(queries_[q], {key, exact, id, number, static_cast<uint32_t>(slot)});
+        thresholds_[q] = sink_.threshold(queries_[q]);
     }
 
     const ScanJob& job_;
     const Refinement& refine_;
     const KernelTable& kernels_;
-    bool similarity_;
+    ScanCodesKernel* scan_;
     PairKernel* pair_;
-    RowKernel* row_;
+    RowKernel* row_;  // null: rows are floats
     std::span<const uint32_t> queries_;
     size_t split_;
-    std::span<TopK> results_;
-    std::vector<float> thresholds_;      // of the task's queries, side by side
-    std::vector<LookupQuery> prepared_;  // likewise
-    AlignedBuffer<uint8_t> tables_;
-    std::vector<float> moved_;
+    Sink sink_;
+    CodedQueries coded_queries_;
+    std::vector<float> thresholds_;  // of the task's queries, side by side
     std::vector<Hit> hits_;
+    std::vector<float> keys_ = std::vector<float>(kGroupBlocks * kBlock);  // of a cold query's hits
+    std::vector<uint32_t> near_ = std::vector<uint32_t>(keys_.size());     // numbers of such hits
+    std::vector<uint32_t> lane_;  // a code taken out of its block
+    std::vector<float> moved_;    // a query relative to a centroid
     ScanCounts counts_;
 };
 
-}  // namespace
-
-ScanCounts CpuBackend::refine_cells(const ScanJob& job, std::span<TopK> results) const {
-    SplitResults parts(results, job.plan.splits);
+template <class Sink>
+ScanCounts run_tasks(const ScanJob& job, const KernelTable& kernels,
+                     const std::function<Sink(size_t)>& sink) {
     std::atomic<uint64_t> scanned{0}, refined{0};
     run_plan(job, [&](std::span<const uint32_t> queries, size_t split) {
-        const ScanCounts counts = RefineScan(job, kernels_, queries, split, parts.of(split)).run();
+        const ScanCounts counts = RefineScan(job, kernels, queries, split, sink(split)).run();
         scanned += counts.scanned;
         refined += counts.refined;
     });
-    parts.merge();
     return {scanned, refined};
+}
+
+}  // namespace
+
+ScanCounts refine_tasks(const ScanJob& job, const KernelTable& kernels,
+                        const std::function<TopKSink(size_t)>& sink) {
+    return run_tasks(job, kernels, sink);
+}
+
+ScanCounts refine_tasks(const ScanJob& job, const KernelTable& kernels,
+                        const std::function<RangeSink(size_t)>& sink) {
+    return run_tasks(job, kernels, sink);
 }
 
 }  // namespace nearcell

@@ -9,6 +9,8 @@
 
 #include <nearcell/cpu/cell_walk.h>
 #include <nearcell/cpu/cpu_backend.h>
+#include <nearcell/cpu/refine_cells.h>
+#include <nearcell/cpu/scan_sinks.h>
 
 namespace nearcell {
 namespace {
@@ -16,19 +18,6 @@ namespace {
 constexpr size_t kSliceQueries = 96;  // queries a kernel call, so that its hits stay in cache
 constexpr size_t kWideBlocks = 16;    // blocks a kernel call when few queries share them
 constexpr size_t kBatchBlocks = 4;    // and when many do: thresholds tighten after each call
-
-// Where hits go: the k best of each query, or everything within a radius.
-struct TopKSink {
-    std::span<TopK> best;
-    float threshold(size_t query) const { return best[query].threshold(); }
-    void push(size_t query, const Candidate& candidate) { best[query].push(candidate); }
-};
-struct RangeSink {
-    std::span<std::vector<Candidate>> hits;
-    float largest_key;
-    float threshold(size_t) const { return largest_key; }
-    void push(size_t query, const Candidate& candidate) { hits[query].push_back(candidate); }
-};
 
 ScanKernel* scan_kernel(const KernelTable& kernels, Metric metric) {
     if (is_similarity(metric)) return kernels.scan_ip_f32;
@@ -174,10 +163,10 @@ ScanCounts scan_tasks(const ScanJob& job, const KernelTable& kernels, MakeSink&&
 }  // namespace
 
 ScanCounts CpuBackend::scan_cells(const ScanJob& job, std::span<TopK> results) const {
-    if (job.refine != nullptr) return refine_cells(job, results);
     SplitResults parts(results, job.plan.splits);
+    const auto sink = [&](size_t split) { return TopKSink{parts.of(split)}; };
     const ScanCounts counts =
-        scan_tasks(job, kernels_, [&](size_t split) { return TopKSink{parts.of(split)}; });
+        job.refine != nullptr ? refine_tasks(job, kernels_, sink) : scan_tasks(job, kernels_, sink);
     parts.merge();
     return counts;
 }
@@ -188,9 +177,9 @@ ScanCounts CpuBackend::scan_cells_range(const ScanJob& job, float radius,
     std::vector<std::vector<std::vector<Candidate>>> parts(job.plan.splits);
     for (auto& part : parts)
         part.resize(job.queries.rows);
-    const ScanCounts counts = scan_tasks(job, kernels_, [&](size_t split) {
-        return RangeSink{std::span(parts[split]), largest};
-    });
+    const auto sink = [&](size_t split) { return RangeSink{std::span(parts[split]), largest}; };
+    const ScanCounts counts =
+        job.refine != nullptr ? refine_tasks(job, kernels_, sink) : scan_tasks(job, kernels_, sink);
     for (auto& part : parts) {
         for (size_t q = 0; q < job.queries.rows; ++q) {
             hits[q].insert(hits[q].end(), part[q].begin(), part[q].end());

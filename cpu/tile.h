@@ -64,14 +64,14 @@ NEARCELL_INLINE void tile(const float* blocks, size_t d, const float* const* que
 
 // Covers `query_count` queries by calls of run.template operator()<Q>(first query), Q in {6, 4, 2,
 // 1} as far as the tile allows.
-template <class Run>
+template <size_t kMost = kTileQueries, class Run>
 NEARCELL_INLINE void for_query_tiles(size_t query_count, Run&& run) {
     size_t q = 0;
-    if constexpr (kTileQueries >= 6) {
+    if constexpr (kMost >= 6) {
         for (; q + 6 <= query_count; q += 6)
             run.template operator()<6>(q);
     }
-    if constexpr (kTileQueries >= 4) {
+    if constexpr (kMost >= 4) {
         for (; q + 4 <= query_count; q += 4)
             run.template operator()<4>(q);
     }
@@ -82,12 +82,14 @@ NEARCELL_INLINE void for_query_tiles(size_t query_count, Run&& run) {
 }
 
 // The same for blocks: run.template operator()<NB>(first block), NB in {4, 2, 1}.
-template <class Run>
+template <size_t kMost = kTileBlocks, class Run>
 NEARCELL_INLINE void for_block_tiles(size_t block_count, Run&& run) {
     size_t b = 0;
-    if constexpr (kTileBlocks >= 4) {
+    if constexpr (kMost >= 4) {
         for (; b + 4 <= block_count; b += 4)
             run.template operator()<4>(b);
+    }
+    if constexpr (kMost >= 2) {
         for (; b + 2 <= block_count; b += 2)
             run.template operator()<2>(b);
     }

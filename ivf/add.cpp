@@ -2,6 +2,7 @@
 // the way takes back what was appended.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -39,6 +40,11 @@ const uint32_t* encode(const Codec& codec, MatrixView<const float> x, std::vecto
     return buffer.data();
 }
 
+float finite(double value) {
+    constexpr double kLargest = static_cast<double>(std::numeric_limits<float>::max());
+    return static_cast<float>(std::clamp(value, -kLargest, kLargest));
+}
+
 }  // namespace
 
 int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const CallOptions& call) {
@@ -70,25 +76,46 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
 
 void CellIndex::State::complete_codes(uint32_t* codes, const uint32_t* labels, size_t count,
                                       int threads) const {
-    const std::vector<float>& center = coarse.center();
-    if (center.empty()) return;  // inner products: there is no such term
     const CodeView view = codec->view();
+    const bool bits = view.kind == CodeKind::Bits;
+    const bool similarity = coarse_metric() == Metric::InnerProduct;
+    if (bits && similarity) return;  // there is no such term
     constexpr size_t kRows = 256;
     parallel_for((count + kRows - 1) / kRows, threads, [&](size_t task, int) {
         const size_t first = task * kRows, rows = std::min(kRows, count - first);
-        std::vector<float> decoded(rows * coded_dim), sum(coded_dim);
+        std::vector<float> decoded(rows * coded_dim), values(coded_dim);
         backend->decode_rows(view, codes + first * view.words, rows,
                              {decoded.data(), rows, coded_dim});
         for (size_t i = 0; i < rows; ++i) {
-            // |x|^2 + 2 <c - m, x> of the decoded residual x, as one dot product.
             const float* x = decoded.data() + i * coded_dim;
-            const float* centroid = centroids.data() + labels[first + i] * coded_dim;
-            for (size_t j = 0; j < coded_dim; ++j)
-                sum[j] = x[j] + 2.0f * (centroid[j] - center[j]);
-            uint32_t* factors = codes + (first + i + 1) * view.words - kBitsFactors;
-            const float term = std::bit_cast<float>(factors[1]) -
-                               backend->key(x, sum.data(), coded_dim, Metric::InnerProduct);
-            factors[3] = std::bit_cast<uint32_t>(term);
+            uint32_t* const end = codes + (first + i + 1) * view.words;
+            if (bits) {
+                // |x|^2 + 2 <c - m, x> of the decoded residual x, as one dot product.
+                const float* centroid = centroids.data() + labels[first + i] * coded_dim;
+                for (size_t j = 0; j < coded_dim; ++j)
+                    values[j] = x[j] + 2.0f * (centroid[j] - center[j]);
+                uint32_t* factors = end - kBitsFactors;
+                const float term = std::bit_cast<float>(factors[1]) -
+                                   backend->key(x, values.data(), coded_dim, Metric::InnerProduct);
+                factors[3] = std::bit_cast<uint32_t>(term);
+                continue;
+            }
+            double square = 0, cross = 0, steps = 0;
+            for (size_t j = 0; j < coded_dim; ++j) {
+                const double m = center.empty() ? 0.0 : static_cast<double>(center[j]);
+                const double moved = static_cast<double>(x[j]) - (options.residual ? 0.0 : m);
+                const double step = static_cast<double>(view.step[j]);
+                square += moved * moved;
+                if (step > 0) steps += moved / step * (moved / step);
+                if (!options.residual) continue;
+                cross +=
+                    moved * (static_cast<double>(centroids[labels[first + i] * coded_dim + j]) - m);
+            }
+            // Lowered by more than the roundings of a scan.
+            const double slack = 0x1p-20 * (square + std::fabs(2 * cross));
+            const double term = similarity ? 0 : square + 2 * cross - slack;
+            end[-2] = std::bit_cast<uint32_t>(finite(term));
+            end[-1] = std::bit_cast<uint32_t>(finite(std::sqrt(steps)));
         }
     });
 }
@@ -118,7 +145,7 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                 options.residual ? MatrixView<const float>(residual.data(), count, coded_dim)
                                  : rows.coded;
             const uint32_t* const codes = encode(*codec, coded, code_buffer, threads, *backend);
-            if (codec->view().kind == CodeKind::Bits)
+            if (codec->view().kind == CodeKind::Bits || scans_by_integers())
                 complete_codes(code_buffer.data(), labels.data(), count, threads);
             const uint32_t* const rerank = rerank_codec ? encode(*rerank_codec, rows.original,
                                                                  rerank_buffer, threads, *backend)

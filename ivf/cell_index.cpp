@@ -28,13 +28,14 @@ CellIndex::State::State(CellIndexOptions options_)
         d = transforms.back().out_dim();
     }
     coded_dim = d;
-    codec = make_codec(options.codec, coded_dim);
+    codec = make_scan_codec();
     if (options.rerank) rerank_codec = make_codec(*options.rerank, options.dim);
     cells.resize(options.cells);
     trained = options.cells == 1 && !options.residual && learns_nothing(options.codec.kind) &&
               (!options.rerank || learns_nothing(options.rerank->kind)) &&
               std::all_of(transforms.begin(), transforms.end(),
                           [](const Transform& t) { return t.is_trained(); });
+    if (trained) set_trained();
     refresh_views();
 }
 
@@ -53,6 +54,31 @@ MatrixView<const float> CellIndex::State::centroid_view() const {
 void CellIndex::State::set_centroids(std::vector<float> values) {
     centroids = std::move(values);
     coarse = CoarseRows(centroid_view(), coarse_metric());
+}
+
+std::unique_ptr<Codec> CellIndex::State::make_scan_codec() const {
+    CodecOptions scanned = options.codec;
+    scanned.factors = scans_by_integers();
+    return make_codec(scanned, coded_dim);
+}
+
+void CellIndex::State::set_trained() {
+    trained = true;
+    center = coarse.center();
+    if (!scans_by_integers() || options.residual) return;
+    // Any point will do; the nearer to the vectors, the tighter are the bounds.
+    if (!centroids.empty()) {
+        center = CoarseRows(centroid_view(), Metric::L2).center();
+        return;
+    }
+    const CodeView view = codec->view();
+    center.resize(coded_dim);
+    for (size_t j = 0; j < coded_dim; ++j)
+        center[j] = view.offset[j] + 127.5f * view.step[j];
+}
+
+bool CellIndex::State::scans_by_integers() const {
+    return options.codec.kind == CodeKind::RangeInt8 && options.metric != Metric::L1;
 }
 
 bool CellIndex::State::can_refine() const {

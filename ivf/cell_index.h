@@ -70,8 +70,9 @@ struct SearchOptions {
     size_t k = 10;
     size_t probes = 0;  // cells looked into; 0: default_probes()
     size_t rerank = 0;  // candidates re-scored; 0: default_rerank(); at least k
-    // With RaBitQ codes, a re-rank store and no rerank: every code is scored again whose estimate,
-    // less `margin` times the bound of its error, is as good as the k-th best score.
+    // Scans by integers (SQ8; RaBitQ with a re-rank store and no rerank) score every vector exactly
+    // whose estimate, less `margin` times the bound of its error, is as good as the k-th best
+    // score.
     float margin = 1;
     const IdFilter* filter = nullptr;
     int threads = 0;

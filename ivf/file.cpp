@@ -222,7 +222,7 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container ope
     state->next_id = static_cast<int64_t>(counters[1]);
     state->default_probes = counters[2];
     state->default_rerank = counters[3];
-    state->trained = true;
+    state->set_trained();
     state->file.emplace(std::move(opened));
     state->refresh_views();
     return state;

@@ -33,6 +33,7 @@ struct CellIndex::State {
     std::vector<Transform> transforms;
     std::vector<float> centroids;  // cells x coded_dim; one cell: the mean if residual, else empty
     CoarseRows coarse;             // of the centroids
+    std::vector<float> center;     // Refinement's: the mean of the centroids
     std::unique_ptr<Codec> codec;
     std::unique_ptr<Codec> rerank_codec;  // null: no re-rank store
     bool trained = false;
@@ -54,6 +55,9 @@ struct CellIndex::State {
     Metric coarse_metric() const;
     MatrixView<const float> centroid_view() const;
     void set_centroids(std::vector<float> values);
+    // Everything that searches need is there: transforms, centroids and codecs.
+    void set_trained();
+    std::unique_ptr<Codec> make_scan_codec() const;
     void refresh_views();
     void require_trained(const char* operation) const;
 
@@ -61,9 +65,11 @@ struct CellIndex::State {
     PreparedRows prepare(const Vectors& x, size_t first, size_t count, int threads) const;
     // Whether what codes say of an error bounds scores of the original space.
     bool bounds_hold() const;
-    // Whether a search may score candidates while it scans (Refinement).
+    // Whether a scan may score candidates from the re-rank store on its way, and whether it may
+    // from the codes themselves (Refinement).
     bool can_refine() const;
-    // Fills in what a code of kind Bits has to say of its vector's cell (CodeView's `term`).
+    bool scans_by_integers() const;
+    // Fills in what scans by bounds want to know of a vector (factors of CodeView).
     void complete_codes(uint32_t* codes, const uint32_t* labels, size_t count, int threads) const;
     // x - centroid of its label.
     std::vector<float> residuals(MatrixView<const float> x, const uint32_t* labels) const;

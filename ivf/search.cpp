@@ -115,16 +115,15 @@ class CellSearch {
         return job_;
     }
 
-    // The scan scores candidates exactly on its way. The job points into this object.
-    const ScanJob& refine_batch() {
-        refinement_.queries = rows_.original;
-        refinement_.code = state_.rerank_codec->view();
-        refinement_.cell_rows = state_.rerank_rows;
-        refinement_.center =
-            state_.coarse.center().empty() ? nullptr : state_.coarse.center().data();
+    // The scan scores candidates exactly on its way, from the re-rank store or from the codes.
+    void score_while_scanning(bool from_rerank_store) {
+        refinement_.queries = from_rerank_store ? rows_.original : rows_.coded;
+        refinement_.code = from_rerank_store ? state_.rerank_codec->view() : job_.code;
+        if (from_rerank_store) refinement_.cell_rows = state_.rerank_rows;
+        refinement_.center = state_.center.empty() ? nullptr : state_.center.data();
+        refinement_.residual = state_.options.residual;
         refinement_.margin = options_.margin;
         job_.refine = &refinement_;
-        return job_;
     }
 
     void rerank(size_t k, std::span<std::vector<Candidate>> candidates, SearchStats& stats) const {
@@ -174,6 +173,7 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     const size_t k = std::min(options.k, std::max<size_t>(1, state.size));
     // Without a depth, codes that bound their error say themselves what to score again.
     const bool refine = state.can_refine() && options.rerank == 0 && state.default_rerank == 0;
+    const bool scored = refine || state.scans_by_integers();
     size_t depth = k;
     if (state.rerank_codec && !refine) {
         const size_t by_rule = std::max<size_t>(4 * k, 64);
@@ -192,17 +192,17 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     result.stats.rerank = state.rerank_codec && !refine ? depth : 0;
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
-        if (refine) search.refine_batch();
+        if (scored) search.score_while_scanning(refine);
         std::vector<TopK> best(count, TopK(depth));
         const ScanCounts counts = state.backend->scan_cells(job, best);
         result.stats.scanned += counts.scanned;
-        result.stats.reranked += counts.refined;
+        if (refine) result.stats.reranked += counts.refined;
         result.stats.plan = describe_plan(job.plan, count);
         std::vector<std::vector<Candidate>> lists(count);
         parallel_for((count + 63) / 64, options.threads, [&](size_t task, int) {
             for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q) {
                 lists[q] = best[q].sorted();
-                if (refine) {
+                if (scored) {
                     for (Candidate& candidate : lists[q])
                         candidate.key = candidate.lower;
                     std::sort(lists[q].begin(), lists[q].end(), nearer);
@@ -243,9 +243,15 @@ RangeResult CellIndex::range_search(const Vectors& queries, float radius,
     result.stats.probes = search.probes();
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
+        const bool scored = state.scans_by_integers();
+        if (scored) search.score_while_scanning(false);
         std::vector<std::vector<Candidate>> hits(count);
         result.stats.scanned += state.backend->scan_cells_range(job, scan_limit, hits).scanned;
         result.stats.plan = describe_plan(job.plan, count);
+        for (size_t q = 0; scored && q < count; ++q) {
+            for (Candidate& candidate : hits[q])
+                candidate.key = candidate.lower;
+        }
         if (state.rerank_codec) search.rerank(0, hits, result.stats);
         for (size_t q = 0; q < count; ++q) {
             std::erase_if(hits[q], [&](const Candidate& c) { return !(c.key < limit); });

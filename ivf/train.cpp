@@ -161,7 +161,7 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     state_->set_centroids(std::move(fresh->centroids));
     state_->codec = std::move(fresh->codec);
     state_->rerank_codec = std::move(fresh->rerank_codec);
-    state_->trained = true;
+    state_->set_trained();
     state_->refresh_views();
     return report_out;
 }
@@ -186,7 +186,7 @@ void CellIndex::set_trained(MatrixView<const float> centroids,
           StatusCode::InvalidArgument, "centroids is ", centroids.rows, " x ", centroids.cols,
           "; this index needs ", expected, " x ", state.coded_dim);
     check_finite(centroids, "centroids", 1);
-    auto codec = make_codec(state.options.codec, state.coded_dim);
+    auto codec = state.make_scan_codec();
     codec->set_parameters(codec_parameters);
     std::vector<float> values;
     for (size_t i = 0; i < centroids.rows; ++i) {
@@ -194,7 +194,7 @@ void CellIndex::set_trained(MatrixView<const float> centroids,
     }
     state.codec = std::move(codec);
     state.set_centroids(std::move(values));
-    state.trained = true;
+    state.set_trained();
     state.refresh_views();
 }
 

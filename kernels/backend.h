@@ -56,17 +56,20 @@ struct ScanPlan {
     size_t splits = 1;            // parts into which each cell is cut, each with its own TopK
 };
 
-// Re-ranking within the scan. A code whose lower bound passes a query's threshold is scored at once
-// from the re-rank rows, while its cell is in the caches, and the threshold is the k-th best of
-// max(exact key, lower bound). Ordering by that maximum, rather than by the exact key, makes the
-// outcome independent of the order of the scan; it differs only where a bound fails. For codes of
-// kind Bits with one bit.
+// Scans by lower bounds. A code is compared by integers first, and scored exactly at once when the
+// lower bound that they give passes the query's threshold, while its cell is in the caches: from
+// the re-rank rows (Bits of one bit) or from the code itself (RangeInt8 with factors). The
+// threshold is the k-th best of max(exact key, lower bound). Ordering by that maximum, rather than
+// by the exact key, makes the outcome independent of the order of the scan; it differs only where a
+// bound fails.
 struct Refinement {
-    MatrixView<const float> queries;             // as the re-rank rows have them
-    CodeView code;                               // of the re-rank rows
-    std::span<const uint32_t* const> cell_rows;  // each cell's rows, code.words words a vector
-    const float* center = nullptr;               // m of CodeView's Bits, for L2; null: the origin
-    float margin = 1;                            // times each code's error bound
+    MatrixView<const float> queries;  // as the rows that are scored have them
+    CodeView code;                    // of these rows
+    // Each cell's rows, code.words words a vector; empty: the scanned codes are the rows.
+    std::span<const uint32_t* const> cell_rows;
+    const float* center = nullptr;  // m of CodeView; null: the origin
+    bool residual = true;  // codes are relative to centroids; keys of these are needed then
+    float margin = 1;      // times each code's error bound
 };
 
 struct ScanJob {
@@ -78,7 +81,7 @@ struct ScanJob {
     size_t probe_count = 0;
     const float* probe_keys = nullptr;  // queries x probe_count coarse keys, or null. With Bits and
                                         // L2 they give each candidate its lower bound
-    const Refinement* refine = nullptr;  // scores candidates exactly on the way; needs probe_keys
+    const Refinement* refine = nullptr;  // scores candidates exactly on the way
     ScanPlan plan;
     int threads = 0;
 };

@@ -8,6 +8,7 @@ namespace nearcell {
 
 CoarseRows::CoarseRows(MatrixView<const float> rows, Metric metric) : metric_(metric), rows_(rows) {
     const size_t n = rows.rows, d = rows.cols;
+    if (n == 0) return;
     std::vector<float> moved;
     MatrixView<const float> operand = rows;
     if (metric == Metric::L2) {

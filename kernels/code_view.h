@@ -9,7 +9,10 @@
 //   Float32      d                     the values
 //   Float16      ceil(d/2)             pairs of binary16, even dimension in the low half
 //   BFloat16     ceil(d/2)             pairs of bfloat16, likewise
-//   RangeInt8    ceil(d/4)             bytes c, dimension 4w in the lowest: x_j = offset_j + step_j c
+//   RangeInt8    ceil(d/4) [+ 2]       bytes c, dimension 4w in the lowest: x_j = offset_j + step_j c;
+//                                      with `factors`, floats term = |x - m|^2, of a residual x as
+//                                      Bits' (0 for inner products), and error = the length of
+//                                      (x - m) / step, of a residual x / step (m: Refinement's)
 //   ScaledInt8   ceil(d/4) + 1         signed bytes c, then the float scale s: x_j = s c_j
 //   Product8     ceil(M/4)             bytes c_m: centroid c_m of codebook m
 //   Product4     ceil(M/8)             nibbles, subquantizer 2i in the low half of byte i
@@ -41,6 +44,7 @@ enum class CodeKind : uint32_t {
 };
 
 constexpr size_t kBitsFactors = 4;        // floats at the end of a Bits code
+constexpr size_t kInt8Factors = 2;        // and of a RangeInt8 code that is scanned
 constexpr size_t kMostLookupLines = 128;  // lines of 32 dimensions that scan_bits takes
 
 struct CodeView {
@@ -48,6 +52,7 @@ struct CodeView {
     size_t dim = 0;
     size_t words = 0;                     // 32-bit words a vector
     size_t bits = 0;                      // Bits: 1 to 8
+    bool factors = false;                 // RangeInt8: a code ends in kInt8Factors floats
     const float* offset = nullptr;        // RangeInt8: d
     const float* step = nullptr;          // RangeInt8: d
     size_t subquantizers = 0;             // Product*: M

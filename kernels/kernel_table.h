@@ -75,22 +75,35 @@ using CollectRowsKernel = size_t(const float* keys, size_t count, float bound, u
 using BitsTablesKernel = void(const float* query, size_t d, uint8_t* tables, float* unit,
                               float* offset);
 
-// A query as scan_bits sees it, relative to the cell that is scanned.
-struct LookupQuery {
-    const uint8_t* tables;
+// A query for codes of bytes c. Of the sum of weights_j (c_j - center_j) it keeps q_j =
+// floor(weights_j / unit + a fixed fraction), signed bytes: unit * (sum of q_j c_j) + offset is
+// that sum with weights whose errors lie within a unit. The fractions, different ones for
+// neighbours, make errors of equal weights cancel. unit: the largest |weights_2i| + |weights_2i+1|
+// / (largest_pair - 2), so that |q_2i| + |q_2i+1| is at most largest_pair, which is at most 128;
+// weights count as 0 where it is below 1e-36. bytes: d rounded up to a multiple of 16, zero after
+// d. Error: of unit 2 roundings; of a q_j one where a rounding decides; of offset d roundings of
+// its terms.
+using Int8QueryKernel = void(const float* weights, const float* center, size_t d, int largest_pair,
+                             int8_t* bytes, float* unit, float* offset);
+
+// A query as the scans of codes by integers see it, relative to the cell that is scanned.
+struct CodedQuery {
+    const void* operand;  // tables of scan_bits, bytes of scan_int8
     float unit, offset;
     float shift;  // the part of the key that the cell's vectors share
     float reach;  // how much of a code's error is allowed for
     float threshold;
 };
 
-// Lower bounds of keys, shift - reach * error + (term + scale * -<query, u>), of `query_count`
-// queries and `block_count` blocks of one-bit codes: those that are at most the query's threshold
-// and allowed by masks[block] are appended to hits, as by ScanKernel. code->dim is at most 32 *
-// kMostLookupLines. Error: that of the tables, and 5 roundings of the terms.
-using ScanBitsKernel = size_t(const CodeView* code, const void* blocks, size_t block_count,
-                              const LookupQuery* queries, size_t query_count, const uint16_t* masks,
-                              Hit* hits);
+// Lower bounds of keys, shift - reach * error + (term + scale * (unit * sum + offset)), of
+// `query_count` queries and `block_count` blocks: those that are at most the query's threshold and
+// allowed by masks[block] are appended to hits, as by ScanKernel. scan_bits: one-bit codes, sum of
+// table entries, code->dim at most 32 * kMostLookupLines. scan_int8: RangeInt8 with factors, sum of
+// products, scale 1; pairs of the query's bytes are at most the table's int8_pair. Sums are exact.
+// Error: 5 roundings of the terms.
+using ScanCodesKernel = size_t(const CodeView* code, const void* blocks, size_t block_count,
+                               const CodedQuery* queries, size_t query_count, const uint16_t* masks,
+                               Hit* hits);
 
 // A fast rotation of x in place: factors are kRotationRounds + 1 lines of d, see fast_rotation.h.
 // inverse: 1 undoes it, 0 does it. Error: 4 log2(d) + 12 roundings of values as long as x.
@@ -103,6 +116,7 @@ using RowKernel = float(const CodeView* code, const uint32_t* row, const float* 
 
 struct KernelTable {
     const char* isa = "";
+    int int8_pair = 128;  // the largest pair of a query's bytes whose sums scan_int8 holds
 #define OP(name, type, flops, bytes) type* name = nullptr;
 #include <nearcell/kernels/ops.def>
 #undef OP

@@ -217,11 +217,12 @@ void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, flo
 }
 
 size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
-                 const LookupQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
+                 const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
     const size_t lines = code->words - kBitsFactors;
     size_t count = 0;
     for (size_t q = 0; q < query_count; ++q) {
-        const LookupQuery& query = queries[q];
+        const CodedQuery& query = queries[q];
+        const uint8_t* const tables = static_cast<const uint8_t*>(query.operand);
         for (size_t row = 0; row < block_count * kBlock; ++row) {
             const size_t lane = row % kBlock;
             if ((masks[row / kBlock] >> lane & 1) == 0) continue;
@@ -230,7 +231,7 @@ size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
             double sum = 0;
             for (size_t m = 0; m < lines * 8; ++m) {
                 const uint32_t nibble = word_of(block, m / 8, lane) >> (m % 8 * 4) & 15u;
-                sum += query.tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + nibble];
+                sum += tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + nibble];
             }
             const double negated_dot =
                 sum * static_cast<double>(query.unit) + static_cast<double>(query.offset);
@@ -238,6 +239,56 @@ size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
                 static_cast<double>(query.shift) -
                 static_cast<double>(query.reach) * float_of(block, lines + 2, lane) +
                 float_of(block, lines + 3, lane) + float_of(block, lines, lane) * negated_dot);
+            if (!(key <= query.threshold)) continue;
+            hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
+        }
+    }
+    return count;
+}
+
+void int8_query(const float* weights, const float* center, size_t d, int largest_pair,
+                int8_t* bytes, float* unit, float* offset) {
+    double widest = 0;
+    for (size_t j = 0; j < d; j += 2) {
+        const double other = j + 1 < d ? std::fabs(static_cast<double>(weights[j + 1])) : 0;
+        widest = std::max(widest, std::fabs(static_cast<double>(weights[j])) + other);
+    }
+    *unit = static_cast<float>(widest / (largest_pair - 2));
+    if (*unit < 1e-36f) *unit = 0;
+    double sum = 0;
+    for (size_t j = 0; j < (d + 15) / 16 * 16; ++j) {
+        bytes[j] = 0;
+        if (j >= d || *unit == 0) continue;
+        const double units = static_cast<double>(weights[j]) / static_cast<double>(*unit);
+        const double fraction =
+            std::fmod(0.61803398874989485 * (static_cast<double>(j % 64) + 1), 1);
+        bytes[j] = static_cast<int8_t>(std::floor(units + fraction));
+        sum += static_cast<double>(bytes[j]) * static_cast<double>(center[j]);
+    }
+    *offset = static_cast<float>(-sum * static_cast<double>(*unit));
+}
+
+size_t scan_int8(const CodeView* code, const void* blocks, size_t block_count,
+                 const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
+    const size_t lines = code->words - kInt8Factors;
+    size_t count = 0;
+    for (size_t q = 0; q < query_count; ++q) {
+        const CodedQuery& query = queries[q];
+        const int8_t* const bytes = static_cast<const int8_t*>(query.operand);
+        for (size_t row = 0; row < block_count * kBlock; ++row) {
+            const size_t lane = row % kBlock;
+            if ((masks[row / kBlock] >> lane & 1) == 0) continue;
+            const uint32_t* block =
+                static_cast<const uint32_t*>(blocks) + row / kBlock * code->words * kBlock;
+            int64_t sum = 0;
+            for (size_t j = 0; j < code->dim; ++j)
+                sum += int64_t{bytes[j]} * (word_of(block, j / 4, lane) >> (j % 4 * 8) & 255u);
+            const float key = static_cast<float>(
+                static_cast<double>(query.shift) -
+                static_cast<double>(query.reach) * float_of(block, lines + 1, lane) +
+                float_of(block, lines, lane) +
+                static_cast<double>(sum) * static_cast<double>(query.unit) +
+                static_cast<double>(query.offset));
             if (!(key <= query.threshold)) continue;
             hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
         }
@@ -328,6 +379,8 @@ const KernelTable& reference_table() {
         t.collect_rows = collect_rows;
         t.bits_tables = bits_tables;
         t.scan_bits = scan_bits;
+        t.int8_query = int8_query;
+        t.scan_int8 = scan_int8;
         t.rotate_f32 = rotate_f32;
         t.row_l2_float16 = row<Key::L2, decode_float16>;
         t.row_ip_float16 = row<Key::Dot, decode_float16>;

@@ -364,8 +364,9 @@ void bind_searching(IndexClass& index) {
             "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
             "dict of what was done.\nprobes: cells looked into; rerank: candidates scored again; "
             "None "
-            "takes the index's defaults. margin: with RaBitQ codes, a re-rank store and no rerank, "
-            "how many times its error bound a code may be off and still be scored again. filter: "
+            "takes the index's defaults. margin: with SQ8, and with RaBitQ, a re-rank store and no "
+            "rerank, how many times its error bound an estimate may be off and its vector still be "
+            "scored exactly. filter: "
             "IdFilter, bool mask, range, slice, or ids.")
         .def(
             "range_search", &range_search, nb::arg("queries").none(), nb::arg("radius"),

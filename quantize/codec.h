@@ -22,6 +22,7 @@ struct CodecOptions {
     CodeKind kind = CodeKind::Float32;
     size_t subquantizers = 0;  // Product8, Product4: any number in [1, dim]
     size_t bits = 1;           // Bits: 1 to 8
+    bool factors = false;      // RangeInt8: with room for what scans by integers need
 };
 
 struct CodecTraining {

@@ -102,7 +102,7 @@ void RangeInt8Codec::encode(MatrixView<const float> x, uint32_t* codes, int thre
     for_row_blocks(x.rows, kRows, threads, [&](size_t first, size_t count) {
         for (size_t i = first; i < first + count; ++i) {
             uint32_t* code = codes + i * words;
-            code[words - 1] = 0;
+            std::fill(code + dim_ / 4, code + words, 0u);
             uint8_t* bytes = reinterpret_cast<uint8_t*>(code);
             const float* row = x.row(i);
             for (size_t j = 0; j < dim_; ++j) {
@@ -116,7 +116,8 @@ CodeView RangeInt8Codec::view() const {
     CodeView view;
     view.kind = CodeKind::RangeInt8;
     view.dim = dim_;
-    view.words = (dim_ + 3) / 4;
+    view.factors = options_.factors;
+    view.words = (dim_ + 3) / 4 + (options_.factors ? kInt8Factors : 0);
     view.offset = offset_.data();
     view.step = step_.data();
     return view;

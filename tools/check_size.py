@@ -26,6 +26,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
             "cpu/isa_select",
             "cpu/kernels_assign",
             "cpu/kernels_decode",
+            "cpu/kernels_int8",
             "cpu/kernels_lookup",
             "cpu/kernels_pair",
             "cpu/kernels_rotate",
@@ -39,6 +40,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
         ["float_blocks", "cpu/assign_rows", "cpu/cpu_backend", "cpu/nearest_rows"],
     ),
     "tests/kernels/refine_cells_test.cpp": ("an operation of Backend", ["cpu/refine_cells"]),
+    "tests/kernels/coded_queries_test.cpp": ("queries of two operations", ["cpu/coded_queries"]),
     "tests/kernels/rerank_test.cpp": ("an operation of Backend", ["cpu/rerank"]),
     "tests/kernels/scan_cells_test.cpp": ("an operation of Backend", ["cpu/scan_cells"]),
     "tests/ivf/cell_index_test.cpp": (

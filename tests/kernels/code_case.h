@@ -21,11 +21,13 @@ constexpr CodeKind kAllKinds[] = {CodeKind::Float32,   CodeKind::Float16,    Cod
 
 class CodeCase {
    public:
-    CodeCase(CodeKind kind, size_t dim, size_t bits, Random& random)
+    // factors: of RangeInt8, as scans by integers need them.
+    CodeCase(CodeKind kind, size_t dim, size_t bits, Random& random, bool factors = false)
         : offset_(dim, Values::Plain, random), step_(dim, Values::Plain, random), codebooks_(0) {
         view_.kind = kind;
         view_.dim = dim;
         view_.bits = kind == CodeKind::Bits ? bits : 0;
+        view_.factors = factors;
         const bool product = kind == CodeKind::Product8 || kind == CodeKind::Product4;
         if (product) draw_subspaces(kind == CodeKind::Product8 ? 256 : 16, random);
         view_.words = words();
@@ -70,7 +72,7 @@ class CodeCase {
             case CodeKind::Float32: return d;
             case CodeKind::Float16:
             case CodeKind::BFloat16: return (d + 1) / 2;
-            case CodeKind::RangeInt8: return (d + 3) / 4;
+            case CodeKind::RangeInt8: return (d + 3) / 4 + (view_.factors ? kInt8Factors : 0);
             case CodeKind::ScaledInt8: return (d + 3) / 4 + 1;
             case CodeKind::Product8: return (m + 3) / 4;
             case CodeKind::Product4: return (m + 7) / 8;
@@ -83,7 +85,8 @@ class CodeCase {
         const auto value = static_cast<float>(2 * random.uniform() - 1);
         const auto other = static_cast<float>(2 * random.uniform() - 1);
         const bool factor = (view_.kind == CodeKind::ScaledInt8 && w + 1 == view_.words) ||
-                            (view_.kind == CodeKind::Bits && w + kBitsFactors >= view_.words);
+                            (view_.kind == CodeKind::Bits && w + kBitsFactors >= view_.words) ||
+                            (view_.factors && w + kInt8Factors >= view_.words);
         if (factor) return std::bit_cast<uint32_t>(std::fabs(value));
         if (any) return word;
         if (view_.kind == CodeKind::Float32) return std::bit_cast<uint32_t>(value);

@@ -84,7 +84,9 @@ uint64_t check_op(const OpCase& op, PairKernel* kernel, PairKernel* reference, C
 uint64_t check_op(const OpCase& op, ScanKernel* kernel, ScanKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, BitsTablesKernel* kernel, BitsTablesKernel* reference,
                   CheckLog& log);
-uint64_t check_op(const OpCase& op, ScanBitsKernel* kernel, ScanBitsKernel* reference,
+uint64_t check_op(const OpCase& op, Int8QueryKernel* kernel, Int8QueryKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, ScanCodesKernel* kernel, ScanCodesKernel* reference,
                   CheckLog& log);
 uint64_t check_op(const OpCase& op, LaneMinimaKernel* kernel, LaneMinimaKernel* reference,
                   CheckLog& log);

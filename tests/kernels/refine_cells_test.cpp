@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <nearcell/cpu/coded_queries.h>
 #include <nearcell/cpu/cpu_backend.h>
 #include <nearcell/cpu/isa_select.h>
 
@@ -17,7 +18,8 @@ using checks::CellCase;
 using checks::CodeCase;
 using checks::Matrix;
 
-// Queries, cells of one-bit codes, and rows of another code to score by.
+// Queries, and cells of one-bit codes with rows of another code to score by, or of bytes that are
+// scored by themselves.
 struct RefineCase {
     CodeCase code, rerank_code;
     CellCase cells;
@@ -30,13 +32,14 @@ struct RefineCase {
     Refinement refine;
     ScanJob job;
 
-    RefineCase(const Backend& backend, CodeKind rerank, Metric metric, size_t d, size_t query_count,
-               Random& random)
-        : code(CodeKind::Bits, d, 1, random),
+    RefineCase(const Backend& backend, CodeKind scanned, bool residual, CodeKind rerank,
+               Metric metric, size_t d, size_t query_count, Random& random)
+        : code(scanned, d, 1, random, scanned == CodeKind::RangeInt8),
           rerank_code(rerank, d + 3, 1, random),
-          cells(code, backend, true, random.below(2) == 0, true, random),
+          cells(code, backend, true, random.below(2) == 0, residual, random),
           queries(query_count, d, random),
           original(query_count, d + 3, random) {
+        const bool bits = scanned == CodeKind::Bits;
         for (const CellCase::Cell& cell : cells.cells) {
             rows.emplace_back();
             for (size_t i = 0; i < cell.ids.size(); ++i) {
@@ -55,10 +58,11 @@ struct RefineCase {
                 probe_keys.push_back(static_cast<float>(random.normal()));
             }
         }
-        refine.queries = original.view();
-        refine.code = rerank_code.view();
-        refine.cell_rows = row_pointers;
-        refine.center = metric == Metric::L2 ? center.data() : nullptr;
+        refine.queries = bits ? original.view() : queries.view();
+        refine.code = bits ? rerank_code.view() : code.view();
+        if (bits) refine.cell_rows = row_pointers;
+        refine.center = metric == Metric::L2 || !bits ? center.data() : nullptr;
+        refine.residual = residual;
         refine.margin = static_cast<float>(random.uniform());
         job.queries = queries.view();
         job.metric = metric;
@@ -70,44 +74,61 @@ struct RefineCase {
     }
     RefineCase(const RefineCase&) = delete;
 
+    std::vector<uint32_t> code_of(uint32_t number, size_t slot) const {
+        const size_t words = job.code.words;
+        const uint32_t* block = cells.cells[number].blocks.data() + slot / kBlock * words * kBlock;
+        std::vector<uint32_t> row;
+        for (size_t w = 0; w < words; ++w)
+            row.push_back(block[w * kBlock + slot % kBlock]);
+        return row;
+    }
+    // Of a query and a row, which may be relative to a centroid.
+    float exact_key(const Backend& backend, const float* query, const float* row,
+                    const float* centroid) const {
+        const size_t dim = refine.code.dim;
+        if (centroid == nullptr) return backend.key(query, row, dim, job.metric);
+        if (is_similarity(job.metric)) {
+            return backend.key(query, centroid, dim, job.metric) +
+                   backend.key(query, row, dim, job.metric);
+        }
+        std::vector<float> moved;
+        for (size_t j = 0; j < dim; ++j)
+            moved.push_back(query[j] - centroid[j]);
+        return backend.key(moved.data(), row, dim, job.metric);
+    }
+
     // Everything that the definition says of query q, best first.
     std::vector<Candidate> expected(size_t q, const KernelTable& kernels,
                                     const Backend& backend) const {
-        const bool similarity = is_similarity(job.metric);
-        const size_t d = job.code.dim, words = refine.code.words;
-        std::vector<float> query(queries.row(q), queries.row(q) + d);
-        for (size_t j = 0; j < d && refine.center != nullptr; ++j)
-            query[j] -= refine.center[j];
-        std::vector<uint8_t> tables((d + 31) / 32 * 128);
-        LookupQuery lookup{};
-        kernels.bits_tables(query.data(), d, tables.data(), &lookup.unit, &lookup.offset);
-        lookup.tables = tables.data();
-        if (!similarity) {
-            lookup.unit *= 2.0f;
-            lookup.offset *= 2.0f;
-        }
-        lookup.threshold = std::numeric_limits<float>::infinity();
-        const float norm = std::sqrt(-kernels.ip_f32(queries.row(q), queries.row(q), d));
+        const bool bits = job.code.kind == CodeKind::Bits;
+        const uint32_t number_of_query = static_cast<uint32_t>(q);
+        const CodedQueries coded(job, kernels, {&number_of_query, 1});
         std::vector<Candidate> all;
         for (size_t rank = 0; rank < job.probe_count; ++rank) {
             const uint32_t number = probes[q * job.probe_count + rank];
             const CellView& cell = cells.views[number];
-            lookup.shift = probe_keys[q * job.probe_count + rank];
-            lookup.reach = refine.margin *
-                           (similarity ? 0.5f * norm : std::sqrt(std::max(0.0f, lookup.shift)));
+            CodedQuery lookup = coded.of({0, probe_keys[q * job.probe_count + rank]});
+            lookup.threshold = std::numeric_limits<float>::infinity();
             const size_t blocks = blocks_for(cell.size);
             std::vector<uint16_t> masks(blocks, 0xffff);
             if (cell.masks != nullptr) masks.assign(cell.masks, cell.masks + blocks);
             std::vector<Hit> hits(blocks * kBlock);
-            hits.resize(kernels.scan_bits(&job.code, cell.blocks, blocks, &lookup, 1, masks.data(),
-                                          hits.data()));
+            const auto scan = bits ? kernels.scan_bits : kernels.scan_int8;
+            hits.resize(
+                scan(&job.code, cell.blocks, blocks, &lookup, 1, masks.data(), hits.data()));
             for (const Hit& hit : hits) {
                 if (hit.slot >= cell.size) continue;
                 Matrix row(1, refine.code.dim);
-                backend.decode_rows(refine.code, row_pointers[number] + hit.slot * words, 1,
-                                    row.view());
-                const float exact =
-                    backend.key(original.row(q), row.row(0), refine.code.dim, job.metric);
+                if (bits) {
+                    backend.decode_rows(refine.code,
+                                        row_pointers[number] + hit.slot * refine.code.words, 1,
+                                        row.view());
+                } else {
+                    backend.decode_rows(refine.code, code_of(number, hit.slot).data(), 1,
+                                        row.view());
+                }
+                const float exact = exact_key(backend, refine.queries.row(q), row.row(0),
+                                              bits ? nullptr : cell.centroid);
                 all.push_back(
                     {std::max(exact, hit.key), exact, cell.ids[hit.slot], number, hit.slot});
             }
@@ -122,17 +143,27 @@ class RefineCellsTest : public testing::TestWithParam<const KernelTable*> {
     const CpuBackend backend{*GetParam()};
 };
 
+struct Kinds {
+    CodeKind scanned;
+    bool residual;
+    CodeKind rerank;
+};
+
 TEST_P(RefineCellsTest, FindsTheBestWhateverThePlan) {
     Random random(37);
-    for (const CodeKind rerank :
-         {CodeKind::Float32, CodeKind::Float16, CodeKind::BFloat16, CodeKind::RangeInt8}) {
+    using enum CodeKind;
+    for (const Kinds& kinds : {Kinds{Bits, true, Float32}, Kinds{Bits, true, Float16},
+                               Kinds{Bits, true, BFloat16}, Kinds{Bits, true, RangeInt8},
+                               Kinds{RangeInt8, false, Float32}, Kinds{RangeInt8, true, Float32}}) {
         for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
             for (const size_t query_count : {size_t{1}, size_t{7}, size_t{130}}) {
                 const size_t d = 1 + random.below(90);
-                const RefineCase scan(backend, rerank, metric, d, query_count, random);
+                const RefineCase scan(backend, kinds.scanned, kinds.residual, kinds.rerank, metric,
+                                      d, query_count, random);
                 SCOPED_TRACE(testing::Message()
-                             << "re-rank kind " << static_cast<int>(rerank) << " metric "
-                             << metric_name(metric) << " queries " << query_count << " d " << d);
+                             << "kinds " << static_cast<int>(kinds.scanned) << " and "
+                             << static_cast<int>(kinds.rerank) << " metric " << metric_name(metric)
+                             << " queries " << query_count << " d " << d);
                 for (const size_t k : {size_t{1}, size_t{10}, size_t{1000}}) {
                     for (int plans = 0; plans < 4; ++plans) {
                         ScanJob job = scan.job;

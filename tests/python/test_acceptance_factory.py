@@ -8,7 +8,7 @@ from support import KINDS, built, manifold, recall
 # string, dim, cells, bytes a code, bytes in the re-rank store
 ACCEPTED = [
     ("Flat", 48, 1, 192, 0),
-    ("SQ8", 48, 1, 48, 0),
+    ("SQ8", 48, 1, 56, 0),
     ("SQfp16", 48, 1, 96, 0),
     ("SQbf16", 48, 1, 96, 0),
     ("PQ8", 48, 1, 8, 0),
@@ -26,7 +26,7 @@ ACCEPTED = [
     ("IVF1024,PQ16x4fs", 48, 1024, 8, 0),
     ("IVF1024,PQ16x4fsr", 48, 1024, 8, 0),
     ("IVF1024,PQ16x4fsr_64", 48, 1024, 8, 0),
-    ("IVF1024,SQ8", 48, 1024, 48, 0),
+    ("IVF1024,SQ8", 48, 1024, 56, 0),
     ("IVF64,SQfp16", 48, 64, 96, 0),
     ("PCA32,IVF64,PQ8", 48, 64, 8, 0),
     ("PCA64,IVF1024,PQ16", 96, 1024, 16, 0),
@@ -36,7 +36,7 @@ ACCEPTED = [
     ("OPQ8_32,IVF64,PQ8", 48, 64, 8, 0),
     ("OPQ16_64,IVF1024,PQ16x4fs,RFlat", 128, 1024, 8, 512),
     ("OPQ16_64,IVF64,PQ16x4fsr", 48, 64, 8, 0),
-    ("RR32,IVF64,SQ8", 48, 64, 32, 0),
+    ("RR32,IVF64,SQ8", 48, 64, 40, 0),
     ("L2norm,Flat", 48, 1, 192, 0),
     ("PQ8,RFlat", 48, 1, 8, 192),
     ("IVF64,PQ8,Refine(SQ8)", 48, 64, 8, 48),

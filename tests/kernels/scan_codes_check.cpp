@@ -1,7 +1,9 @@
-// One-bit codes by look-ups: tables whose entries are the nearest units, and scans whose keys are
-// the sums that tables, codes and factors say, under any thresholds and masks.
+// Scans of codes by integers: tables and bytes of a query that are the nearest units, and scans
+// whose keys are the sums that these, codes and factors say, under any thresholds and masks.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <string>
 
 #include "code_case.h"
 #include "kernel_check.h"
@@ -11,6 +13,7 @@ namespace nearcell::checks {
 namespace {
 
 constexpr size_t kLineTables = 128;
+constexpr int kSmallestPair = 32;  // of the tables
 
 size_t lines_of(size_t d) { return (d + 31) / 32; }
 
@@ -24,18 +27,23 @@ struct Tables {
     }
 };
 
-// Of one call of a scan: codes, and queries with random tables.
-struct LookupCase {
+// Of one call of a scan: codes, and queries with random tables or bytes.
+struct ScanCodesCase {
     CodeCase code;
     CodeView view;
     size_t block_count;
+    int largest_pair;
     std::vector<uint32_t> blocks;  // starts four bytes past an aligned address
-    std::vector<std::vector<uint8_t>> tables;
-    std::vector<LookupQuery> queries;
+    std::vector<std::vector<uint8_t>> operands;
+    std::vector<CodedQuery> queries;
     std::vector<uint16_t> masks;
 
-    LookupCase(size_t d, size_t block_count_, size_t query_count, Random& random)
-        : code(CodeKind::Bits, d, 1, random), view(code.view()), block_count(block_count_) {
+    ScanCodesCase(CodeKind kind, size_t d, size_t block_count_, size_t query_count, int pair,
+                  Random& random)
+        : code(kind, d, 1, random, kind == CodeKind::RangeInt8),
+          view(code.view()),
+          block_count(block_count_),
+          largest_pair(pair) {
         std::vector<std::vector<uint32_t>> rows;
         for (size_t i = 0; i < block_count * kBlock; ++i)
             rows.push_back(code.draw_row(random, true));
@@ -43,13 +51,10 @@ struct LookupCase {
         blocks = to_blocks(rows, view.words);
         blocks.insert(blocks.begin(), 0);
         for (size_t q = 0; q < query_count; ++q) {
-            tables.emplace_back(lines_of(d) * kLineTables + 1);
-            const bool largest = random.below(4) == 0;  // the sums that come nearest to overflow
-            for (uint8_t& entry : tables.back())
-                entry = static_cast<uint8_t>(largest ? 31 : random.below(32));
+            operands.push_back(kind == CodeKind::Bits ? draw_tables(random) : draw_bytes(random));
         }
         for (size_t q = 0; q < query_count; ++q) {
-            queries.push_back({tables[q].data() + 1, draw(Values::Plain, random),
+            queries.push_back({operands[q].data() + 1, draw(Values::Plain, random),
                                draw(Values::Plain, random), draw(Values::Plain, random),
                                draw(Values::Plain, random),
                                std::numeric_limits<float>::infinity()});
@@ -57,11 +62,35 @@ struct LookupCase {
         for (size_t b = 0; b < block_count; ++b)
             masks.push_back(static_cast<uint16_t>(b % 4 == 3 ? 0 : random.next()));
     }
-    LookupCase(const LookupCase&) = delete;
+    ScanCodesCase(const ScanCodesCase&) = delete;
+
+    // Some of them such that the sums come nearest to overflow.
+    std::vector<uint8_t> draw_tables(Random& random) const {
+        std::vector<uint8_t> tables(lines_of(view.dim) * kLineTables + 1);
+        const bool largest = random.below(4) == 0;
+        for (uint8_t& entry : tables)
+            entry = static_cast<uint8_t>(largest ? 31 : random.below(32));
+        return tables;
+    }
+    std::vector<uint8_t> draw_bytes(Random& random) const {
+        std::vector<uint8_t> bytes((view.dim + 15) / 16 * 16 + 1, 0);
+        const bool largest = random.below(4) == 0;
+        for (size_t j = 0; j < view.dim; j += 2) {
+            const uint64_t most = static_cast<uint64_t>(largest_pair);
+            const int first = static_cast<int>(random.below(most + 1)), rest = largest_pair - first;
+            const int second =
+                largest ? rest : static_cast<int>(random.below(static_cast<uint64_t>(rest) + 1));
+            const bool negative = random.below(2) == 0;
+            bytes[1 + j] = static_cast<uint8_t>(negative ? -first : std::min(first, 127));
+            if (j + 1 < view.dim)
+                bytes[2 + j] = static_cast<uint8_t>(negative ? -second : std::min(second, 127));
+        }
+        return bytes;
+    }
 
     size_t rows() const { return block_count * kBlock; }
 
-    std::vector<Hit> run(ScanBitsKernel* kernel, const std::vector<uint16_t>& allowed) const {
+    std::vector<Hit> run(ScanCodesKernel* kernel, const std::vector<uint16_t>& allowed) const {
         std::vector<Hit> hits(queries.size() * rows() + 1);
         hits.resize(kernel(&view, blocks.data() + 1, block_count, queries.data(), queries.size(),
                            allowed.data(), hits.data()));
@@ -73,22 +102,24 @@ struct LookupCase {
 
     // The absolute terms of a key, added up.
     double magnitude(const Hit& hit) const {
-        const LookupQuery& query = queries[hit.query];
-        const auto factor = [&](size_t which) {
-            const size_t word = view.words - kBitsFactors + which;
+        const CodedQuery& query = queries[hit.query];
+        const bool bits = view.kind == CodeKind::Bits;
+        const auto factor = [&](size_t from_end) {
+            const size_t word = view.words - from_end;
             const size_t at = (hit.slot / kBlock * view.words + word) * kBlock + hit.slot % kBlock;
             return std::fabs(static_cast<double>(std::bit_cast<float>(blocks[at + 1])));
         };
-        const double sum = 31.0 * 8.0 * static_cast<double>(lines_of(view.dim));
+        const double sum = bits ? 31.0 * 8.0 * static_cast<double>(lines_of(view.dim))
+                                : 255.0 * largest_pair / 2.0 * static_cast<double>(view.dim + 1);
         const double dot = sum * std::fabs(static_cast<double>(query.unit)) +
                            std::fabs(static_cast<double>(query.offset));
         return std::fabs(static_cast<double>(query.shift)) +
-               std::fabs(static_cast<double>(query.reach)) * factor(2) + factor(3) +
-               factor(0) * dot;
+               std::fabs(static_cast<double>(query.reach)) * factor(bits ? 2 : 1) +
+               factor(bits ? 1 : 2) + (bits ? factor(4) : 1.0) * dot;
     }
 };
 
-std::vector<size_t> lookup_dims() {
+std::vector<size_t> scan_dims() {
     std::vector<size_t> dims = check_dims();
     dims.push_back(32 * kMostLookupLines);
     return dims;
@@ -100,7 +131,7 @@ uint64_t check_op(const OpCase& op, BitsTablesKernel* kernel, BitsTablesKernel* 
                   CheckLog& log) {
     Digest digest;
     Random random(41);
-    for (const size_t d : lookup_dims()) {
+    for (const size_t d : scan_dims()) {
         for (const Values values : {Values::Plain, Values::Integers, Values::Tiny, Values::Denormal,
                                     Values::Large, Values::Mixed}) {
             const Floats query(d, values, random);
@@ -130,13 +161,65 @@ uint64_t check_op(const OpCase& op, BitsTablesKernel* kernel, BitsTablesKernel* 
     return digest.value();
 }
 
-uint64_t check_op(const OpCase& op, ScanBitsKernel* kernel, ScanBitsKernel* reference,
+uint64_t check_op(const OpCase& op, Int8QueryKernel* kernel, Int8QueryKernel* reference,
+                  CheckLog& log) {
+    Digest digest;
+    Random random(47);
+    for (const size_t d : scan_dims()) {
+        for (const Values values : {Values::Plain, Values::Integers, Values::Tiny, Values::Denormal,
+                                    Values::Large, Values::Mixed}) {
+            const Floats weights(d, values, random), center(d, Values::Plain, random);
+            const size_t room = (d + 15) / 16 * 16;
+            std::vector<int8_t> got(room + 1, 99), expected(room + 1, 99);
+            float unit = -1, offset = -1, expected_unit = -1, expected_offset = -1;
+            const int pair = values == Values::Plain ? 32 : 128;
+            kernel(weights.data(), center.data(), d, pair, got.data(), &unit, &offset);
+            reference(weights.data(), center.data(), d, pair, expected.data(), &expected_unit,
+                      &expected_offset);
+            const auto which = [&] {
+                return op.table.isa + std::string(" ") + op.name + ": d " + std::to_string(d) +
+                       " values " + std::to_string(static_cast<int>(values));
+            };
+            log.expect(near(unit, expected_unit, static_cast<double>(expected_unit), 3), which(),
+                       ": unit ", unit, " not ", expected_unit);
+            double magnitude = 0;
+            for (size_t j = 0; j <= room; ++j) {
+                log.expect(std::abs(got[j] - expected[j]) <= (j < d ? 1 : 0), which(), " byte ", j,
+                           ": ", int{got[j]}, " not ", int{expected[j]});
+                if (j >= d) continue;
+                digest.add(static_cast<uint32_t>(got[j]));
+                magnitude +=
+                    std::fabs(got[j] * static_cast<double>(unit) * static_cast<double>(center[j]));
+                const int next = j + 1 < d ? std::abs(got[j + 1]) : 0;
+                log.expect(j % 2 != 0 || std::abs(got[j]) + next <= pair, which(), " byte ", j,
+                           " and the next may overflow");
+                const double error =
+                    static_cast<double>(weights[j]) - got[j] * static_cast<double>(unit);
+                log.expect(unit == 0.0f || std::fabs(error) <= 1.00002 * static_cast<double>(unit),
+                           which(), " byte ", j, " errs by ", error, " with unit ", unit);
+            }
+            double sum = 0;
+            for (size_t j = 0; j < d; ++j)
+                sum -= got[j] * static_cast<double>(unit) * static_cast<double>(center[j]);
+            log.expect(near(offset, static_cast<float>(sum), magnitude, d + 4), which(),
+                       ": offset ", offset, " not ", sum);
+            digest.add(unit);
+            digest.add(offset);
+        }
+    }
+    return digest.value();
+}
+
+uint64_t check_op(const OpCase& op, ScanCodesKernel* kernel, ScanCodesKernel* reference,
                   CheckLog& log) {
     Digest digest;
     Random random(43);
     size_t turn = 0;
-    for (const size_t d : lookup_dims()) {
-        LookupCase input(d, 1 + turn % 9, 1 + turn * 5 % 7, random);
+    for (const size_t d : scan_dims()) {
+        const CodeKind kind = op.name == "scan_bits" ? CodeKind::Bits : CodeKind::RangeInt8;
+        // What every table holds, for equal digests; and what this one holds.
+        const int pair = turn % 2 == 0 ? kSmallestPair : op.table.int8_pair;
+        ScanCodesCase input(kind, d, 1 + turn % 9, 1 + turn * 5 % 7, pair, random);
         ++turn;
         const std::vector<uint16_t> all(input.block_count, 0xffff);
         const std::vector<Hit> got = input.run(kernel, all), expected = input.run(reference, all);
@@ -150,10 +233,10 @@ uint64_t check_op(const OpCase& op, ScanBitsKernel* kernel, ScanBitsKernel* refe
                            near(got[i].key, expected[i].key, input.magnitude(expected[i]), 5),
                        op.table.isa, " ", op.name, ": d ", d, " query ", expected[i].query,
                        " slot ", expected[i].slot, ": ", got[i].key, " not ", expected[i].key);
-            digest.add(got[i].key);
+            if (pair == kSmallestPair) digest.add(got[i].key);
         }
         // Of its own keys, those that meet a threshold and pass a mask.
-        for (LookupQuery& query : input.queries)
+        for (CodedQuery& query : input.queries)
             query.threshold = got[random.below(got.size())].key;
         std::vector<Hit> passing;
         for (const Hit& hit : got) {
