@@ -23,6 +23,7 @@ namespace {
 void machine_info(Session& session) {
     const std::string backend = cpu_backend().describe();
     session.fact("version", std::string(NEARCELL_VERSION));
+    session.fact("compiler", compiler());
     session.fact("cpu", cpu_model());
     std::string runnable;
     for (const std::string& name : cpu_instruction_sets()) {

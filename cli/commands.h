@@ -18,5 +18,6 @@ void add_search(CLI::App& app, Session& session);
 void add_eval(CLI::App& app, Session& session);
 void add_tune(CLI::App& app, Session& session);
 void add_verify(CLI::App& app, Session& session);
+void add_bench(CLI::App& app, Session& session);
 
 }  // namespace nearcell::cli

@@ -1,5 +1,7 @@
 #include "machine.h"
 
+#include <unistd.h>
+
 #include <fstream>
 #include <sstream>
 
@@ -27,6 +29,28 @@ std::string chosen_instruction_set() {
         }
     }
     return "unknown";
+}
+
+std::string compiler() {
+#if defined(__clang__)
+    return __VERSION__;  // begins with its name
+#else
+    return "g++ " __VERSION__;
+#endif
+}
+
+CacheBytes cache_bytes() {
+    const auto size = [](int name, size_t usual) {
+        const long bytes = sysconf(name);
+        return bytes > 0 ? static_cast<size_t>(bytes) : usual;
+    };
+#if defined(_SC_LEVEL1_DCACHE_SIZE)
+    return {size(_SC_LEVEL1_DCACHE_SIZE, size_t{32} << 10),
+            size(_SC_LEVEL2_CACHE_SIZE, size_t{512} << 10),
+            size(_SC_LEVEL3_CACHE_SIZE, size_t{32} << 20)};
+#else
+    return {size_t{32} << 10, size_t{512} << 10, size_t{32} << 20};
+#endif
 }
 
 }  // namespace nearcell::cli

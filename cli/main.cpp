@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
     add_eval(app, session);
     add_tune(app, session);
     add_verify(app, session);
+    add_bench(app, session);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

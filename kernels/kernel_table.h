@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include <nearcell/kernels/code_view.h>
+#include <nearcell/kernels/peaks.h>
 
 namespace nearcell {
 
@@ -117,7 +118,7 @@ using RowKernel = float(const CodeView* code, const uint32_t* row, const float* 
 struct KernelTable {
     const char* isa = "";
     int int8_pair = 128;  // the largest pair of a query's bytes whose sums scan_int8 holds
-#define OP(name, type, flops, bytes) type* name = nullptr;
+#define OP(name, type, ops, bytes, peak) type* name = nullptr;
 #include <nearcell/kernels/ops.def>
 #undef OP
 };

@@ -2,7 +2,9 @@
 // double precision and rounded once at the end. Never used for search. Stateless: thread safe.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include <nearcell/core/half.h>
@@ -350,6 +352,32 @@ float row(const CodeView* code, const uint32_t* row, const float* query) {
     return static_cast<float>(key_of<kKey>(lanes.data(), kBlock, query, code->dim));
 }
 
+template <Key kKey>
+void peak(float x, float y, size_t rounds, float* sums) {
+    const double key = key_of<kKey>(&x, 1, &y, 1);
+    const double term = kKey == Key::Dot ? -key : key;
+    for (size_t i = 0; i < kPeakSums; ++i)
+        sums[i] =
+            static_cast<float>(static_cast<double>(sums[i]) + static_cast<double>(rounds) * term);
+}
+
+void peak_lookup(const uint8_t* table, const uint8_t* indices, size_t rounds, uint8_t* sums) {
+    for (size_t i = 0; i < 4 * kPeakSums; ++i)
+        sums[i] = static_cast<uint8_t>(sums[i] + rounds * table[indices[i % 16]]);
+}
+
+void peak_product(const uint8_t* codes, const int8_t* query, size_t rounds, int32_t* sums) {
+    int32_t sum = 0;
+    for (size_t j = 0; j < 16; ++j)
+        sum += codes[j] * query[j];
+    for (size_t i = 0; i < kPeakSums; ++i)
+        sums[i] += static_cast<int32_t>(rounds) * sum;
+}
+
+uint32_t peak_read(const uint32_t* words, size_t count) {
+    return std::accumulate(words, words + count, uint32_t{0}, std::bit_xor<uint32_t>());
+}
+
 }  // namespace
 
 const KernelTable& reference_table() {
@@ -388,6 +416,12 @@ const KernelTable& reference_table() {
         t.row_ip_bfloat16 = row<Key::Dot, decode_bfloat16>;
         t.row_l2_range_int8 = row<Key::L2, decode_range_int8>;
         t.row_ip_range_int8 = row<Key::Dot, decode_range_int8>;
+        t.peak_fma = peak<Key::Dot>;
+        t.peak_sub_fma = peak<Key::L2>;
+        t.peak_sub_abs_add = peak<Key::L1>;
+        t.peak_lookup = peak_lookup;
+        t.peak_product = peak_product;
+        t.peak_read = peak_read;
         return t;
     }();
     return table;

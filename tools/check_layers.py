@@ -24,9 +24,9 @@ LOWER = {
     "index": ["ivf", "quantize", "pca", "storage", "kernels", "core"],
 }
 LIBRARY = ["index", "ivf", "quantize", "pca", "storage", "kernels", "core"]
-LOWER |= {folder: LIBRARY for folder in ("cli", "python", "examples")}
-# Tests and benchmarks also look at every instruction set's kernels.
-LOWER |= {folder: [*LIBRARY, "cpu"] for folder in ("tests", "bench")}
+LOWER |= {folder: LIBRARY for folder in ("python", "examples")}
+# The tests and `nearcell bench` also look at every instruction set's kernels.
+LOWER |= {folder: [*LIBRARY, "cpu"] for folder in ("cli", "tests")}
 
 # Third parties and the folders they may be included in. The tests of a folder may use what it may.
 THIRD_PARTY = {
@@ -39,7 +39,6 @@ THIRD_PARTY = {
     r"CLI/": ["cli"],
     r"nlohmann/": ["cli"],
     r"nanobind/|Python\.h": ["python"],
-    r"benchmark/": ["bench"],
     r"(gtest|gmock)/": ["tests"],
 }
 # The operating system: files are storage's, terminals and child processes the command's, processors
@@ -48,9 +47,10 @@ THIRD_PARTY = {
 SYSTEM = {
     r"(sys/(mman|stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
     r"unistd\.h": ["storage", "cli", "python", "tests"],
+    r"fnmatch\.h": ["cli"],
     r"(sched|pthread)\.h": ["core", "tests"],
     r"cpuid\.h": ["cpu"],
-    r"(sys/(ioctl|wait|resource|types)|signal|spawn|termios)\.h": ["cli", "bench", "tests"],
+    r"(sys/(ioctl|wait|resource|types)|signal|spawn|termios)\.h": ["cli", "tests"],
     r"sys/\w+\.h": ["tests"],
 }
 STANDARD = re.compile(r"[a-z_0-9]+|(std\w+|string|math|float|limits|errno|assert|time)\.h")

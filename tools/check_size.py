@@ -29,6 +29,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
             "cpu/kernels_int8",
             "cpu/kernels_lookup",
             "cpu/kernels_pair",
+            "cpu/kernels_peak",
             "cpu/kernels_rotate",
             "cpu/kernels_row",
             "cpu/kernels_scan",

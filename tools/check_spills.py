@@ -2,10 +2,10 @@
 """Fails when a hot loop of the scan kernels keeps vectors on the stack.
 
 A tile's accumulators must stay in registers for the whole loop over the dimensions (cpu/tile.h).
-The hot loops are the innermost loops of the scan functions with multiply-adds (L2, inner product)
-or absolute values (L1) in them, and those of the look-ups, where a sixth or more are byte shuffles;
-an instruction there with a vector register and a stack address is a spill. L1 on AVX2 needs one
-register more than there are: its one spill is let pass.
+The hot loops are the innermost loops of the scan and peak functions with multiply-adds (L2, inner
+product) or absolute values (L1) in them, and those of the look-ups, where a sixth or more are byte
+shuffles; an instruction there with a vector register and a stack address is a spill. L1 on AVX2
+needs one register more than there are: its one spill is let pass.
 Usage: check_spills.py BUILD_DIR
 """
 
@@ -57,7 +57,7 @@ def main() -> int:
         return 2
     hot_loops = spills = 0
     for isa in ("avx2", "avx512", "avx512vnni"):
-        for source in ("kernels_scan", "kernels_lookup"):
+        for source in ("kernels_scan", "kernels_lookup", "kernels_peak"):
             path = Path(sys.argv[1]) / f"CMakeFiles/nearcell_{isa}.dir/cpu/{source}.cpp.o"
             if not path.exists():
                 continue

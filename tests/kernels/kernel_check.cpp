@@ -35,7 +35,7 @@ std::vector<size_t> check_dims() {
 std::vector<OpDigest> check_table(const KernelTable& table, CheckLog& log) {
     const KernelTable& reference = reference_table();
     std::vector<OpDigest> digests;
-#define OP(name, type, flops, bytes)                                                   \
+#define OP(name, type, ops, bytes, peak)                                               \
     log.expect(table.name != nullptr, table.isa, " has no " #name);                    \
     log.expect(reference.name != nullptr, "the reference has no " #name);              \
     if (table.name != nullptr && reference.name != nullptr) {                          \

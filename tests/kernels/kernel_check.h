@@ -96,6 +96,13 @@ uint64_t check_op(const OpCase& op, RotateKernel* kernel, RotateKernel* referenc
 uint64_t check_op(const OpCase& op, RowKernel* kernel, RowKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, ScoresKernel* kernel, ScoresKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, AssignKernel* kernel, AssignKernel* reference, CheckLog& log);
+uint64_t check_op(const OpCase& op, PeakKernel* kernel, PeakKernel* reference, CheckLog& log);
+uint64_t check_op(const OpCase& op, PeakLookupKernel* kernel, PeakLookupKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, PeakProductKernel* kernel, PeakProductKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, PeakReadKernel* kernel, PeakReadKernel* reference,
+                  CheckLog& log);
 uint64_t check_op(const OpCase& op, DecodeKernel* kernel, DecodeKernel* reference, CheckLog& log);
 
 // All 65536 binary16 patterns, against core/half.h.

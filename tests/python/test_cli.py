@@ -652,6 +652,7 @@ def test_quiet_prints_nothing(data: Data, index: Path, tmp_path: Path) -> None:
         ["search", index, data.path("queries.fbin"), "-o", tmp_path / "o.ibin"],
         ["eval", index, *truth],
         ["verify", index],
+        ["bench", "kernels", "--op", "ip_f32", "--dim", 8],
     ):
         done = run(*words, "--quiet")
         assert done.stdout == "" and done.stderr == ""
