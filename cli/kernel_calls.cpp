@@ -105,10 +105,11 @@ size_t run(BitsTablesKernel* kernel, const Stored&, KernelInputs& in) {
 }
 
 size_t run(Int8QueryKernel* kernel, const Stored&, KernelInputs& in) {
+    constexpr int kLargestPair = 32;  // that every table holds
     float unit = 0, offset = 0;
     int8_t* const bytes = reinterpret_cast<int8_t*>(in.out.mutable_data());
     for (size_t q = 0; q < kQueries; ++q)
-        kernel(in.query(q), in.values.data(), in.d, 32, bytes, &unit, &offset);
+        kernel(in.query(q), in.values.data(), in.d, kLargestPair, bytes, &unit, &offset);
     return kQueries;
 }
 

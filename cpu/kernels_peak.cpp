@@ -89,7 +89,7 @@ void peak_lookup(const uint8_t* table, const uint8_t* indices, size_t rounds, ui
 
 void peak_product(const uint8_t* codes, const int8_t* query, size_t rounds, int32_t* sums) {
     // Fewer where the lines of a step need registers, too; only the last addition is waited for.
-    constexpr size_t kSums = kProductLines == 1 ? kChains : 6;
+    constexpr size_t kSums = kProductLines == 1 ? kChains : 4;
     constexpr size_t kGroup = kSums * kLanes;
     static_assert(kPeakSums % kGroup == 0);
     constexpr size_t kSteps = 4 / kProductLines;

@@ -33,7 +33,7 @@ struct CellIndex::State {
     std::vector<Transform> transforms;
     std::vector<float> centroids;  // cells x coded_dim; one cell: the mean if residual, else empty
     CoarseRows coarse;             // of the centroids
-    std::vector<float> center;     // Refinement's: the mean of the centroids
+    std::vector<float> center;     // Refinement's; empty where none is needed
     std::unique_ptr<Codec> codec;
     std::unique_ptr<Codec> rerank_codec;  // null: no re-rank store
     bool trained = false;

@@ -67,7 +67,7 @@ struct Refinement {
     CodeView code;                    // of these rows
     // Each cell's rows, code.words words a vector; empty: the scanned codes are the rows.
     std::span<const uint32_t* const> cell_rows;
-    const float* center = nullptr;  // m of CodeView; null: the origin
+    const float* center = nullptr;  // m of CodeView; for residuals and inner products not needed
     bool residual = true;  // codes are relative to centroids; keys of these are needed then
     float margin = 1;      // times each code's error bound
 };
@@ -131,7 +131,8 @@ class Backend {
     // key.
     virtual ScanCounts scan_cells(const ScanJob& job, std::span<TopK> results) const = 0;
 
-    // Scans the probed cells; hits[q] receives every vector with key < radius, in no order.
+    // Scans the probed cells; hits[q] receives every vector with key < radius, in no order. With
+    // job.refine as scan_cells: the larger of exact key and bound is what must be below.
     virtual ScanCounts scan_cells_range(const ScanJob& job, float radius,
                                         std::span<std::vector<Candidate>> hits) const = 0;
 

@@ -9,16 +9,20 @@ __all__ = ["pytestmark"]
 
 
 def test_bench_kernels_reports_a_roofline() -> None:
-    report = run_json("bench", "kernels", "--op", "l2_f32,scan_bits", "--dim", 32)
+    report = run_json("bench", "kernels", "--op", "l2_f32,scan_bits,scan_int8", "--dim", 32)
     isas = run_json("info")["instruction_sets"]
     assert report["instruction_sets"] == isas and report["compiler"] and report["cpu"]
     assert report["stored_in"] == "l2" and report["threads"] == 1
     assert [ceiling["instruction_set"] for ceiling in report["ceilings"]] == isas
     for ceiling in report["ceilings"]:
-        assert ceiling["fma_gops"] > 0.1 and ceiling["lookup_gops"] > 0.1
+        assert (
+            ceiling["fma_gops"] > 0.1
+            and ceiling["lookup_gops"] > 0.1
+            and ceiling["product_gops"] > 0.1
+        )
         assert ceiling["memory_gbps"] > 0.1
     rows = report["kernels"]
-    expected = [(op, isa) for isa in isas for op in ("l2_f32", "scan_bits")]
+    expected = [(op, isa) for isa in isas for op in ("l2_f32", "scan_bits", "scan_int8")]
     assert [(row["operation"], row["instruction_set"]) for row in rows] == expected
     for row in rows:
         assert row["dim"] == 32
@@ -30,7 +34,7 @@ def test_bench_kernels_reports_a_roofline() -> None:
         # At most 1, but on a busy machine either measurement may be of a slow moment.
         assert 0 < row["fraction"] < 3
         assert row["bound_by"] in (row["peak"], "l2")
-    assert {row["peak"] for row in rows} == {"sub_fma", "lookup"}
+    assert {row["peak"] for row in rows} == {"sub_fma", "lookup", "product"}
 
 
 def test_bench_kernels_chooses() -> None:
