@@ -29,6 +29,8 @@ function(nearcell_add_isas target)
         nearcell_add_isa(${target} avx2 xsimd::fma3<xsimd::avx2> ${v3})
         nearcell_add_isa(${target} avx512 xsimd::avx512bw ${v4})
         nearcell_add_isa(${target} avx512vnni xsimd::avx512bw ${v4} -mavx512vnni -mavx512vbmi)
+        nearcell_add_isa(${target} amx xsimd::avx512bw ${v4} -mavx512vnni -mavx512vbmi -mamx-tile
+            -mamx-int8)
     elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
         nearcell_add_isa(${target} neon xsimd::neon64)
     else()

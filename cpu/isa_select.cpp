@@ -3,6 +3,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <nearcell/core/error.h>
 
@@ -51,6 +55,9 @@ NEARCELL_DECLARE(avx512)
 #ifdef NEARCELL_HAS_AVX512VNNI
 NEARCELL_DECLARE(avx512vnni)
 #endif
+#ifdef NEARCELL_HAS_AMX
+NEARCELL_DECLARE(amx)
+#endif
 #ifdef NEARCELL_HAS_NEON
 NEARCELL_DECLARE(neon)
 #endif
@@ -64,6 +71,22 @@ namespace {
 bool has_f16c() {
     unsigned a = 0, b = 0, c = 0, d = 0;
     return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+// Tiles of bytes, and the system's leave to use them, which a process has to ask for once: their
+// registers are large, and it saves them only for those that did. From Linux 5.16 on.
+bool has_amx() {
+    constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+    if ((d & kTile) == 0 || (d & kInt8) == 0) return false;
+#if defined(__linux__)
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    return granted;
+#else
+    return false;
+#endif
 }
 
 }  // namespace
@@ -81,9 +104,10 @@ std::vector<const KernelTable*> runnable_tables() {
                         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
     if (avx512) tables.push_back(&table_avx512());
-    if (avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
-        tables.push_back(&table_avx512vnni());
-    }
+    const bool vnni =
+        avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+    if (vnni) tables.push_back(&table_avx512vnni());
+    if (vnni && has_amx()) tables.push_back(&table_amx());
 #endif
 #ifdef NEARCELL_HAS_NEON
     tables.push_back(&table_neon());

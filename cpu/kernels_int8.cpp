@@ -4,11 +4,15 @@
 // and part, 8 vectors on AVX2, 16 on AVX-512: four vpmaddubsw, three vpaddw, one vpmaddwd and one
 // vpaddd, bound by the five multiplications; with VNNI one vpdpbusd a line in their place. Q by NB
 // is 6 by 1 on AVX2, 6 by 2 on AVX-512, 6 by 4 with VNNI. Blocks of a cell stay in the first caches
-// while all queries pass. Sums are integers: the same on every instruction set.
+// while all queries pass. With AMX, where there are enough queries: matrix_tiles.h. Sums are
+// integers: the same on every instruction set.
 #include <nearcell/cpu/append_hits.h>
+#include <nearcell/cpu/matrix_tiles.h>
 #include <nearcell/cpu/simd.h>
 #include <nearcell/cpu/tile.h>
 #include <nearcell/kernels/kernel_table.h>
+
+#include <algorithm>
 
 namespace {
 
@@ -107,6 +111,21 @@ NEARCELL_INLINE void sum_part(const uint32_t* part, size_t words, size_t lines,
         add.template operator()<1>(line);
 }
 
+// A block's factors: what makes keys of sums.
+struct Factors {
+    F32x16 term, error;
+    NEARCELL_INLINE Factors(const CodeView& code, const uint32_t* block) {
+        const float* const lines =
+            reinterpret_cast<const float*>(block + (code.words - kInt8Factors) * kBlock);
+        term = load(lines);
+        error = load(lines + kBlock);
+    }
+    NEARCELL_INLINE F32x16 key(const I32x16& sum, const CodedQuery& query) const {
+        const F32x16 product = fma(to_float(sum), broadcast(query.unit), broadcast(query.offset));
+        return add(add(product, term), fma(broadcast(-query.reach), error, broadcast(query.shift)));
+    }
+};
+
 // Q queries against NB blocks.
 template <size_t Q, size_t NB>
 NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks,
@@ -127,17 +146,11 @@ NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks,
         });
     });
     unroll<NB>([&](auto b) __attribute__((always_inline)) {
-        const float* factors =
-            reinterpret_cast<const float*>(blocks + (b * code.words + lines) * kBlock);
-        const F32x16 term = load(factors), error = load(factors + kBlock);
+        const Factors factors(code, blocks + b * code.words * kBlock);
         unroll<Q>([&](auto q) __attribute__((always_inline)) {
-            const CodedQuery& query = queries[q];
-            const F32x16 product =
-                fma(to_float(sums[q][b]), broadcast(query.unit), broadcast(query.offset));
-            const F32x16 key = add(add(product, term),
-                                   fma(broadcast(-query.reach), error, broadcast(query.shift)));
-            const unsigned mask =
-                less_equal_mask(key, broadcast(query.threshold)) & static_cast<unsigned>(masks[b]);
+            const F32x16 key = factors.key(sums[q][b], queries[q]);
+            const unsigned mask = less_equal_mask(key, broadcast(queries[q].threshold)) &
+                                  static_cast<unsigned>(masks[b]);
             if (__builtin_expect(mask != 0, 0))
                 hits = append_hits(key, mask, first_query + q, first_slot + b * kBlock, hits);
         });
@@ -145,19 +158,90 @@ NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks,
     return hits;
 }
 
-size_t scan_int8(const CodeView* code, const void* blocks, size_t block_count,
-                 const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
-    Hit* end = hits;
+// Queries from first_query on, in vector registers.
+Hit* scan_by_vectors(const CodeView& code, const uint32_t* blocks, size_t block_count,
+                     const CodedQuery* queries, size_t first_query, size_t query_count,
+                     const uint16_t* masks, Hit* hits) {
     for_block_tiles<kInt8Blocks>(
         block_count, [&]<size_t NB>(size_t b) __attribute__((always_inline)) {
-            const uint32_t* const words =
-                static_cast<const uint32_t*>(blocks) + b * code->words * kBlock;
+            const uint32_t* const words = blocks + b * code.words * kBlock;
             for_query_tiles<kInt8Queries>(
-                query_count, [&]<size_t Q>(size_t q) __attribute__((always_inline)) {
-                    end =
-                        scan_tile<Q, NB>(*code, words, queries + q, masks + b, q, b * kBlock, end);
+                query_count - first_query, [&]<size_t Q>(size_t i) __attribute__((always_inline)) {
+                    const size_t q = first_query + i;
+                    hits =
+                        scan_tile<Q, NB>(code, words, queries + q, masks + b, q, b * kBlock, hits);
                 });
         });
+    return hits;
+}
+
+#if defined(NEARCELL_MATRIX_TILES)
+
+constexpr size_t kFewQueries = 4;  // so many or fewer: a tile would be more empty than it gains
+
+// 16 * kGroups queries, of which `count` exist, against NB blocks.
+template <size_t kGroups, size_t NB>
+NEARCELL_INLINE Hit* scan_matrix(const CodeView& code, const uint32_t* blocks,
+                                 const PackedQueries& packed, const CodedQuery* queries,
+                                 size_t count, const uint16_t* masks, size_t first_query,
+                                 size_t first_slot, Hit* hits) {
+    alignas(64) TileSums sums[kGroups][NB];
+    packed.multiply<kGroups, NB>(blocks, code.words, code.words - kInt8Factors, sums);
+    const Factors first(code, blocks), second(code, blocks + (NB - 1) * code.words * kBlock);
+    for (size_t q = 0; q < count; ++q) {
+        const F32x16 threshold = broadcast(queries[q].threshold);
+        unroll<NB>([&](auto b) __attribute__((always_inline)) {
+            I32x16 sum;
+            sum.part[0] = IntBatch::load_aligned(sums[q / kTileRows][b][q % kTileRows]);
+            const F32x16 key = (b == 0 ? first : second).key(sum, queries[q]);
+            const unsigned mask = less_equal_mask(key, threshold) & static_cast<unsigned>(masks[b]);
+            if (__builtin_expect(mask != 0, 0))
+                hits = append_hits(key, mask, first_query + q, first_slot + b * kBlock, hits);
+        });
+    }
+    return hits;
+}
+
+// As many queries as fill tiles well; returns how many.
+size_t scan_by_matrices(const CodeView& code, const uint32_t* blocks, size_t block_count,
+                        const CodedQuery* queries, size_t query_count, const uint16_t* masks,
+                        Hit*& hits) {
+    const size_t lines = code.words - kInt8Factors;
+    if (query_count <= kFewQueries || lines > PackedQueries::kMostLines) return 0;
+    const MatrixTiles tiles;
+    PackedQueries packed;
+    size_t q = 0;
+    while (query_count - q > kFewQueries) {
+        const size_t count = std::min(query_count - q, PackedQueries::kMost);
+        packed.pack(
+            count, lines, [&](size_t i) __attribute__((always_inline)) {
+                return static_cast<const uint8_t*>(queries[q + i].operand);
+            });
+        for_block_tiles<2>(
+            block_count, [&]<size_t NB>(size_t b) __attribute__((always_inline)) {
+                const uint32_t* const words = blocks + b * code.words * kBlock;
+                hits = count > kTileRows
+                           ? scan_matrix<2, NB>(code, words, packed, queries + q, count, masks + b,
+                                                q, b * kBlock, hits)
+                           : scan_matrix<1, NB>(code, words, packed, queries + q, count, masks + b,
+                                                q, b * kBlock, hits);
+            });
+        q += count;
+    }
+    return q;
+}
+
+#endif
+
+size_t scan_int8(const CodeView* code, const void* blocks, size_t block_count,
+                 const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
+    const uint32_t* const words = static_cast<const uint32_t*>(blocks);
+    Hit* end = hits;
+    size_t done = 0;
+#if defined(NEARCELL_MATRIX_TILES)
+    done = scan_by_matrices(*code, words, block_count, queries, query_count, masks, end);
+#endif
+    end = scan_by_vectors(*code, words, block_count, queries, done, query_count, masks, end);
     return static_cast<size_t>(end - hits);
 }
 

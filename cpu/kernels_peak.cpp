@@ -4,6 +4,7 @@
 // of sums; operands stay in registers, and are hidden so that the compiler computes each term anew.
 // Bound by the arithmetic units: chains are at least latency times units of today's processors.
 // peak_read: one load and one exclusive or a register, bound by loads from where the data lie.
+#include <nearcell/cpu/matrix_tiles.h>
 #include <nearcell/cpu/simd.h>
 #include <nearcell/kernels/kernel_table.h>
 
@@ -87,7 +88,47 @@ void peak_lookup(const uint8_t* table, const uint8_t* indices, size_t rounds, ui
     }
 }
 
+#if defined(NEARCELL_MATRIX_TILES)
+
+// Four rounds at a time: rows of 64 bytes hold the sixteen four times. Returns how many were done.
+size_t add_by_matrices(const uint8_t* codes, const int8_t* query, size_t rounds, int32_t* sums) {
+    alignas(64) uint8_t query_tile[kTile], code_tile[kTile];
+    for (size_t i = 0; i < kTile; ++i) {
+        query_tile[i] = static_cast<uint8_t>(query[i % 16]);
+        code_tile[i] = codes[i / kTileBytes % 4 * 4 + i % 4];  // a row: four dimensions of vectors
+    }
+    const MatrixTiles tiles;
+    _tile_loadd(4, query_tile, kTileBytes);
+    _tile_loadd(5, code_tile, kTileBytes);
+    constexpr size_t kSums = sizeof(TileSums) / sizeof(int32_t);
+    static_assert(kPeakSums % (4 * kSums) == 0);
+    for (size_t first = 0; first < kPeakSums; first += 4 * kSums) {
+        int32_t* const group = sums + first;
+        _tile_loadd(0, group, kTileBytes);
+        _tile_loadd(1, group + kSums, kTileBytes);
+        _tile_loadd(2, group + 2 * kSums, kTileBytes);
+        _tile_loadd(3, group + 3 * kSums, kTileBytes);
+        for (size_t round = 0; round + 4 <= rounds; round += 4) {
+            _tile_dpbsud(0, 4, 5);
+            _tile_dpbsud(1, 4, 5);
+            _tile_dpbsud(2, 4, 5);
+            _tile_dpbsud(3, 4, 5);
+        }
+        _tile_stored(0, group, kTileBytes);
+        _tile_stored(1, group + kSums, kTileBytes);
+        _tile_stored(2, group + 2 * kSums, kTileBytes);
+        _tile_stored(3, group + 3 * kSums, kTileBytes);
+    }
+    tiles_touch_memory();
+    return rounds / 4 * 4;
+}
+
+#endif
+
 void peak_product(const uint8_t* codes, const int8_t* query, size_t rounds, int32_t* sums) {
+#if defined(NEARCELL_MATRIX_TILES)
+    rounds -= add_by_matrices(codes, query, rounds, sums);
+#endif
     // Fewer where the lines of a step need registers, too; only the last addition is waited for.
     constexpr size_t kSums = kProductLines == 1 ? kChains : 4;
     constexpr size_t kGroup = kSums * kLanes;

@@ -9,9 +9,9 @@
 
 namespace nearcell {
 
-// Enough accumulators for the longest registers and latencies; a kernel takes as many at a time as
-// its instruction set has registers for.
-constexpr size_t kPeakSums = 192;
+// Enough accumulators for the longest registers and latencies, matrix tiles included; a kernel
+// takes as many at a time as its instruction set has registers for.
+constexpr size_t kPeakSums = 3072;
 
 // sums[i] += the term of x and y, `rounds` times over, for kPeakSums sums. fma: x y, sub_fma:
 // (x - y)^2, sub_abs_add: |x - y|. Error: rounds + 3 roundings of the terms' sum.

@@ -18,7 +18,7 @@ from pathlib import Path
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 ARITHMETIC = re.compile(r"vfn?m(add|sub)|vand[np]")
-PRODUCTS = re.compile(r"vpmaddubsw|vpdpbusd")  # of bytes
+PRODUCTS = re.compile(r"vpmaddubsw|vpdpbusd|tdpbsud")  # of bytes
 STACK = re.compile(r"\(%r[sb]p")
 
 
@@ -62,7 +62,7 @@ def main() -> int:
         print(__doc__)
         return 2
     hot_loops = spills = 0
-    for isa in ("avx2", "avx512", "avx512vnni"):
+    for isa in ("avx2", "avx512", "avx512vnni", "amx"):
         for source in ("kernels_scan", "kernels_int8", "kernels_lookup", "kernels_peak"):
             path = Path(sys.argv[1]) / f"CMakeFiles/nearcell_{isa}.dir/cpu/{source}.cpp.o"
             if not path.exists():

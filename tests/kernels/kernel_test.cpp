@@ -49,7 +49,7 @@ TEST_P(EveryTable, DecodesEveryBinary16Pattern) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, EveryTable,
-                         testing::Values("base", "avx2", "avx512", "avx512vnni", "neon"),
+                         testing::Values("base", "avx2", "avx512", "avx512vnni", "amx", "neon"),
                          [](const auto& isa) { return std::string(isa.param); });
 
 TEST(Reference, PassesItsOwnChecks) {

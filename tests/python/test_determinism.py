@@ -40,7 +40,7 @@ def test_any_number_of_threads(spec, metric):
 
 def isas():
     flags = open("/proc/cpuinfo").read()
-    known = {"avx2": "avx2", "avx512": "avx512bw", "avx512vnni": "avx512_vnni"}
+    known = {"avx2": "avx2", "avx512": "avx512bw", "avx512vnni": "avx512_vnni", "amx": "amx_int8"}
     return [isa for isa, flag in known.items() if flag in flags]
 
 

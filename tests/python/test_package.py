@@ -20,7 +20,7 @@ def test_info_and_version():
     cmake = (ROOT / "CMakeLists.txt").read_text()
     assert re.search(r"project\(nearcell VERSION ([0-9.]+)", cmake)[1] == nearcell.__version__
     assert info["version"] == nearcell.__version__
-    assert info["isa"] in ("base", "avx2", "avx512", "avx512vnni", "neon")
+    assert info["isa"] in ("base", "avx2", "avx512", "avx512vnni", "amx", "neon")
     assert info["isa"] in info["backend"] and info["threads"] >= 1
     assert set(nearcell.__all__) <= set(dir(nearcell))
 
