@@ -88,6 +88,22 @@ size_t run(CollectRowsKernel* kernel, const Stored& stored, KernelInputs& in) {
     });
     return stored.vectors();
 }
+// Floats are looked at 256 at a time, as the keys of an early part of a cell, or 48, as those of 32
+// probes.
+size_t run(SmallestBoundKernel* kernel, const Stored& stored, KernelInputs& in) {
+    constexpr size_t kKeys = 256;
+    const size_t keys = stored.vectors() * in.d / kKeys * kKeys;
+    for (size_t i = 0; i < keys; i += kKeys)
+        in.out.mutable_data()[0] = kernel(stored.floats() + i, kKeys, 10);
+    return stored.vectors();
+}
+size_t run(RankKeysKernel* kernel, const Stored& stored, KernelInputs& in) {
+    constexpr size_t kKeys = 48;
+    const size_t keys = stored.vectors() * in.d / kKeys * kKeys;
+    for (size_t i = 0; i < keys; i += kKeys)
+        kernel(stored.floats() + i, kKeys, in.rows.data());
+    return stored.vectors();
+}
 // A fresh vector each time: one that is rotated again and again grows or shrinks without end.
 size_t run(RotateKernel* kernel, const Stored&, KernelInputs& in) {
     static_assert(kRotationRounds + 1 <= 256);  // so many factors a dimension the codebooks have

@@ -2,9 +2,9 @@
 // product; a bound from the minima of some lanes of them leaves little more than the rows that are
 // wanted, and those that may be among the nearest by what rounding can do are computed directly.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include <nearcell/core/parallel.h>
 #include <nearcell/cpu/cpu_backend.h>
@@ -16,16 +16,9 @@ namespace {
 constexpr size_t kTaskQueries = 96;       // a multiple of every tile's queries
 constexpr size_t kTaskKeys = 1 << 20;     // unless there are very many rows
 constexpr size_t kGroupFloats = 1 << 16;  // of the rows, kept in L2 while a task's queries pass
+constexpr size_t kCountedRanks = 1024;    // more keys are sorted: ranking takes their square
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// Bits that sort like the float, and back.
-uint32_t sortable(float key) {
-    const uint32_t bits = std::bit_cast<uint32_t>(key);
-    return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-float from_sortable(uint32_t bits) {
-    return std::bit_cast<float>((bits & 0x80000000u) != 0 ? bits & 0x7fffffffu : ~bits);
-}
+constexpr float kLargest = std::numeric_limits<float>::max();  // instead of keys that overflow
 
 class NearestRows {
    public:
@@ -68,33 +61,45 @@ class NearestRows {
                                    std::min(group, rows - first), d, pointers.data(), queries.rows,
                                    keys.data() + first, padded_);
         }
-        std::vector<float> minima(lanes_);
-        std::vector<uint32_t> near(padded_);
-        std::vector<uint64_t> sorted;
+        std::vector<float> minima(lanes_), near_keys(padded_);
+        std::vector<uint32_t> near(padded_), ranks(padded_);
         for (size_t q = 0; q < queries.rows; ++q) {
             float* const line = keys.data() + q * padded_;
             const float bound = bound_of(line, minima) + slack(pointers[q]);
-            const size_t found = kernels_.collect_rows(
+            size_t found = kernels_.collect_rows(
                 line, padded_, bound < kInfinity ? bound : kInfinity, near.data());
-            sorted.clear();
-            for (size_t i = 0; i < found && near[i] < rows; ++i) {
+            while (found > 0 && near[found - 1] >= rows)
+                --found;
+            for (size_t i = 0; i < found; ++i) {
                 const float key = pair_(queries.row(q), coarse_.rows().row(near[i]), d);
-                sorted.push_back(uint64_t{sortable(key)} << 32 | near[i]);
+                near_keys[i] = key < kLargest ? key : kLargest;
             }
-            take(sorted, out_rows + q * count_, out_keys + q * count_);
+            const size_t end = (found + kBlock - 1) / kBlock * kBlock;
+            std::fill(near_keys.begin() + static_cast<ptrdiff_t>(found),
+                      near_keys.begin() + static_cast<ptrdiff_t>(end), kInfinity);
+            rank(near_keys.data(), found, end, ranks.data());
+            for (size_t i = 0; i < count_; ++i) {  // where there are fewer than count
+                out_rows[q * count_ + i] = static_cast<uint32_t>(i);
+                out_keys[q * count_ + i] = kLargest;
+            }
+            for (size_t i = 0; i < found; ++i) {
+                if (ranks[i] >= count_) continue;
+                out_rows[q * count_ + ranks[i]] = near[i];
+                out_keys[q * count_ + ranks[i]] = near_keys[i];
+            }
         }
     }
 
    private:
     // At least the count-th smallest key of the line, whose keys become complete.
     float bound_of(float* line, std::vector<float>& minima) const {
-        if (!bounded_ && bias_.empty()) return kInfinity;
-        kernels_.lane_minima(line, padded_, bias_.empty() ? nullptr : bias_.data(), 2.0f, lanes_,
-                             minima.data());
-        if (!bounded_) return kInfinity;
-        const auto nth = minima.begin() + static_cast<ptrdiff_t>(count_ - 1);
-        std::nth_element(minima.begin(), nth, minima.end());
-        return *nth;
+        if (bounded_ || !bias_.empty()) {
+            kernels_.lane_minima(line, padded_, bias_.empty() ? nullptr : bias_.data(), 2.0f,
+                                 lanes_, minima.data());
+        }
+        if (count_ >= coarse_.rows().rows) return kInfinity;
+        return bounded_ ? kernels_.smallest_bound(minima.data(), lanes_, count_)
+                        : kernels_.smallest_bound(line, padded_, count_);
     }
 
     // Twice what rounding can do to a key of the product and to a direct one.
@@ -106,21 +111,16 @@ class NearestRows {
                                   reach * reach);
     }
 
-    // The first `count` of the keys and rows; other rows where there are fewer that are finite.
-    void take(std::vector<uint64_t>& sorted, uint32_t* out_rows, float* out_keys) const {
-        if (sorted.size() > count_) {
-            std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(count_),
-                             sorted.end());
-            sorted.resize(count_);
-        }
-        std::sort(sorted.begin(), sorted.end());
-        for (size_t i = 0; i < count_; ++i) {
-            const bool found = i < sorted.size();
-            out_rows[i] = static_cast<uint32_t>(found ? sorted[i] : i);
-            const float key =
-                found ? from_sortable(static_cast<uint32_t>(sorted[i] >> 32)) : kInfinity;
-            out_keys[i] = key < kInfinity ? key : std::numeric_limits<float>::max();
-        }
+    // The ranks of the first `found` keys; those up to `end` are there and infinite.
+    void rank(const float* keys, size_t found, size_t end, uint32_t* ranks) const {
+        if (found <= kCountedRanks) return kernels_.rank_keys(keys, end, ranks);
+        std::vector<uint32_t> order(found);
+        std::iota(order.begin(), order.end(), 0u);
+        std::sort(order.begin(), order.end(), [keys](uint32_t a, uint32_t b) {
+            return keys[a] < keys[b] || (keys[a] == keys[b] && a < b);
+        });
+        for (size_t i = 0; i < found; ++i)
+            ranks[order[i]] = static_cast<uint32_t>(i);
     }
 
     const CoarseRows& coarse_;

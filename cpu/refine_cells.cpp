@@ -17,7 +17,10 @@ namespace {
 
 constexpr size_t kSliceQueries = 96;  // queries a kernel call
 constexpr size_t kGroupBlocks = 16;   // blocks a kernel call
-constexpr size_t kAhead = 6;          // hits between asking for a query and scoring with it
+constexpr size_t kSlots = kGroupBlocks * kBlock;
+constexpr size_t kColdQueries = 16;  // that start at once: a tile of any kernel
+constexpr size_t kAhead = 6;         // hits between asking for a query and scoring with it
+constexpr float kLargest = std::numeric_limits<float>::max();
 
 RowKernel* row_kernel(const KernelTable& kernels, CodeKind kind, bool similarity) {
     switch (kind) {
@@ -46,7 +49,8 @@ class RefineScan {
           split_(split),
           sink_(sink),
           coded_queries_(job, kernels, queries),
-          hits_(std::min(kSliceQueries, queries.size()) * kGroupBlocks * kBlock),
+          hits_(std::min(kSliceQueries, queries.size()) * kSlots),
+          keys_(std::min(kColdQueries, queries.size()) * kSlots),
           lane_(refine_.code.words),
           moved_(refine_.code.dim) {
         for (const uint32_t query : queries)
@@ -67,6 +71,14 @@ class RefineScan {
     }
 
    private:
+    // Some blocks of a cell.
+    struct Part {
+        uint32_t cell;
+        size_t first_block, count;
+        const uint16_t* masks;
+        size_t first_slot() const { return first_block * kBlock; }
+    };
+
     void scan_cell(uint32_t number, std::span<const Pair> pairs) {
         const CellView& cell = job_.cells[number];
         const size_t blocks = blocks_for(cell.size), splits = job_.plan.splits;
@@ -78,74 +90,64 @@ class RefineScan {
             if (vectors == 0) continue;
             counts_.scanned += vectors * pairs.size();
             for (size_t p = 0; p < pairs.size(); p += kSliceQueries) {
-                scan_slice(number, b, count, masks,
+                scan_slice({number, b, count, masks},
                            pairs.subspan(p, std::min(kSliceQueries, pairs.size() - p)));
             }
         }
     }
 
-    void scan_slice(uint32_t number, size_t first_block, size_t count, const uint16_t* masks,
-                    std::span<const Pair> pairs) {
+    void scan_slice(const Part& part, std::span<const Pair> pairs) {
         CodedQuery queries[kSliceQueries];
         uint32_t places[kSliceQueries];
-        size_t warm = 0;
+        size_t cold = 0, warm = pairs.size();  // those without a threshold first
         for (const Pair& pair : pairs) {
-            if (thresholds_[pair.query] == std::numeric_limits<float>::infinity()) {
-                scan_cold(number, first_block, count, masks, pair);
-                continue;
-            }
-            places[warm] = pair.query;
-            queries[warm++] = coded_query(pair);
+            const bool is_cold = thresholds_[pair.query] == std::numeric_limits<float>::infinity();
+            const size_t at = is_cold ? cold++ : --warm;
+            places[at] = pair.query;
+            queries[at] = coded_query(pair);
         }
-        const std::span<Hit> hits = lookup(number, first_block, count, masks, {queries, warm});
+        for (size_t q = 0; q < cold; q += kColdQueries)
+            scan_cold(part, {queries + q, std::min(kColdQueries, cold - q)}, places + q);
+        const std::span<Hit> hits = lookup(part, {queries + cold, pairs.size() - cold});
+        const auto refine_hit = [&](const Hit& hit) {
+            refine(places[cold + hit.query], hit.key, part.cell, part.first_slot() + hit.slot);
+        };
+        const auto prefetch_hit = [&](const Hit& hit) {
+            prefetch(places[cold + hit.query], part.cell, part.first_slot() + hit.slot);
+        };
         for (size_t h = 0; h < std::min(hits.size(), kAhead); ++h)
-            prefetch(places[hits[h].query], number, first_block * kBlock + hits[h].slot);
+            prefetch_hit(hits[h]);
         for (size_t h = 0; h < hits.size(); ++h) {
-            if (h + kAhead < hits.size()) {
-                const Hit& next = hits[h + kAhead];
-                prefetch(places[next.query], number, first_block * kBlock + next.slot);
-            }
-            refine(places[hits[h].query], hits[h].key, number, first_block * kBlock + hits[h].slot);
+            if (h + kAhead < hits.size()) prefetch_hit(hits[h + kAhead]);
+            refine_hit(hits[h]);
         }
     }
 
-    // A query without a threshold yet: the codes that seem nearest are scored first and make one.
-    void scan_cold(uint32_t number, size_t first_block, size_t count, const uint16_t* masks,
-                   const Pair& pair) {
-        const CodedQuery query = coded_query(pair);
-        const std::span<Hit> hits = lookup(number, first_block, count, masks, {&query, 1});
-        const float bound = bound_of(hits, sink_.wanted(queries_[pair.query]));
-        for (const bool near : {true, false}) {
-            const float most = near ? bound : thresholds_[pair.query];
-            const size_t found =
-                kernels_.collect_rows(keys_.data(), keys_.size(), most, near_.data());
-            for (size_t i = 0; i < found && near_[i] < hits.size(); ++i) {
-                const Hit& hit = hits[near_[i]];
-                if ((hit.key <= bound) == near)
-                    refine(pair.query, hit.key, number, first_block * kBlock + hit.slot);
+    // Queries without a threshold yet: the codes that seem nearest are scored first and make one.
+    void scan_cold(const Part& part, std::span<const CodedQuery> queries, const uint32_t* places) {
+        const std::span<Hit> hits = lookup(part, queries);
+        std::fill_n(keys_.begin(), queries.size() * kSlots, std::numeric_limits<float>::infinity());
+        uint32_t found_keys[kColdQueries] = {};
+        for (const Hit& hit : hits) {
+            keys_[hit.query * kSlots + hit.slot] = hit.key;
+            ++found_keys[hit.query];
+        }
+        const size_t slots = part.count * kBlock;
+        for (size_t q = 0; q < queries.size(); ++q) {
+            const float* const keys = keys_.data() + q * kSlots;
+            const uint32_t place = places[q];
+            const size_t wanted = sink_.wanted(queries_[place]);
+            const float bound =
+                wanted < found_keys[q] ? kernels_.smallest_bound(keys, slots, wanted) : kLargest;
+            for (const bool near : {true, false}) {
+                const float most = std::min(near ? bound : thresholds_[place], kLargest);
+                const size_t found = kernels_.collect_rows(keys, slots, most, near_.data());
+                for (size_t i = 0; i < found; ++i) {
+                    if ((keys[near_[i]] <= bound) == near)
+                        refine(place, keys[near_[i]], part.cell, part.first_slot() + near_[i]);
+                }
             }
         }
-    }
-
-    // A bound that at least k of the hits' keys meet, and not many more; the largest where there
-    // are no k. keys_ receives the keys.
-    float bound_of(std::span<const Hit> hits, size_t k) {
-        std::fill(keys_.begin(), keys_.end(), std::numeric_limits<float>::infinity());
-        for (size_t i = 0; i < hits.size(); ++i)
-            keys_[i] = hits[i].key;
-        constexpr size_t kLanes = 64;
-        if (3 * k <= kLanes && hits.size() >= 2 * kLanes) {  // the k-th smallest of lanes' minima
-            float minima[kLanes];
-            kernels_.lane_minima(keys_.data(), keys_.size(), nullptr, 1.0f, kLanes, minima);
-            std::nth_element(minima, minima + k - 1, minima + kLanes);
-            return minima[k - 1];
-        }
-        if (k >= hits.size()) return std::numeric_limits<float>::max();
-        std::vector<float> sorted(keys_.begin(),
-                                  keys_.begin() + static_cast<ptrdiff_t>(hits.size()));
-        std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(k - 1),
-                         sorted.end());
-        return sorted[k - 1];
     }
 
     CodedQuery coded_query(const Pair& pair) const {
@@ -154,11 +156,11 @@ class RefineScan {
         return query;
     }
 
-    std::span<Hit> lookup(uint32_t number, size_t first_block, size_t count, const uint16_t* masks,
-                          std::span<const CodedQuery> queries) {
-        const uint8_t* blocks = job_.cells[number].blocks + first_block * job_.code.block_bytes();
-        return {hits_.data(), scan_(&job_.code, blocks, count, queries.data(), queries.size(),
-                                    masks, hits_.data())};
+    std::span<Hit> lookup(const Part& part, std::span<const CodedQuery> queries) {
+        const uint8_t* blocks =
+            job_.cells[part.cell].blocks + part.first_block * job_.code.block_bytes();
+        return {hits_.data(), scan_(&job_.code, blocks, part.count, queries.data(), queries.size(),
+                                    part.masks, hits_.data())};
     }
 
     // What scoring the vector will read that the scan has not just read.
@@ -217,10 +219,10 @@ class RefineScan {
     CodedQueries coded_queries_;
     std::vector<float> thresholds_;  // of the task's queries, side by side
     std::vector<Hit> hits_;
-    std::vector<float> keys_ = std::vector<float>(kGroupBlocks * kBlock);  // of a cold query's hits
-    std::vector<uint32_t> near_ = std::vector<uint32_t>(keys_.size());     // numbers of such hits
-    std::vector<uint32_t> lane_;  // a code taken out of its block
-    std::vector<float> moved_;    // a query relative to a centroid
+    std::vector<float> keys_;                                     // of cold queries, a line each
+    std::vector<uint32_t> near_ = std::vector<uint32_t>(kSlots);  // slots of the near ones
+    std::vector<uint32_t> lane_;                                  // a code taken out of its block
+    std::vector<float> moved_;                                    // a query relative to a centroid
     ScanCounts counts_;
 };
 

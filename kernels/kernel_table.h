@@ -67,6 +67,13 @@ using LaneMinimaKernel = void(float* keys, size_t count, const float* bias, floa
 // rows has room for as many.
 using CollectRowsKernel = size_t(const float* keys, size_t count, float bound, uint32_t* rows);
 
+// A bound that `wanted` of the keys meet: exactly so many or, where equal keys leave no such bound,
+// the least one. count is a multiple of 16 and wanted in [1, count]; no key is NaN.
+using SmallestBoundKernel = float(const float* keys, size_t count, size_t wanted);
+// ranks[i] = how many keys are smaller than key i, or equal to it and before it: its place in a
+// stable sort. count is a multiple of 16; no key is NaN.
+using RankKeysKernel = void(const float* keys, size_t count, uint32_t* ranks);
+
 // The tables of a query for codes of one bit a dimension: entry v of a nibble's table is the part
 // of -<query, u> of its four dimensions (CodeView, Bits), as a number of `unit`s above the least
 // one, rounded to the nearest in [0, 31], or 0 where the unit is below 1e-36. Each line of a code,

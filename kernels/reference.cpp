@@ -192,6 +192,21 @@ size_t collect_rows(const float* keys, size_t count, float bound, uint32_t* rows
     return found;
 }
 
+float smallest_bound(const float* keys, size_t count, size_t wanted) {
+    std::vector<float> sorted(keys, keys + count);
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[wanted - 1];
+}
+
+void rank_keys(const float* keys, size_t count, uint32_t* ranks) {
+    std::vector<uint32_t> order(count);
+    std::iota(order.begin(), order.end(), 0u);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return keys[a] < keys[b]; });
+    for (size_t i = 0; i < count; ++i)
+        ranks[order[i]] = static_cast<uint32_t>(i);
+}
+
 void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, float* offset) {
     const size_t nibbles = (d + 31) / 32 * 8;
     const auto half = [&](size_t j) { return j < d ? 0.5 * static_cast<double>(query[j]) : 0.0; };
@@ -405,6 +420,8 @@ const KernelTable& reference_table() {
         t.decode_bits = decode_bits;
         t.lane_minima = lane_minima;
         t.collect_rows = collect_rows;
+        t.smallest_bound = smallest_bound;
+        t.rank_keys = rank_keys;
         t.bits_tables = bits_tables;
         t.scan_bits = scan_bits;
         t.int8_query = int8_query;

@@ -92,6 +92,10 @@ uint64_t check_op(const OpCase& op, LaneMinimaKernel* kernel, LaneMinimaKernel* 
                   CheckLog& log);
 uint64_t check_op(const OpCase& op, CollectRowsKernel* kernel, CollectRowsKernel* reference,
                   CheckLog& log);
+uint64_t check_op(const OpCase& op, SmallestBoundKernel* kernel, SmallestBoundKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, RankKeysKernel* kernel, RankKeysKernel* reference,
+                  CheckLog& log);
 uint64_t check_op(const OpCase& op, RotateKernel* kernel, RotateKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, RowKernel* kernel, RowKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, ScoresKernel* kernel, ScoresKernel* reference, CheckLog& log);

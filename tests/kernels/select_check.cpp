@@ -66,4 +66,67 @@ uint64_t check_op(const OpCase& op, CollectRowsKernel* kernel, CollectRowsKernel
     return digest.value();
 }
 
+namespace {
+
+// Some keys often, infinities and both zeros among them; none is NaN.
+Floats keys_with_ties(size_t count, size_t different, Random& random) {
+    Floats keys(count, Values::Plain, random);
+    for (size_t i = 0; i < count; i += 1 + random.below(3))
+        keys[i] = keys[random.below(different)];
+    for (size_t i = random.below(8); i < count; i += 1 + random.below(16)) {
+        keys[i] = std::initializer_list<float>{std::numeric_limits<float>::infinity(),
+                                               -std::numeric_limits<float>::infinity(),
+                                               0.0f,
+                                               -0.0f,
+                                               std::numeric_limits<float>::max(),
+                                               1e-45f}
+                      .begin()[random.below(6)];
+    }
+    return keys;
+}
+
+}  // namespace
+
+uint64_t check_op(const OpCase& op, SmallestBoundKernel* kernel, SmallestBoundKernel* reference,
+                  CheckLog& log) {
+    Digest digest;
+    Random random(61);
+    for (size_t count = 16; count <= 320; count += 16) {
+        for (const size_t different : {size_t{1}, size_t{4}, count}) {
+            const Floats keys = keys_with_ties(count, different, random);
+            for (size_t wanted = 1; wanted <= count; wanted += 1 + random.below(7)) {
+                const float bound = kernel(keys.data(), count, wanted);
+                const float least = reference(keys.data(), count, wanted);
+                size_t met = 0;
+                for (size_t i = 0; i < count; ++i)
+                    met += keys[i] <= bound;
+                log.expect(bound == least || (bound > least && met == wanted), op.table.isa, " ",
+                           op.name, ": ", met, " of ", count, " keys for ", wanted, " wanted, ",
+                           bound, " for ", least);
+                digest.add(bound);
+            }
+        }
+    }
+    return digest.value();
+}
+
+uint64_t check_op(const OpCase& op, RankKeysKernel* kernel, RankKeysKernel* reference,
+                  CheckLog& log) {
+    Digest digest;
+    Random random(67);
+    for (size_t count = 16; count <= 320; count += 16) {
+        for (const size_t different : {size_t{1}, size_t{4}, count}) {
+            const Floats keys = keys_with_ties(count, different, random);
+            std::vector<uint32_t> got(count, 7777), expected(count);
+            kernel(keys.data(), count, got.data());
+            reference(keys.data(), count, expected.data());
+            log.expect(got == expected, op.table.isa, " ", op.name, ": other ranks of ", count,
+                       " keys");
+            for (const uint32_t rank : got)
+                digest.add(rank);
+        }
+    }
+    return digest.value();
+}
+
 }  // namespace nearcell::checks
