@@ -5,7 +5,7 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kLargestTask = 1024;    // queries: what is kept of more would not stay in L2
+constexpr size_t kLargestTask = 8192;    // queries: what is kept of more would not stay in L2
 constexpr size_t kFewQueries = 8;        // a thread: below, threads share queries instead
 constexpr uint64_t kSplitCodes = 16384;  // worth a thread's start
 

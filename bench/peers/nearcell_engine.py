@@ -14,9 +14,11 @@ TEMPLATES = (
     "IVF{c},RaBitQ,Refine(SQ8)",
     "IVF{c},PQ{m2}x4fs,Refine(SQ8)",
     "IVF{c},SQ8",
+    "IVF{c},SQ8nr",
 )
-# Times the error bound of RaBitQ codes: less loses neighbours that more would have scored again.
-MARGINS = (0.7, 1.0, 1.5)
+# Times the error bound of the codes: less loses neighbours that more would have scored again. The
+# bound of SQ8 codes is one that next to none passes; that of RaBitQ codes is of their deviation.
+MARGINS = {"RaBitQ": (0.7, 1.0, 1.5), "SQ8": (0.25, 0.5, 1.0)}
 
 
 def cells(spec: str) -> int:
@@ -56,10 +58,12 @@ class NearcellEngine:
 
     def sweep(self, spec: str, task: Task) -> Sweep:
         outer: list[Setting] = [{}]
-        if "Refine" in spec or "RFlat" in spec:
+        code = spec.split(",")[1]
+        margins = next((m for name, m in MARGINS.items() if code.startswith(name)), None)
+        if margins:
+            outer = [{"margin": margin} for margin in margins]
+        elif "Refine" in spec or "RFlat" in spec:
             outer = [{"rerank": depth} for depth in depths(task.k, task.rows)]
-            if "RaBitQ," in spec:
-                outer = [{"margin": margin} for margin in MARGINS]
         return Sweep("probes", 1, cells(spec), outer)
 
     def build(self, spec: str, base: Floats, task: Task) -> NearcellIndex:
