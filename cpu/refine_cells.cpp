@@ -58,15 +58,13 @@ class RefineScan {
     }
 
     ScanCounts run() {
-        // Nearer cells first, so that the thresholds are tight where most of the work is.
-        size_t begin = 0;
-        for (const size_t end : {size_t{1}, job_.probe_count / 6, job_.probe_count}) {
-            if (end <= begin) continue;
-            for_each_cell(
-                job_, queries_, begin, std::min(end, job_.probe_count),
-                [&](uint32_t number, std::span<const Pair> pairs) { scan_cell(number, pairs); });
-            begin = end;
-        }
+        const auto scan = [&](uint32_t number, std::span<const Pair> pairs) {
+            scan_cell(number, pairs);
+        };
+        // The nearest cells first, so that there are thresholds where most of the work is.
+        const size_t nearest = std::min<size_t>(1, job_.probe_count);
+        for_each_cell(job_, queries_, 0, nearest, scan);
+        for_each_cell(job_, queries_, nearest, job_.probe_count, scan);
         return counts_;
     }
 

@@ -5,7 +5,6 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kLargestTask = 8192;    // queries: what is kept of more would not stay in L2
 constexpr size_t kFewQueries = 8;        // a thread: below, threads share queries instead
 constexpr uint64_t kSplitCodes = 16384;  // worth a thread's start
 
@@ -18,9 +17,8 @@ ScanPlan plan_scan(size_t queries, uint64_t codes, int threads) {
         const uint64_t useful = std::max<uint64_t>(1, codes / kSplitCodes);
         return {queries, static_cast<size_t>(std::min<uint64_t>(team, useful))};
     }
-    size_t tasks = std::max(team, (queries + kLargestTask - 1) / kLargestTask);
-    tasks = (tasks + team - 1) / team * team;  // equal shares
-    return {(queries + tasks - 1) / tasks, 1};
+    // Equal shares, as large as they can be: a cell's codes are read once for each.
+    return {(queries + team - 1) / team, 1};
 }
 
 std::string describe_plan(const ScanPlan& plan, size_t queries) {

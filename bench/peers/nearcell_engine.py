@@ -53,7 +53,7 @@ class NearcellEngine:
 
     def specs(self, task: Task) -> list[str]:
         parts = {"m4": subspaces(task.dim, 4), "m2": subspaces(task.dim, 2)}
-        counts = cell_counts(task.rows, 200, 100, 50)
+        counts = cell_counts(task.rows, 400, 200, 100)
         return list(dict.fromkeys(t.format(c=c, **parts) for t in self.templates for c in counts))
 
     def sweep(self, spec: str, task: Task) -> Sweep:
