@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <utility>
 
+#include <nearcell/core/large_pages.h>
+
 namespace nearcell {
 
 template <class T>
@@ -79,7 +81,7 @@ class AlignedBuffer {
         if (!exact && capacity < 2 * capacity_) capacity = 2 * capacity_;
         if (capacity > (static_cast<size_t>(-1) - 64) / sizeof(T)) throw std::bad_alloc();
         const size_t bytes = (capacity * sizeof(T) + 63) / 64 * 64;
-        T* fresh = static_cast<T*>(std::aligned_alloc(64, bytes));
+        T* fresh = static_cast<T*>(allocate_aligned(64, bytes));
         if (fresh == nullptr) throw std::bad_alloc();
         if (size_ != 0) std::memcpy(static_cast<void*>(fresh), data_, size_ * sizeof(T));
         owned_.reset(fresh);

@@ -1,3 +1,4 @@
+#include <nearcell/core/large_pages.h>
 #include <nearcell/storage/container.h>
 
 #include <algorithm>
@@ -33,9 +34,7 @@ struct Container::Memory {
 namespace {
 
 std::shared_ptr<uint8_t> allocate(uint64_t bytes) {
-    // Not the container's multiple of 4096 yet when the bytes are a caller's.
-    const size_t size = (bytes + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
-    uint8_t* memory = static_cast<uint8_t*>(std::aligned_alloc(kSectionAlignment, size));
+    uint8_t* memory = static_cast<uint8_t*>(allocate_aligned(kSectionAlignment, bytes));
     if (memory == nullptr) throw std::bad_alloc();
     return {memory, [](uint8_t* pointer) { std::free(pointer); }};
 }
