@@ -114,7 +114,8 @@ inline uint64_t fill_masks(const CellView& cell, size_t first, size_t count, uin
         const unsigned filled = (1u << lanes) - 1u;
         const unsigned allowed = cell.masks == nullptr ? filled : filled & cell.masks[first + i];
         masks[i] = static_cast<uint16_t>(allowed);
-        vectors += static_cast<uint64_t>(__builtin_popcount(allowed));
+        vectors +=
+            cell.masks == nullptr ? lanes : static_cast<uint64_t>(__builtin_popcount(allowed));
     }
     return vectors;
 }

@@ -19,7 +19,7 @@ constexpr size_t kSliceQueries = 96;  // queries a kernel call
 constexpr size_t kGroupBlocks = 16;   // blocks a kernel call
 constexpr size_t kSlots = kGroupBlocks * kBlock;
 constexpr size_t kColdQueries = 16;  // that start at once: a tile of any kernel
-constexpr size_t kAhead = 6;         // hits between asking for a query and scoring with it
+constexpr size_t kAhead = 8;         // codes between asking for a query and scoring with it
 constexpr float kLargest = std::numeric_limits<float>::max();
 
 RowKernel* row_kernel(const KernelTable& kernels, CodeKind kind, bool similarity) {
@@ -65,6 +65,8 @@ class RefineScan {
         const size_t nearest = std::min<size_t>(1, job_.probe_count);
         for_each_cell(job_, queries_, 0, nearest, scan);
         for_each_cell(job_, queries_, nearest, job_.probe_count, scan);
+        while (waiting_ != 0)
+            refine_next();
         return counts_;
     }
 
@@ -74,7 +76,13 @@ class RefineScan {
         uint32_t cell;
         size_t first_block, count;
         const uint16_t* masks;
-        size_t first_slot() const { return first_block * kBlock; }
+        uint32_t first_slot() const { return static_cast<uint32_t>(first_block * kBlock); }
+    };
+    // A code that has passed and is to be scored.
+    struct Passed {
+        uint32_t query;  // within the task
+        float lower;
+        uint32_t cell, slot;
     };
 
     void scan_cell(uint32_t number, std::span<const Pair> pairs) {
@@ -107,18 +115,8 @@ class RefineScan {
         for (size_t q = 0; q < cold; q += kColdQueries)
             scan_cold(part, {queries + q, std::min(kColdQueries, cold - q)}, places + q);
         const std::span<Hit> hits = lookup(part, {queries + cold, pairs.size() - cold});
-        const auto refine_hit = [&](const Hit& hit) {
-            refine(places[cold + hit.query], hit.key, part.cell, part.first_slot() + hit.slot);
-        };
-        const auto prefetch_hit = [&](const Hit& hit) {
-            prefetch(places[cold + hit.query], part.cell, part.first_slot() + hit.slot);
-        };
-        for (size_t h = 0; h < std::min(hits.size(), kAhead); ++h)
-            prefetch_hit(hits[h]);
-        for (size_t h = 0; h < hits.size(); ++h) {
-            if (h + kAhead < hits.size()) prefetch_hit(hits[h + kAhead]);
-            refine_hit(hits[h]);
-        }
+        for (const Hit& hit : hits)
+            let_wait({places[cold + hit.query], hit.key, part.cell, part.first_slot() + hit.slot});
     }
 
     // Queries without a threshold yet: the codes that seem nearest are scored first and make one.
@@ -141,9 +139,12 @@ class RefineScan {
                 const float most = std::min(near ? bound : thresholds_[place], kLargest);
                 const size_t found = kernels_.collect_rows(keys, slots, most, near_.data());
                 for (size_t i = 0; i < found; ++i) {
-                    if ((keys[near_[i]] <= bound) == near)
-                        refine(place, keys[near_[i]], part.cell, part.first_slot() + near_[i]);
+                    const float key = keys[near_[i]];
+                    if ((key <= bound) == near)
+                        let_wait({place, key, part.cell, part.first_slot() + near_[i]});
                 }
+                while (near && waiting_ != 0)
+                    refine_next();
             }
         }
     }
@@ -161,10 +162,20 @@ class RefineScan {
                                     part.masks, hits_.data())};
     }
 
-    // What scoring the vector will read that the scan has not just read.
-    void prefetch(uint32_t q, uint32_t number, size_t slot) const {
-        prefetch_row(reinterpret_cast<const uint32_t*>(query_of(q)), refine_.code.dim);
-        if (!refine_.cell_rows.empty()) prefetch_row(row_of(number, slot), refine_.code.words);
+    // Scored when kAhead others have come, of this cell or the next ones: by then the memory that
+    // is asked for here, and that the scan has not just read, is there.
+    void let_wait(const Passed& passed) {
+        prefetch_row(reinterpret_cast<const uint32_t*>(query_of(passed.query)), refine_.code.dim);
+        if (!refine_.cell_rows.empty())
+            prefetch_row(row_of(passed.cell, passed.slot), refine_.code.words);
+        if (waiting_ == kAhead) refine_next();
+        line_[(first_ + waiting_++) % kAhead] = passed;
+    }
+
+    void refine_next() {
+        refine(line_[first_]);
+        first_ = (first_ + 1) % kAhead;
+        --waiting_;
     }
 
     const float* query_of(uint32_t q) const { return refine_.queries.row(queries_[q]); }
@@ -193,15 +204,17 @@ class RefineScan {
         return pair_(query_of(q), reinterpret_cast<const float*>(words), refine_.code.dim);
     }
 
-    void refine(uint32_t q, float lower, uint32_t number, size_t slot) {
+    void refine(const Passed& passed) {
+        const auto [q, lower, cell, slot] = passed;
         if (!(lower <= thresholds_[q])) return;
         ++counts_.refined;
-        const float exact = exact_key(q, number, slot);
+        const float exact = exact_key(q, cell, slot);
         const float key = std::max(exact, lower);
         if (!(key <= thresholds_[q])) return;
-        const CellView& cell = job_.cells[number];
-        const int64_t id = cell.ids == nullptr ? static_cast<int64_t>(slot) : cell.ids[slot];
-        sink_.push(queries_[q], {key, exact, id, number, static_cast<uint32_t>(slot)});
+        const int64_t* const ids = job_.cells[cell].ids;
+        sink_.push(
+            queries_[q],
+            {key, exact, ids == nullptr ? static_cast<int64_t>(slot) : ids[slot], cell, slot});
         thresholds_[q] = sink_.threshold(queries_[q]);
     }
 
@@ -221,6 +234,8 @@ class RefineScan {
     std::vector<uint32_t> near_ = std::vector<uint32_t>(kSlots);  // slots of the near ones
     std::vector<uint32_t> lane_;                                  // a code taken out of its block
     std::vector<float> moved_;                                    // a query relative to a centroid
+    Passed line_[kAhead];                                         // waiting ones, a ring
+    size_t first_ = 0, waiting_ = 0;
     ScanCounts counts_;
 };
 
