@@ -42,6 +42,11 @@ size_t run(RowKernel* kernel, const Stored& stored, KernelInputs& in) {
         kernel(&stored.code, stored.row(i), in.query(0));
     return stored.vectors();
 }
+size_t run(LaneKernel* kernel, const Stored& stored, KernelInputs& in) {
+    for (size_t i = 0; i < stored.vectors(); ++i)
+        kernel(&stored.code, stored.row(i / kBlock * kBlock), i % kBlock, in.query(0));
+    return stored.vectors();
+}
 size_t run(ScanKernel* kernel, const Stored& stored, KernelInputs& in) {
     each_chunk(stored, [&](const float* blocks, size_t count) {
         kernel(blocks, count, in.d, nullptr, in.query_rows.data(), kQueries, in.thresholds.data(),

@@ -45,13 +45,14 @@ class RefineScan {
           scan_(job.code.kind == CodeKind::Bits ? kernels.scan_bits : kernels.scan_int8),
           pair_(is_similarity(job.metric) ? kernels.ip_f32 : kernels.l2_f32),
           row_(row_kernel(kernels, job.refine->code.kind, is_similarity(job.metric))),
+          lane_(is_similarity(job.metric) ? kernels.lane_ip_range_int8
+                                          : kernels.lane_l2_range_int8),
           queries_(queries),
           split_(split),
           sink_(sink),
           coded_queries_(job, kernels, queries),
           hits_(std::min(kSliceQueries, queries.size()) * kSlots),
           keys_(std::min(kColdQueries, queries.size()) * kSlots),
-          lane_(refine_.code.words),
           moved_(refine_.code.dim) {
         for (const uint32_t query : queries)
             thresholds_.push_back(sink_.threshold(query));
@@ -187,17 +188,16 @@ class RefineScan {
         if (refine_.cell_rows.empty()) {
             const uint32_t* block = reinterpret_cast<const uint32_t*>(
                 job_.cells[number].blocks + slot / kBlock * job_.code.block_bytes());
-            for (size_t w = 0; w < lane_.size(); ++w)
-                lane_[w] = block[w * kBlock + slot % kBlock];
             const float *query = query_of(q), *centroid = job_.cells[number].centroid;
-            if (centroid == nullptr) return row_(&refine_.code, lane_.data(), query);
+            const size_t lane = slot % kBlock;
+            if (centroid == nullptr) return lane_(&refine_.code, block, lane, query);
             if (is_similarity(job_.metric)) {
                 return pair_(query, centroid, moved_.size()) +
-                       row_(&refine_.code, lane_.data(), query);
+                       lane_(&refine_.code, block, lane, query);
             }
             for (size_t j = 0; j < moved_.size(); ++j)
                 moved_[j] = query[j] - centroid[j];
-            return row_(&refine_.code, lane_.data(), moved_.data());
+            return lane_(&refine_.code, block, lane, moved_.data());
         }
         const uint32_t* words = row_of(number, slot);
         if (row_ != nullptr) return row_(&refine_.code, words, query_of(q));
@@ -224,6 +224,7 @@ class RefineScan {
     ScanCodesKernel* scan_;
     PairKernel* pair_;
     RowKernel* row_;  // null: rows are floats
+    LaneKernel* lane_;
     std::span<const uint32_t> queries_;
     size_t split_;
     Sink sink_;
@@ -232,7 +233,6 @@ class RefineScan {
     std::vector<Hit> hits_;
     std::vector<float> keys_;                                     // of cold queries, a line each
     std::vector<uint32_t> near_ = std::vector<uint32_t>(kSlots);  // slots of the near ones
-    std::vector<uint32_t> lane_;                                  // a code taken out of its block
     std::vector<float> moved_;                                    // a query relative to a centroid
     Passed line_[kAhead];                                         // waiting ones, a ring
     size_t first_ = 0, waiting_ = 0;

@@ -309,6 +309,24 @@ NEARCELL_INLINE U32x16 load_bytes(const uint8_t* p) {
     return load_words(words);
 #endif
 }
+// The bytes of four words, each widened; a word every `stride`.
+NEARCELL_INLINE U32x16 load_bytes_apart(const uint32_t* p, size_t stride) {
+#if defined(__AVX2__)
+    const auto word = [&](size_t i) __attribute__((always_inline)) {
+        return static_cast<int>(p[i * stride]);
+    };
+#endif
+#if defined(__AVX512F__)
+    return {_mm512_cvtepu8_epi32(_mm_setr_epi32(word(0), word(1), word(2), word(3)))};
+#elif defined(__AVX2__)
+    return each_word_part([&](auto i) __attribute__((always_inline)) {
+        return WordBatch(_mm256_cvtepu8_epi32(_mm_setr_epi32(word(2 * i), word(2 * i + 1), 0, 0)));
+    });
+#else
+    const uint32_t words[4] = {p[0], p[stride], p[2 * stride], p[3 * stride]};
+    return load_bytes(reinterpret_cast<const uint8_t*>(words));
+#endif
+}
 NEARCELL_INLINE U32x16 load_halves(const uint16_t* p) {
 #if defined(__AVX512F__)
     return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};

@@ -122,6 +122,10 @@ using RotateKernel = void(const float* factors, size_t d, int inverse, float* x)
 // pair kernel gives for the decoded vector.
 using RowKernel = float(const CodeView* code, const uint32_t* row, const float* query);
 
+// The same of a RangeInt8 code that is a lane of a block.
+using LaneKernel = float(const CodeView* code, const uint32_t* block, size_t lane,
+                         const float* query);
+
 struct KernelTable {
     const char* isa = "";
     int int8_pair = 128;  // the largest pair of a query's bytes whose sums scan_int8 holds

@@ -368,6 +368,14 @@ float row(const CodeView* code, const uint32_t* row, const float* query) {
 }
 
 template <Key kKey>
+float lane(const CodeView* code, const uint32_t* block, size_t number, const float* query) {
+    std::vector<uint32_t> words(code->words);
+    for (size_t w = 0; w < code->words; ++w)
+        words[w] = word_of(block, w, number);
+    return row<kKey, decode_range_int8>(code, words.data(), query);
+}
+
+template <Key kKey>
 void peak(float x, float y, size_t rounds, float* sums) {
     const double key = key_of<kKey>(&x, 1, &y, 1);
     const double term = kKey == Key::Dot ? -key : key;
@@ -433,6 +441,8 @@ const KernelTable& reference_table() {
         t.row_ip_bfloat16 = row<Key::Dot, decode_bfloat16>;
         t.row_l2_range_int8 = row<Key::L2, decode_range_int8>;
         t.row_ip_range_int8 = row<Key::Dot, decode_range_int8>;
+        t.lane_l2_range_int8 = lane<Key::L2>;
+        t.lane_ip_range_int8 = lane<Key::Dot>;
         t.peak_fma = peak<Key::Dot>;
         t.peak_sub_fma = peak<Key::L2>;
         t.peak_sub_abs_add = peak<Key::L1>;

@@ -98,6 +98,7 @@ uint64_t check_op(const OpCase& op, RankKeysKernel* kernel, RankKeysKernel* refe
                   CheckLog& log);
 uint64_t check_op(const OpCase& op, RotateKernel* kernel, RotateKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, RowKernel* kernel, RowKernel* reference, CheckLog& log);
+uint64_t check_op(const OpCase& op, LaneKernel* kernel, LaneKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, ScoresKernel* kernel, ScoresKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, AssignKernel* kernel, AssignKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, PeakKernel* kernel, PeakKernel* reference, CheckLog& log);

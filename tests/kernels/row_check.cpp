@@ -64,4 +64,31 @@ uint64_t check_op(const OpCase& op, RowKernel* kernel, RowKernel* reference, Che
     return digest.value();
 }
 
+// The row kernels are checked above; the lanes of a block are rows, and nothing else is read.
+uint64_t check_op(const OpCase& op, LaneKernel* kernel, LaneKernel*, CheckLog& log) {
+    const bool similarity = op.name == std::string_view("lane_ip_range_int8");
+    Digest digest;
+    Random random(71);
+    for (const size_t d : check_dims()) {
+        const CodeCase code(CodeKind::RangeInt8, d, 0, random);
+        const CodeView view = code.view();
+        std::vector<uint32_t> block(view.words * kBlock);
+        std::vector<std::vector<uint32_t>> rows;
+        for (size_t i = 0; i < kBlock; ++i) {
+            rows.push_back(code.draw_row(random, false));
+            for (size_t w = 0; w < view.words; ++w)
+                block[w * kBlock + i] = rows[i][w];
+        }
+        const Floats query(d, Values::Plain, random);
+        for (size_t i = 0; i < kBlock; ++i) {
+            const float got = kernel(&view, block.data(), i, query.data());
+            RowKernel* row = similarity ? op.table.row_ip_range_int8 : op.table.row_l2_range_int8;
+            log.expect(same_bits(got, row(&view, rows[i].data(), query.data())), op.table.isa, " ",
+                       op.name, ": d ", d, ", lane ", i, " is not the row kernel's bits");
+            digest.add(got);
+        }
+    }
+    return digest.value();
+}
+
 }  // namespace nearcell::checks
