@@ -61,6 +61,19 @@ size_t run(ScoresKernel* kernel, const Stored& stored, KernelInputs& in) {
     });
     return stored.vectors();
 }
+// The same memory, as integers.
+size_t run(ScoresInt16Kernel* kernel, const Stored& stored, KernelInputs& in) {
+    const size_t steps = (in.d + 3) / 4, block_words = steps * 2 * kBlock;
+    const size_t blocks = stored.blocks * stored.code.words * kBlock / block_words;
+    const std::vector<int16_t> zeros(4 * steps);
+    const std::vector<const int16_t*> queries(kQueries, zeros.data());
+    for (size_t b = 0; b < blocks; b += KernelInputs::kChunk) {
+        const size_t rows = std::min(KernelInputs::kChunk, blocks - b) * kBlock;
+        kernel(stored.words + b * block_words, rows, steps, queries.data(), kQueries,
+               in.out.mutable_data(), rows);
+    }
+    return blocks * kBlock;
+}
 size_t run(AssignKernel* kernel, const Stored& stored, KernelInputs& in) {
     each_chunk(stored, [&](const float* blocks, size_t count) {
         kernel(blocks, count, in.d, in.query_rows.data(), kQueries, in.values.data(), -2.0f, 0,
@@ -137,7 +150,8 @@ size_t run(Int8QueryKernel* kernel, const Stored&, KernelInputs& in) {
 template <class Kernel>
 constexpr bool serves_queries =
     std::is_same_v<Kernel, ScanKernel> || std::is_same_v<Kernel, ScoresKernel> ||
-    std::is_same_v<Kernel, AssignKernel> || std::is_same_v<Kernel, ScanCodesKernel>;
+    std::is_same_v<Kernel, ScoresInt16Kernel> || std::is_same_v<Kernel, AssignKernel> ||
+    std::is_same_v<Kernel, ScanCodesKernel>;
 
 template <class Kernel>
 constexpr bool is_peak =

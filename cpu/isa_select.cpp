@@ -19,6 +19,7 @@
     void fill_decode_##name(KernelTable&);     \
     void fill_lookup_##name(KernelTable&);     \
     void fill_int8_##name(KernelTable&);       \
+    void fill_int16_##name(KernelTable&);      \
     void fill_row_##name(KernelTable&);        \
     void fill_select_##name(KernelTable&);     \
     void fill_rotate_##name(KernelTable&);     \
@@ -33,6 +34,7 @@
             fill_decode_##name(t);             \
             fill_lookup_##name(t);             \
             fill_int8_##name(t);               \
+            fill_int16_##name(t);              \
             fill_row_##name(t);                \
             fill_select_##name(t);             \
             fill_rotate_##name(t);             \

@@ -122,6 +122,102 @@ class PackedQueries {
     alignas(64) uint8_t tiles_[kMost * kMostLines * 4];
 };
 
+// The 16-bit integers of at most 16 queries as tiles of their high and low bytes.
+class PackedHalves {
+   public:
+    static constexpr size_t kMostSteps = 512;  // four dimensions each
+
+    NEARCELL_INLINE void pack(const int16_t* const* queries, size_t count, size_t steps) {
+        tiles_of_kind_ = (steps + kTileRows - 1) / kTileRows;
+        for (size_t q = 0; q < count; ++q) {
+            for (size_t tile = 0; tile < tiles_of_kind_; ++tile) {
+                const size_t begin = tile * kTileBytes;
+                const size_t dims = steps * 4 - begin < kTileBytes ? steps * 4 - begin : kTileBytes;
+                const uint64_t there =
+                    dims == kTileBytes ? ~uint64_t{0} : (uint64_t{1} << dims) - 1;
+                const __m512i first =
+                    _mm512_maskz_loadu_epi16(static_cast<__mmask32>(there), queries[q] + begin);
+                const __m512i second = _mm512_maskz_loadu_epi16(static_cast<__mmask32>(there >> 32),
+                                                                queries[q] + begin + 32);
+                uint8_t* const row = tiles_ + tile * kTile + q * kTileBytes;
+                store_bytes_of(row, _mm512_srai_epi16(first, 8), _mm512_srai_epi16(second, 8));
+                store_bytes_of(row + tiles_of_kind_ * kTile, first, second);
+            }
+        }
+    }
+
+    // Sums of products of bytes with NB blocks of `steps` pairs of lines each: high times high
+    // ones, high times low ones either way, and low times low ones.
+    template <size_t NB>
+    NEARCELL_INLINE void multiply(const uint32_t* blocks, size_t steps, TileSums (&high)[NB],
+                                  TileSums (&middle)[NB], TileSums (&low)[NB]) const {
+        constexpr size_t kPair = 2 * 16;            // words of a step
+        constexpr size_t kStride = 2 * kTileBytes;  // from a line of high bytes to the next
+        const size_t whole = steps / kTileRows, rest = steps % kTileRows;
+        alignas(64) uint32_t tails[NB][kTileRows][kPair];
+        unroll<NB>([&](auto b) __attribute__((always_inline)) {
+            std::memcpy(tails[b], blocks + (b * steps + whole * kTileRows) * kPair,
+                        rest * kPair * sizeof(uint32_t));
+        });
+        tiles_touch_memory();
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        _tile_zero(4);
+        _tile_zero(5);
+        const auto add = [&](size_t tile, const uint32_t* first, const uint32_t* second)
+            __attribute__((always_inline)) {
+            _tile_loadd(6, tiles_ + tile * kTile, kTileBytes);
+            _tile_loadd(7, first, kStride);
+            _tile_dpbssd(0, 6, 7);
+            _tile_loadd(7, first + 16, kStride);
+            _tile_dpbsud(1, 6, 7);
+            if constexpr (NB == 2) {
+                _tile_loadd(7, second, kStride);
+                _tile_dpbssd(3, 6, 7);
+                _tile_loadd(7, second + 16, kStride);
+                _tile_dpbsud(4, 6, 7);
+            }
+            _tile_loadd(6, tiles_ + (tiles_of_kind_ + tile) * kTile, kTileBytes);
+            _tile_loadd(7, first, kStride);
+            _tile_dpbusd(1, 6, 7);
+            _tile_loadd(7, first + 16, kStride);
+            _tile_dpbuud(2, 6, 7);
+            if constexpr (NB == 2) {
+                _tile_loadd(7, second, kStride);
+                _tile_dpbusd(4, 6, 7);
+                _tile_loadd(7, second + 16, kStride);
+                _tile_dpbuud(5, 6, 7);
+            }
+        };
+        for (size_t tile = 0; tile < whole; ++tile) {
+            const uint32_t* const first = blocks + tile * kTileRows * kPair;
+            add(tile, first, first + steps * kPair);
+        }
+        if (rest != 0) add(whole, tails[0][0], tails[NB - 1][0]);
+        _tile_stored(0, high[0], kTileBytes);
+        _tile_stored(1, middle[0], kTileBytes);
+        _tile_stored(2, low[0], kTileBytes);
+        if constexpr (NB == 2) {
+            _tile_stored(3, high[1], kTileBytes);
+            _tile_stored(4, middle[1], kTileBytes);
+            _tile_stored(5, low[1], kTileBytes);
+        }
+        tiles_touch_memory();
+    }
+
+   private:
+    // The lower byte of each of 64 halves.
+    static NEARCELL_INLINE void store_bytes_of(uint8_t* out, __m512i first, __m512i second) {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi16_epi8(first));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(out + 32), _mm512_cvtepi16_epi8(second));
+    }
+
+    size_t tiles_of_kind_ = 0;
+    alignas(64) uint8_t tiles_[2 * kMostSteps * 4 * kTileRows];
+};
+
 }  // namespace
 
 #endif

@@ -1,5 +1,5 @@
-// Backend::nearest: the nearest of some rows for each query. Keys come from a blocked matrix
-// product; a bound from the minima of some lanes of them leaves little more than the rows that are
+// Backend::nearest: the nearest of some rows for each query. Keys come from a blocked product of
+// integers; a bound from the minima of some lanes of them leaves little more than the rows that are
 // wanted, and those that may be among the nearest by what rounding can do are computed directly.
 #include <algorithm>
 #include <cmath>
@@ -13,10 +13,10 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kTaskQueries = 96;       // a multiple of every tile's queries
-constexpr size_t kTaskKeys = 1 << 20;     // unless there are very many rows
-constexpr size_t kGroupFloats = 1 << 16;  // of the rows, kept in L2 while a task's queries pass
-constexpr size_t kCountedRanks = 1024;    // more keys are sorted: ranking takes their square
+constexpr size_t kTaskQueries = 96;      // a multiple of every tile's queries
+constexpr size_t kTaskKeys = 1 << 20;    // unless there are very many rows
+constexpr size_t kGroupWords = 1 << 16;  // of the rows, kept in L2 while a task's queries pass
+constexpr size_t kCountedRanks = 1024;   // more keys are sorted: ranking takes their square
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLargest = std::numeric_limits<float>::max();  // instead of keys that overflow
 
@@ -44,28 +44,13 @@ class NearestRows {
     // For at most task_queries() queries.
     void find(MatrixView<const float> queries, uint32_t* out_rows, float* out_keys) const {
         const size_t d = queries.cols, rows = coarse_.rows().rows;
-        const std::vector<float>& center = coarse_.center();
-        std::vector<float> moved(center.empty() ? 0 : queries.rows * d);
-        std::vector<const float*> pointers(queries.rows);
-        for (size_t q = 0; q < queries.rows; ++q) {
-            pointers[q] = queries.row(q);
-            if (center.empty()) continue;
-            for (size_t j = 0; j < d; ++j)
-                moved[q * d + j] = queries.row(q)[j] - center[j];
-            pointers[q] = moved.data() + q * d;
-        }
         std::vector<float> keys(queries.rows * padded_, kInfinity);
-        const size_t group = std::max<size_t>(4, kGroupFloats / (d * kBlock) / 4 * 4) * kBlock;
-        for (size_t first = 0; first < rows; first += group) {
-            kernels_.scores_ip_f32(coarse_.blocks().block(first / kBlock),
-                                   std::min(group, rows - first), d, pointers.data(), queries.rows,
-                                   keys.data() + first, padded_);
-        }
+        const std::vector<Query> integers = score(queries, keys.data());
         std::vector<float> minima(lanes_), near_keys(padded_);
         std::vector<uint32_t> near(padded_), ranks(padded_);
         for (size_t q = 0; q < queries.rows; ++q) {
             float* const line = keys.data() + q * padded_;
-            const float bound = bound_of(line, minima) + slack(pointers[q]);
+            const float bound = bound_of(line, integers[q].unit, minima) + integers[q].slack;
             size_t found = kernels_.collect_rows(
                 line, padded_, bound < kInfinity ? bound : kInfinity, near.data());
             while (found > 0 && near[found - 1] >= rows)
@@ -91,24 +76,71 @@ class NearestRows {
     }
 
    private:
+    // A query as integers.
+    struct Query {
+        float unit = 0;           // of a product
+        float slack = kInfinity;  // more than what twice the error of a key is, in the line's units
+    };
+
+    // Negated products of integers with all rows, one line of keys a query.
+    std::vector<Query> score(MatrixView<const float> queries, float* keys) const {
+        const size_t d = queries.cols, rows = coarse_.rows().rows, values = 4 * coarse_.steps();
+        std::vector<Query> result(queries.rows);
+        if (coarse_.blocks() == nullptr) {  // nothing is known of any key
+            for (size_t q = 0; q < queries.rows; ++q)
+                std::fill_n(keys + q * padded_, rows, 0.0f);
+            return result;
+        }
+        const float* const center = coarse_.center().empty() ? nullptr : coarse_.center().data();
+        std::vector<float> moved(d);
+        std::vector<int16_t> integers(queries.rows * values);
+        std::vector<const int16_t*> pointers(queries.rows);
+        for (size_t q = 0; q < queries.rows; ++q) {
+            const float* query = queries.row(q);
+            pointers[q] = integers.data() + q * values;
+            if (center != nullptr) {
+                for (size_t j = 0; j < d; ++j)
+                    moved[j] = query[j] - center[j];
+                query = moved.data();
+            }
+            const double norm = std::sqrt(-static_cast<double>(kernels_.ip_f32(query, query, d)));
+            if (!(norm >= CoarseRows::kLeastNorm && norm <= CoarseRows::kLargestNorm)) continue;
+            const double scale = CoarseRows::kIntegerNorm / norm;
+            round_to_integers(query, d, static_cast<float>(scale), integers.data() + q * values);
+            const double unit = 1 / (scale * static_cast<double>(coarse_.scale()));
+            result[q] = {static_cast<float>(unit), slack(norm, unit)};
+        }
+        const size_t group =
+            std::max<size_t>(4, kGroupWords / coarse_.block_words() / 4 * 4) * kBlock;
+        for (size_t first = 0; first < rows; first += group) {
+            kernels_.scores_int16(coarse_.blocks() + first / kBlock * coarse_.block_words(),
+                                  std::min(group, rows - first), coarse_.steps(), pointers.data(),
+                                  queries.rows, keys + first, padded_);
+        }
+        return result;
+    }
+
+    // Twice what rounding can do to a key of the line and to a direct one, in the line's units:
+    // those of the key where there is a bias, else of the products.
+    float slack(double norm, double unit) const {
+        const double d = static_cast<double>(coarse_.rows().cols);
+        const double reach = norm + coarse_.largest_norm();
+        const double direct = 4.0 * (d + 9) * 0x1p-24 * reach * reach;
+        // Each value is within half of an integer, and the other vector as long as kIntegerNorm.
+        const double product = 1.01 * (std::sqrt(d) * CoarseRows::kIntegerNorm + d / 4 + 100);
+        const double key = direct + (bias_.empty() ? 2.0 : 4.0) * product * unit;
+        return static_cast<float>(bias_.empty() ? key / unit : key);
+    }
+
     // At least the count-th smallest key of the line, whose keys become complete.
-    float bound_of(float* line, std::vector<float>& minima) const {
+    float bound_of(float* line, float unit, std::vector<float>& minima) const {
         if (bounded_ || !bias_.empty()) {
-            kernels_.lane_minima(line, padded_, bias_.empty() ? nullptr : bias_.data(), 2.0f,
+            kernels_.lane_minima(line, padded_, bias_.empty() ? nullptr : bias_.data(), 2.0f * unit,
                                  lanes_, minima.data());
         }
         if (count_ >= coarse_.rows().rows) return kInfinity;
         return bounded_ ? kernels_.smallest_bound(minima.data(), lanes_, count_)
                         : kernels_.smallest_bound(line, padded_, count_);
-    }
-
-    // Twice what rounding can do to a key of the product and to a direct one.
-    float slack(const float* query) const {
-        const double square =
-            -static_cast<double>(kernels_.ip_f32(query, query, coarse_.rows().cols));
-        const double reach = std::sqrt(square) + coarse_.largest_norm();
-        return static_cast<float>(4.0 * static_cast<double>(coarse_.rows().cols + 9) * 0x1p-24 *
-                                  reach * reach);
     }
 
     // The ranks of the first `found` keys; those up to `end` are there and infinite.

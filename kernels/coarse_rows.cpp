@@ -1,6 +1,7 @@
 #include <nearcell/kernels/coarse_rows.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -26,7 +27,6 @@ CoarseRows::CoarseRows(MatrixView<const float> rows, Metric metric) : metric_(me
         operand = {moved.data(), n, d};
         squares_.assign(blocks_for(n) * kBlock, std::numeric_limits<float>::infinity());
     }
-    blocks_ = FloatBlocks(operand);
     for (size_t i = 0; i < n; ++i) {
         double square = 0;
         for (size_t j = 0; j < d; ++j) {
@@ -36,6 +36,31 @@ CoarseRows::CoarseRows(MatrixView<const float> rows, Metric metric) : metric_(me
         if (!squares_.empty()) squares_[i] = static_cast<float>(square);
         largest_norm_ = std::max(largest_norm_, std::sqrt(square));
     }
+    if (!(largest_norm_ >= kLeastNorm && largest_norm_ <= kLargestNorm)) return;
+    scale_ = static_cast<float>(kIntegerNorm / largest_norm_);
+    steps_ = (d + 3) / 4;
+    blocks_.resize(blocks_for(n) * block_words());
+    std::vector<int16_t> integers(4 * steps_);
+    for (size_t i = 0; i < n; ++i) {
+        round_to_integers(operand.row(i), d, scale_, integers.data());
+        uint32_t* const lane = blocks_.mutable_data() + i / kBlock * block_words() + i % kBlock;
+        for (size_t j = 0; j < 4 * steps_; ++j) {
+            const uint32_t bits = static_cast<uint16_t>(integers[j]);
+            uint32_t* const high = lane + j / 4 * 2 * kBlock;
+            high[0] |= (bits >> 8) << (j % 4 * 8);
+            high[kBlock] |= (bits & 255u) << (j % 4 * 8);
+        }
+    }
+}
+
+void round_to_integers(const float* x, size_t d, float scale, int16_t* out) {
+    for (size_t j = 0; j < d; ++j) {
+        // Adding 1.5 x 2^23 rounds, and leaves the integer at the end of the fraction.
+        const float shifted = x[j] * scale + 0x1.8p23f;
+        out[j] = static_cast<int16_t>(std::bit_cast<uint32_t>(shifted));
+    }
+    for (size_t j = d; j % 4 != 0; ++j)
+        out[j] = 0;
 }
 
 }  // namespace nearcell

@@ -1,11 +1,15 @@
 // CoarseRows: the centroids of an index, as Backend::nearest looks through them for each query. For
 // L2 they are moved by their mean, which distances do not see but rounding does, and a key is
-// |c|^2 - 2 <q, c> (+ |q|^2): one product. Built once; immutable; safe to share by threads.
+// |c|^2 - 2 <q, c> (+ |q|^2): one product. They are kept as integers, which says of each key where
+// it lies but for little, and those that may be among the nearest are computed from the rows
+// themselves. Built once; immutable; safe to share by threads.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
+#include <nearcell/core/aligned_buffer.h>
 #include <nearcell/core/matrix_view.h>
 #include <nearcell/core/metric.h>
 #include <nearcell/kernels/backend.h>
@@ -22,17 +26,33 @@ class CoarseRows {
     MatrixView<const float> rows() const { return rows_; }
     // The mean of the rows that blocks() are moved by; empty for inner products.
     const std::vector<float>& center() const { return center_; }
-    const FloatBlocks& blocks() const { return blocks_; }
-    // |c|^2 of each row of the blocks, infinity for the lanes past the last; empty like center().
+    // The rows times scale(), rounded to integers, as scores_int16 wants them; null where their
+    // lengths are out of range.
+    const uint32_t* blocks() const { return blocks_.size() == 0 ? nullptr : blocks_.data(); }
+    size_t steps() const { return steps_; }  // of four dimensions
+    size_t block_words() const { return steps_ * 2 * kBlock; }
+    float scale() const { return scale_; }
+    // |c|^2 of each row, moved, infinity for the lanes past the last; empty like center().
     const std::vector<float>& squares() const { return squares_; }
-    double largest_norm() const { return largest_norm_; }  // of a row of the blocks
+    double largest_norm() const { return largest_norm_; }  // of a row, moved
+
+    // What vectors of integers are scaled to: no product of two leaves 32 bits, no value 16.
+    static constexpr double kIntegerNorm = 32000;
+    // The lengths of vectors that are.
+    static constexpr double kLeastNorm = 1e-12, kLargestNorm = 1e12;
 
    private:
     Metric metric_ = Metric::L2;
     MatrixView<const float> rows_;
     std::vector<float> center_, squares_;
-    FloatBlocks blocks_;
+    AlignedBuffer<uint32_t> blocks_;
+    size_t steps_ = 0;
+    float scale_ = 0;
     double largest_norm_ = 0;
 };
+
+// x times scale, rounded to the nearest, zeros up to a multiple of four values. Results lie within
+// 16 bits.
+void round_to_integers(const float* x, size_t d, float scale, int16_t* out);
 
 }  // namespace nearcell

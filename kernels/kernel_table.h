@@ -38,6 +38,14 @@ using ScanKernel = size_t(const float* blocks, size_t block_count, size_t d, con
 using ScoresKernel = void(const float* blocks, size_t rows, size_t d, const float* const* queries,
                           size_t query_count, float* out, size_t out_stride);
 
+// out[i * out_stride + j] = minus the sum of the products of query i and vector j, for all j <
+// rows. Vectors of 16-bit integers, four dimensions a step: of sixteen vectors a line of high
+// bytes, signed, then one of low bytes, four a word. Queries have 4 * steps values. No sum may
+// leave 32 bits. Error: of the exact sum, one rounding.
+using ScoresInt16Kernel = void(const uint32_t* blocks, size_t rows, size_t steps,
+                               const int16_t* const* queries, size_t query_count, float* out,
+                               size_t out_stride);
+
 // Of sixteen vectors, the lanes of a block: the nearest row seen so far, and the second smallest
 // key.
 struct Nearest {

@@ -68,6 +68,24 @@ void scores(const float* blocks, size_t rows, size_t d, const float* const* quer
     }
 }
 
+void scores_int16(const uint32_t* blocks, size_t rows, size_t steps, const int16_t* const* queries,
+                  size_t query_count, float* out, size_t out_stride) {
+    for (size_t q = 0; q < query_count; ++q) {
+        for (size_t row = 0; row < rows; ++row) {
+            const uint32_t* block = blocks + row / kBlock * steps * 2 * kBlock;
+            int64_t sum = 0;
+            for (size_t j = 0; j < 4 * steps; ++j) {
+                const auto byte = [&](size_t line) {
+                    return block[line * kBlock + row % kBlock] >> (j % 4 * 8) & 255u;
+                };
+                const uint32_t bits = byte(j / 4 * 2) << 8 | byte(j / 4 * 2 + 1);
+                sum += int64_t{queries[q][j]} * static_cast<int16_t>(bits);
+            }
+            out[q * out_stride + row] = -static_cast<float>(sum);
+        }
+    }
+}
+
 template <Key kKey>
 void assign(const float* blocks, size_t block_count, size_t d, const float* const* rows,
             size_t row_count, const float* bias, float scale, uint32_t first_row,
@@ -426,6 +444,7 @@ const KernelTable& reference_table() {
         t.decode_product8 = decode_product<8>;
         t.decode_product4 = decode_product<4>;
         t.decode_bits = decode_bits;
+        t.scores_int16 = scores_int16;
         t.lane_minima = lane_minima;
         t.collect_rows = collect_rows;
         t.smallest_bound = smallest_bound;

@@ -3,7 +3,7 @@
 
 A tile's accumulators must stay in registers for the whole loop over the dimensions (cpu/tile.h).
 The hot loops are the innermost loops of the scan and peak functions with multiply-adds (L2, inner
-product) or absolute values (L1) in them, those where an eighth or more are products of bytes, and
+product) or absolute values (L1) in them, those where an eighth or more are products of integers, and
 those of the look-ups, where a sixth or more are byte shuffles; an instruction there with a vector
 register and a stack address is a spill. L1 on AVX2 needs one register more than there are: its one
 spill is let pass.
@@ -19,6 +19,7 @@ FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 ARITHMETIC = re.compile(r"vfn?m(add|sub)|vand[np]")
 PRODUCTS = re.compile(r"vpmaddubsw|vpdpbusd|tdpbsud")  # of bytes
+HALF_PRODUCTS = re.compile(r"vpmaddwd|vpdpwssd|tdpb[su]{2}d")
 STACK = re.compile(r"\(%r[sb]p")
 
 
@@ -50,9 +51,10 @@ def innermost_loops(code: list[tuple[int, str, str]]) -> list[tuple[int, int]]:
 def is_hot(source: str, body: list[tuple[int, str, str]]) -> bool:
     if source == "kernels_lookup":
         return 6 * sum(op == "vpshufb" for _, op, _ in body) >= len(body)
-    if 8 * sum(bool(PRODUCTS.match(op)) for _, op, _ in body) >= len(body):
+    products = HALF_PRODUCTS if source == "kernels_int16" else PRODUCTS
+    if 8 * sum(bool(products.match(op)) for _, op, _ in body) >= len(body):
         return True
-    if source == "kernels_int8":  # the rest is done once a tile or a query
+    if source in ("kernels_int8", "kernels_int16"):  # the rest is done once a tile or a query
         return False
     return any(ARITHMETIC.match(op) for _, op, _ in body)
 
@@ -63,7 +65,13 @@ def main() -> int:
         return 2
     hot_loops = spills = 0
     for isa in ("avx2", "avx512", "avx512vnni", "amx"):
-        for source in ("kernels_scan", "kernels_int8", "kernels_lookup", "kernels_peak"):
+        for source in (
+            "kernels_scan",
+            "kernels_int8",
+            "kernels_int16",
+            "kernels_lookup",
+            "kernels_peak",
+        ):
             path = Path(sys.argv[1]) / f"CMakeFiles/nearcell_{isa}.dir/cpu/{source}.cpp.o"
             if not path.exists():
                 continue

@@ -92,6 +92,8 @@ uint64_t check_op(const OpCase& op, LaneMinimaKernel* kernel, LaneMinimaKernel* 
                   CheckLog& log);
 uint64_t check_op(const OpCase& op, CollectRowsKernel* kernel, CollectRowsKernel* reference,
                   CheckLog& log);
+uint64_t check_op(const OpCase& op, ScoresInt16Kernel* kernel, ScoresInt16Kernel* reference,
+                  CheckLog& log);
 uint64_t check_op(const OpCase& op, SmallestBoundKernel* kernel, SmallestBoundKernel* reference,
                   CheckLog& log);
 uint64_t check_op(const OpCase& op, RankKeysKernel* kernel, RankKeysKernel* reference,
