@@ -26,22 +26,6 @@ void lane_minima(float* keys, size_t count, const float* bias, float scale, size
     }
 }
 
-// The numbers of the mask's lanes, the first of which is `first`; there is room for sixteen.
-NEARCELL_INLINE uint32_t* append_lanes(unsigned mask, uint32_t first, uint32_t* end) {
-#if defined(__AVX512F__)
-    const __m512i lanes =
-        _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
-                         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    // Not compressed into memory, which some processors do slowly.
-    _mm512_storeu_si512(end, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), lanes));
-    return end + __builtin_popcount(mask);
-#else
-    for (; mask != 0; mask &= mask - 1)
-        *end++ = first + static_cast<uint32_t>(__builtin_ctz(mask));
-    return end;
-#endif
-}
-
 size_t collect_rows(const float* keys, size_t count, float bound, uint32_t* rows) {
     uint32_t* end = rows;
     for (size_t i = 0; i < count; i += 16)

@@ -1,8 +1,9 @@
 // The façade over xsimd: everything a kernel may use. The unit is F32x16, sixteen floats: one
 // AVX-512 register, two AVX2, four SSE2 or NEON. One source thus serves every instruction set, and
 // a block of sixteen vectors is one F32x16 a dimension. What xsimd 8.1 lacks or does slowly is
-// filled in with intrinsics here, and nowhere else. Included by kernels_*.cpp only; all in an
-// anonymous namespace, so that objects of different instruction sets share no symbol.
+// filled in with intrinsics here, and nowhere else (but for tiles: matrix_tiles.h). Included by
+// kernels_*.cpp only; all in an anonymous namespace, so that objects of different instruction sets
+// share no symbol.
 #pragma once
 
 #include <cstddef>
@@ -168,6 +169,22 @@ NEARCELL_INLINE unsigned less_equal_mask(const F32x16& a, const F32x16& b) {
 #endif
     });
     return mask;
+}
+
+// The numbers of the mask's lanes, the first of which is `first`; there is room for sixteen.
+NEARCELL_INLINE uint32_t* append_lanes(unsigned mask, uint32_t first, uint32_t* end) {
+#if defined(__AVX512F__)
+    const __m512i lanes =
+        _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
+                         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    // Not compressed into memory, which some processors do slowly.
+    _mm512_storeu_si512(end, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), lanes));
+    return end + __builtin_popcount(mask);
+#else
+    for (; mask != 0; mask &= mask - 1)
+        *end++ = first + static_cast<uint32_t>(__builtin_ctz(mask));
+    return end;
+#endif
 }
 
 // Sum of the lanes by one fixed tree: lane i + lane i + 8, then + 4, + 2, + 1.
