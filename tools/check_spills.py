@@ -3,10 +3,10 @@
 
 A tile's accumulators must stay in registers for the whole loop over the dimensions (cpu/tile.h).
 The hot loops are the innermost loops of the scan and peak functions with multiply-adds (L2, inner
-product) or absolute values (L1) in them, those where an eighth or more are products of integers, and
-those of the look-ups, where a sixth or more are byte shuffles; an instruction there with a vector
-register and a stack address is a spill. L1 on AVX2 needs one register more than there are: its one
-spill is let pass.
+product) or absolute values (L1) in them, those where an eighth or more are products of integers,
+and those of the look-ups, where a sixth or more are byte shuffles; an instruction there with a
+vector register and a stack address is a spill. L1 on AVX2 needs one register more than there are:
+its one spill is let pass.
 Usage: check_spills.py BUILD_DIR
 """
 
