@@ -126,7 +126,7 @@ class RefineScan {
         std::fill_n(keys_.begin(), queries.size() * kSlots, std::numeric_limits<float>::infinity());
         uint32_t found_keys[kColdQueries] = {};
         for (const Hit& hit : hits) {
-            keys_[hit.query * kSlots + hit.slot] = hit.key;
+            keys_[hit.query * kSlots + hit.slot] = std::min(hit.key, kLargest);
             ++found_keys[hit.query];
         }
         const size_t slots = part.count * kBlock;
