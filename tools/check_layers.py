@@ -42,14 +42,15 @@ THIRD_PARTY = {
     r"(gtest|gmock)/": ["tests"],
 }
 # The operating system: files are storage's, terminals and child processes the command's, processors
-# core's, their features cpu's; any way in may ask what it was started with. Tests may ask it for
-# anything.
+# and memory core's, the features of processors cpu's; any way in may ask what it was started with.
+# Tests may ask it for anything.
 SYSTEM = {
-    r"(sys/(mman|stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
-    r"unistd\.h": ["storage", "cli", "python", "tests"],
+    r"(sys/(stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
+    r"sys/mman\.h": ["core", "storage", "tests"],
+    r"unistd\.h": ["cpu", "storage", "cli", "python", "tests"],
     r"fnmatch\.h": ["cli"],
     r"(sched|pthread)\.h": ["core", "tests"],
-    r"cpuid\.h": ["cpu"],
+    r"(cpuid|sys/syscall)\.h": ["cpu"],
     r"(sys/(ioctl|wait|resource|types)|signal|spawn|termios)\.h": ["cli", "tests"],
     r"sys/\w+\.h": ["tests"],
 }

@@ -26,6 +26,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
             "cpu/isa_select",
             "cpu/kernels_assign",
             "cpu/kernels_decode",
+            "cpu/kernels_int16",
             "cpu/kernels_int8",
             "cpu/kernels_lookup",
             "cpu/kernels_pair",
