@@ -12,7 +12,7 @@
 namespace nearcell {
 
 // For std::free; null where there is no memory. `alignment` is a power of two; bytes are rounded up
-// to a multiple of it.
+// to a multiple of it, those of a large array to one of a large page.
 inline void* allocate_aligned(size_t alignment, size_t bytes) {
     constexpr size_t kLargePage = size_t{2} << 20, kWorthwhile = 2 * kLargePage;
     const bool large = bytes >= kWorthwhile;

@@ -1,11 +1,11 @@
 // Products of vectors of 16-bit integers, exact: what the coarse step compares centroids by.
 //
-// Loop: four dimensions a step: two lines of NB blocks become halves, two vectors of integers a
-// register, and each of Q queries multiplies them: on AVX2 and AVX-512 two vpmaddwd and two vpaddd
-// for 16 vectors of AVX-512's width (with VNNI two vpdpwssd), half of the multiplications that
-// floats need. With AMX four tdpb... for 16 queries, 16 vectors and 64 dimensions: the bytes of the
-// integers lie apart (CoarseRows), which is what tiles want. Sums are integers modulo 2^32, the
-// same on every instruction set.
+// Loop: four dimensions a step: two lines of NB blocks become halves, two registers for kLanes
+// vectors, and each of Q queries multiplies both: two vpmaddwd and two vpaddd on AVX2 and AVX-512,
+// as many instructions as floats need but half of the bytes; two vpdpwssd with VNNI. With AMX four
+// instructions for 16 queries, 16 vectors and 64 dimensions: the bytes of the integers lie apart
+// (CoarseRows), which is what tiles want. Sums are integers modulo 2^32, the same on every
+// instruction set.
 #include <nearcell/cpu/matrix_tiles.h>
 #include <nearcell/cpu/simd.h>
 #include <nearcell/cpu/tile.h>
@@ -73,8 +73,6 @@ NEARCELL_INLINE void scores_tile(const uint32_t* blocks, size_t rows, size_t ste
 }
 
 #if defined(NEARCELL_MATRIX_TILES)
-
-constexpr size_t kFewQueries = 4;
 
 // `count` packed queries against NB blocks, of which `rows` rows exist.
 template <size_t NB>

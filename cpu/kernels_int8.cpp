@@ -177,8 +177,6 @@ Hit* scan_by_vectors(const CodeView& code, const uint32_t* blocks, size_t block_
 
 #if defined(NEARCELL_MATRIX_TILES)
 
-constexpr size_t kFewQueries = 4;  // so many or fewer: a tile would be more empty than it gains
-
 // 16 * kGroups queries, of which `count` exist, against NB blocks.
 template <size_t kGroups, size_t NB>
 NEARCELL_INLINE Hit* scan_matrix(const CodeView& code, const uint32_t* blocks,

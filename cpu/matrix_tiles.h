@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kTileRows = 16;   // queries, or lines of a block
 constexpr size_t kTileBytes = 64;  // of a row: dimensions, or a line
 constexpr size_t kTile = kTileRows * kTileBytes;
+constexpr size_t kFewQueries = 4;  // so many or fewer: a tile would be more empty than it gains
 
 // The intrinsics do not tell the compiler which memory they read and write.
 NEARCELL_INLINE void tiles_touch_memory() { asm volatile("" ::: "memory"); }

@@ -44,7 +44,7 @@ class NearestRows {
     // For at most task_queries() queries.
     void find(MatrixView<const float> queries, uint32_t* out_rows, float* out_keys) const {
         const size_t d = queries.cols, rows = coarse_.rows().rows;
-        std::vector<float> keys(queries.rows * padded_, kInfinity);
+        std::vector<float> keys(queries.rows * padded_, kLargest);  // past the rows: last
         const std::vector<Query> integers = score(queries, keys.data());
         std::vector<float> minima(lanes_), near_keys(padded_);
         std::vector<uint32_t> near(padded_), ranks(padded_);

@@ -199,6 +199,41 @@ TEST_P(BackendTest, NearestGivesTheFirstRowsInOrder) {
     }
 }
 
+// The integers of the coarse step hold neither these lengths nor zero: the floats decide alone.
+TEST_P(BackendTest, NearestOfVectorsThatNoIntegersHold) {
+    Random random(12);
+    for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+        for (const float row_scale : {1.0f, 1e-14f, 1e13f}) {
+            Matrix rows(200, 5, random);
+            for (float& value : rows.data)
+                value *= row_scale;
+            const CoarseRows coarse(rows.view(), metric);
+            Matrix q(4, 5, random);
+            for (size_t j = 0; j < 5; ++j) {
+                q.row(0)[j] = 0;
+                q.row(1)[j] *= 1e-14f;
+                q.row(2)[j] *= 1e13f;
+            }
+            for (const size_t count : Sizes{1, 20, 150}) {
+                std::vector<uint32_t> got(q.rows * count);
+                std::vector<float> keys(got.size());
+                backend.nearest(q.view(), coarse, count, got.data(), keys.data(), 1);
+                for (size_t i = 0; i < q.rows; ++i) {
+                    std::vector<std::pair<float, uint32_t>> order;
+                    for (size_t j = 0; j < rows.rows; ++j)
+                        order.emplace_back(backend.key(q.row(i), rows.row(j), 5, metric),
+                                           static_cast<uint32_t>(j));
+                    std::sort(order.begin(), order.end());
+                    for (size_t j = 0; j < count; ++j) {
+                        ASSERT_EQ(got[i * count + j], order[j].second) << row_scale << " " << i;
+                        ASSERT_EQ(keys[i * count + j], order[j].first);
+                    }
+                }
+            }
+        }
+    }
+}
+
 TEST_P(BackendTest, DecodeRowsDecodesEachRow) {
     Random random(7);
     for (const CodeKind kind : checks::kAllKinds) {
