@@ -72,7 +72,7 @@ CodeView KernelInputs::code_of(std::string_view op) const {
         case CodeKind::ScaledInt8: code.words = divided_up(d, 4) + 1; break;
         case CodeKind::Product8: code.words = divided_up(code.subquantizers, 4); break;
         case CodeKind::Product4: code.words = divided_up(code.subquantizers, 8); break;
-        case CodeKind::Bits: code.words = divided_up(d, 32) + kBitsFactors; break;
+        case CodeKind::Bits: code.words = divided_up(d, 32) + bits_factor_words(code.bits); break;
     }
     return code;
 }

@@ -18,6 +18,14 @@ constexpr uint16_t bfloat16_from_float(float value) {
     return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+// The largest one that is not above a finite value; below the least of all, that one.
+constexpr uint16_t bfloat16_below(float value) {
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
+    const bool away = (bits >> 31) != 0 && (bits & 0xffffu) != 0;
+    const auto rounded = static_cast<uint16_t>((bits >> 16) + (away ? 1u : 0u));
+    return rounded == 0xff80u ? static_cast<uint16_t>(0xff7fu) : rounded;
+}
+
 constexpr float float_from_float16(uint16_t half) {
     const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
     const uint32_t exponent = (half >> 10) & 0x1fu;

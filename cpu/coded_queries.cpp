@@ -26,7 +26,7 @@ CodedQueries::CodedQueries(const ScanJob& job, const KernelTable& kernels,
       prepared_(queries.size()),
       values_(job.code.dim) {
     const CodeView& code = job.code;
-    const size_t bytes = bits_ ? (code.words - kBitsFactors) * kTableBytes
+    const size_t bytes = bits_ ? (code.dim + 31) / 32 * kTableBytes
                                : (code.dim + kAlignment - 1) / kAlignment * kAlignment;
     operands_.resize(bytes * queries.size());
     for (size_t j = 0; !bits_ && j < code.dim; ++j) {

@@ -87,7 +87,8 @@ void decode_product(const CodeView* code, const void* block, const float* centro
 
 void decode_bits(const CodeView* code, const void* block, const float* centroid, float* out) {
     const size_t plane = (code->dim + 31) / 32;
-    const F32x16 scale = as_float(word(block, code->bits * plane));
+    const U32x16 first = word(block, code->bits * plane);
+    const F32x16 scale = as_float(code->bits == 1 ? shift_left(first, 16) : first);
     const F32x16 middle = broadcast(0.5f * static_cast<float>((1u << code->bits) - 1));
     for (size_t j = 0; j < code->dim; ++j) {
         const int bit = static_cast<int>(j % 32);

@@ -71,7 +71,7 @@ template <size_t NB>
 NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks, const uint8_t* planes,
                                const CodedQuery& query, const uint16_t* masks, size_t number,
                                size_t first_slot, Hit* hits) {
-    const size_t lines = code.words - nearcell::kBitsFactors;
+    const size_t lines = (code.dim + 31) / 32;
     const uint8_t* const tables = static_cast<const uint8_t*>(query.operand);
     LookupSums sums[NB];
     size_t line = 0;
@@ -87,10 +87,12 @@ NEARCELL_INLINE Hit* scan_tile(const CodeView& code, const uint32_t* blocks, con
     const F32x16 shift = broadcast(query.shift), reach = broadcast(-query.reach);
     const F32x16 threshold = broadcast(query.threshold);
     unroll<NB>([&](auto b) __attribute__((always_inline)) {
-        const float* factors =
-            reinterpret_cast<const float*>(blocks + (b * code.words + lines) * kBlock);
-        const F32x16 scale = load(factors), error = load(factors + 2 * kBlock),
-                     term = load(factors + 3 * kBlock);
+        const uint32_t* const factors = blocks + (b * code.words + lines) * kBlock;
+        const U32x16 scale_and_bias = load_words(factors),
+                     error_and_term = load_words(factors + kBlock);
+        const F32x16 scale = as_float(shift_left(scale_and_bias, 16)),
+                     error = as_float(shift_left(error_and_term, 16)),
+                     term = as_float(bits_at(error_and_term, 0, 0xffff0000u));
         const F32x16 negated_dot = fma(sums[b].total(), unit, offset);
         const F32x16 key = add(fma(scale, negated_dot, term), fma(reach, error, shift));
         const unsigned mask = less_equal_mask(key, threshold) & static_cast<unsigned>(masks[b]);
@@ -108,7 +110,7 @@ void prefetch_tables(const CodedQuery& query, size_t lines) {
 size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
                  const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
     alignas(64) uint8_t planes[kGroupBlocks * kMostLookupLines * kSplitLine];
-    const size_t lines = code->words - nearcell::kBitsFactors;
+    const size_t lines = (code->dim + 31) / 32;
     Hit* end = hits;
     for (size_t first = 0; first < block_count; first += kGroupBlocks) {
         const uint32_t* words = static_cast<const uint32_t*>(blocks) + first * code->words * kBlock;

@@ -86,17 +86,19 @@ class CellScan {
             decode_(&job_.code, blocks + i * bytes, cell.centroid,
                     decoded_.data() + i * job_.code.dim * kBlock);
             if (bits_) {
-                std::memcpy(bias_.data() + i * kBlock, factor_line(blocks + i * bytes, 1),
-                            kBlock * sizeof(float));
+                for (size_t lane = 0; lane < kBlock; ++lane) {
+                    bias_[i * kBlock + lane] = factor(blocks + i * bytes, lane, BitsFactor::Bias);
+                }
             }
         }
         return decoded_.data();
     }
 
-    // Of a Bits block: the line of scales (0), biases (1) or errors (2).
-    const float* factor_line(const uint8_t* block, size_t which) const {
-        const size_t word = job_.code.words - kBitsFactors + which;
-        return reinterpret_cast<const float*>(block) + word * kBlock;
+    // Of a Bits block.
+    float factor(const uint8_t* block, size_t lane, BitsFactor which) const {
+        const size_t first = job_.code.words - bits_factor_words(job_.code.bits);
+        return bits_factor(reinterpret_cast<const uint32_t*>(block) + first * kBlock + lane, kBlock,
+                           job_.code.bits, which);
     }
 
     void scan_slice(uint32_t number, size_t first_block, size_t count, const float* floats,
@@ -127,7 +129,7 @@ class CellScan {
     // grows with the distance of query and cell, for inner products with the query's norm.
     float bits_error(const CellView& cell, size_t slot, const Pair& pair) const {
         const uint8_t* block = cell.blocks + slot / kBlock * job_.code.block_bytes();
-        const float error = factor_line(block, 2)[slot % kBlock];
+        const float error = factor(block, slot % kBlock, BitsFactor::Error);
         const size_t q = queries_[pair.query];
         if (job_.metric != Metric::L2) {
             const float* query = job_.queries.row(q);

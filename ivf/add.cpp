@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include <nearcell/core/half.h>
 #include <nearcell/core/parallel.h>
 #include <nearcell/ivf/index_state.h>
 
@@ -94,10 +95,17 @@ void CellIndex::State::complete_codes(uint32_t* codes, const uint32_t* labels, s
                 const float* centroid = centroids.data() + labels[first + i] * coded_dim;
                 for (size_t j = 0; j < coded_dim; ++j)
                     values[j] = x[j] + 2.0f * (centroid[j] - center[j]);
-                uint32_t* factors = end - kBitsFactors;
-                const float term = std::bit_cast<float>(factors[1]) -
+                uint32_t* factors = end - bits_factor_words(view.bits);
+                const float term = bits_factor(factors, 1, view.bits, BitsFactor::Bias) -
                                    backend->key(x, values.data(), coded_dim, Metric::InnerProduct);
-                factors[3] = std::bit_cast<uint32_t>(term);
+                if (view.bits == 1) {
+                    factors[1] =
+                        (factors[1] & 0xffffu) |
+                        static_cast<uint32_t>(bfloat16_below(finite(static_cast<double>(term))))
+                            << 16;
+                } else {
+                    factors[3] = std::bit_cast<uint32_t>(term);
+                }
                 continue;
             }
             double square = 0, cross = 0, steps = 0;

@@ -17,7 +17,8 @@
 //   Product8     ceil(M/4)             bytes c_m: centroid c_m of codebook m
 //   Product4     ceil(M/8)             nibbles, subquantizer 2i in the low half of byte i
 //   Bits         bits ceil(d/32) + 4   bit planes, most significant first, dimension 32w + b in bit b
-//                                      of word w; then floats scale, bias, error, term:
+//                or ceil(d/32) + 2     of word w; then floats scale, bias, error, term, where bits = 1
+//                                      as pairs of bfloat16, scale and error in the low halves:
 //                                      u_j = code_j - (2^bits - 1) / 2, x_j = scale u_j,
 //                                      |q - x|^2 estimated as |q - scale u|^2 + bias; of a residual
 //                                      x, also as |q - c|^2 + term - 2 scale <q - m, u>, c being the
@@ -25,6 +26,7 @@
 // clang-format on
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -43,8 +45,7 @@ enum class CodeKind : uint32_t {
     Bits = 7,
 };
 
-constexpr size_t kBitsFactors = 4;        // floats at the end of a Bits code
-constexpr size_t kInt8Factors = 2;        // and of a RangeInt8 code that is scanned
+constexpr size_t kInt8Factors = 2;        // floats at the end of a RangeInt8 code that is scanned
 constexpr size_t kMostLookupLines = 128;  // lines of 32 dimensions that scan_bits takes
 
 struct CodeView {
@@ -62,6 +63,20 @@ struct CodeView {
 
     size_t block_bytes() const { return words * 4 * kBlock; }
 };
+
+enum class BitsFactor : size_t { Scale = 0, Bias = 1, Error = 2, Term = 3 };
+
+// Words of the factors at the end of a Bits code. Of one bit, which says less than a tenth of a
+// value, halves do, and are a quarter of what a scan reads at 128 dimensions less.
+constexpr size_t bits_factor_words(size_t bits) { return bits == 1 ? 2 : 4; }
+
+// A factor of one vector; word i of its factors is factors[i * stride].
+inline float bits_factor(const uint32_t* factors, size_t stride, size_t bits, BitsFactor which) {
+    const size_t place = static_cast<size_t>(which);
+    if (bits != 1) return std::bit_cast<float>(factors[place * stride]);
+    const uint32_t pair = factors[place / 2 * stride];
+    return std::bit_cast<float>(place % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+}
 
 constexpr size_t blocks_for(size_t vectors) { return (vectors + kBlock - 1) / kBlock; }
 

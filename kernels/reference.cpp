@@ -115,6 +115,11 @@ uint32_t word_of(const void* block, size_t word, size_t lane) {
 double float_of(const void* block, size_t word, size_t lane) {
     return static_cast<double>(std::bit_cast<float>(word_of(block, word, lane)));
 }
+double bits_factor_of(const CodeView& code, const void* block, BitsFactor which, size_t lane) {
+    const size_t first = code.words - bits_factor_words(code.bits);
+    const uint32_t* const words = static_cast<const uint32_t*>(block) + first * kBlock + lane;
+    return static_cast<double>(bits_factor(words, kBlock, code.bits, which));
+}
 uint32_t byte_of(const void* block, size_t j, size_t lane) {
     return word_of(block, j / 4, lane) >> (j % 4 * 8) & 0xffu;
 }
@@ -186,7 +191,7 @@ void decode_bits(const CodeView* code, const void* block, const float* centroid,
             value = 2 * value + (word_of(block, p * plane + j / 32, lane) >> (j % 32) & 1u);
         }
         const double middle = 0.5 * ((1u << code->bits) - 1);
-        return float_of(block, code->words - kBitsFactors, lane) * (value - middle);
+        return bits_factor_of(*code, block, BitsFactor::Scale, lane) * (value - middle);
     });
 }
 
@@ -253,7 +258,7 @@ void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, flo
 
 size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
                  const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
-    const size_t lines = code->words - kBitsFactors;
+    const size_t lines = (code->dim + 31) / 32;
     size_t count = 0;
     for (size_t q = 0; q < query_count; ++q) {
         const CodedQuery& query = queries[q];
@@ -272,8 +277,10 @@ size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
                 sum * static_cast<double>(query.unit) + static_cast<double>(query.offset);
             const float key = static_cast<float>(
                 static_cast<double>(query.shift) -
-                static_cast<double>(query.reach) * float_of(block, lines + 2, lane) +
-                float_of(block, lines + 3, lane) + float_of(block, lines, lane) * negated_dot);
+                static_cast<double>(query.reach) *
+                    bits_factor_of(*code, block, BitsFactor::Error, lane) +
+                bits_factor_of(*code, block, BitsFactor::Term, lane) +
+                bits_factor_of(*code, block, BitsFactor::Scale, lane) * negated_dot);
             if (!(key <= query.threshold)) continue;
             hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
         }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include <nearcell/core/half.h>
 #include <nearcell/quantize/grid_fit.h>
 #include <nearcell/quantize/parameter_checks.h>
 #include <nearcell/quantize/row_blocks.h>
@@ -27,9 +28,11 @@ struct Factors {
 };
 
 float to_finite(double value) {
-    constexpr double kLargest = static_cast<double>(std::numeric_limits<float>::max());
+    constexpr double kLargest = static_cast<double>(float_from_bfloat16(0x7f7f));
     return static_cast<float>(std::clamp(value, -kLargest, kLargest));
 }
+
+float to_half(float value) { return float_from_bfloat16(bfloat16_from_float(value)); }
 
 double square_of(const float* x, size_t dim) {
     double square = 0;
@@ -40,7 +43,7 @@ double square_of(const float* x, size_t dim) {
 }
 
 // levels[j] is |u_j| - 1/2, and u has the signs of x.
-Factors factors_of(const float* x, const std::vector<uint8_t>& levels, double square) {
+Factors factors_of(const float* x, const std::vector<uint8_t>& levels, double square, bool halves) {
     double dot = 0, norm = 0;
     for (size_t j = 0; j < levels.size(); ++j) {
         const double u = static_cast<double>(levels[j]) + 0.5;
@@ -49,8 +52,27 @@ Factors factors_of(const float* x, const std::vector<uint8_t>& levels, double sq
     }
     const double tangent = std::max(0.0, square * norm / (dot * dot) - 1.0);  // its square
     const double freedom = static_cast<double>(std::max<size_t>(levels.size(), 2) - 1);
-    return {to_finite(square / dot), to_finite(-square * tangent),
-            to_finite(2.0 * kErrorWidth * std::sqrt(square * tangent / freedom))};
+    Factors factors{to_finite(square / dot), to_finite(-square * tangent),
+                    to_finite(2.0 * kErrorWidth * std::sqrt(square * tangent / freedom))};
+    if (halves) {
+        factors.scale = to_half(factors.scale);
+        const double scale = static_cast<double>(factors.scale);
+        factors.bias = to_finite(square - scale * scale * norm);
+    }
+    return factors;
+}
+
+void put_factors(const Factors& factors, bool halves, uint32_t* words) {
+    if (halves) {
+        words[0] = static_cast<uint32_t>(bfloat16_from_float(factors.bias)) << 16 |
+                   bfloat16_from_float(factors.scale);
+        // Up: its negative, down.
+        words[1] = bfloat16_below(0.0f - factors.error) & 0x7fffu;
+        return;
+    }
+    words[0] = std::bit_cast<uint32_t>(factors.scale);
+    words[1] = std::bit_cast<uint32_t>(factors.bias);
+    words[2] = std::bit_cast<uint32_t>(factors.error);
 }
 
 // Sets bit planes from levels: code_j = 2^(bits-1) + level for x_j >= 0, 2^(bits-1) - 1 - level
@@ -73,7 +95,8 @@ void BitsCodec::train(MatrixView<const float>, const CodecTraining&, const Backe
 
 void BitsCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
                        const Backend&) const {
-    const size_t words = code_words();
+    const size_t words = code_words(), factor_words = bits_factor_words(options_.bits);
+    const bool halves = options_.bits == 1;
     for_row_blocks(x.rows, kRows, threads, [&](size_t first, size_t count) {
         GridFit fit(dim_, options_.bits);
         const std::vector<float> origin(dim_, 0.0f);
@@ -85,15 +108,12 @@ void BitsCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
             Factors factors{0.0f, static_cast<float>(square),
                             static_cast<float>(2.0 * std::sqrt(square))};
             if (square > kLeastSquare) {
-                factors = factors_of(row, fit.fit(row), square);
+                factors = factors_of(row, fit.fit(row), square, halves);
                 put_planes(row, fit.levels(), options_.bits, code);
             } else {
                 put_planes(origin.data(), fit.fit(origin.data()), options_.bits, code);
             }
-            uint32_t* tail = code + words - kBitsFactors;
-            tail[0] = std::bit_cast<uint32_t>(factors.scale);
-            tail[1] = std::bit_cast<uint32_t>(factors.bias);
-            tail[2] = std::bit_cast<uint32_t>(factors.error);
+            put_factors(factors, halves, code + words - factor_words);
         }
     });
 }
@@ -103,7 +123,7 @@ CodeView BitsCodec::view() const {
     view.kind = CodeKind::Bits;
     view.dim = dim_;
     view.bits = options_.bits;
-    view.words = options_.bits * ((dim_ + 31) / 32) + kBitsFactors;
+    view.words = options_.bits * ((dim_ + 31) / 32) + bits_factor_words(options_.bits);
     return view;
 }
 

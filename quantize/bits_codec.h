@@ -6,6 +6,7 @@
 //   bias  = |x|^2 - scale^2 |u|^2 so that |q - scale u|^2 + bias = |q - x|^2 - 2 <q, scale u - x>,
 //   error = a bound on 2 <q, x - scale u> / |q| that holds for 97 of 100 random rotations (that on
 //           its magnitude, for 94), so that estimate - error |q| seldom exceeds the true distance.
+// Of one bit the factors are bfloat16, the error rounded up; the bias is that of the rounded scale.
 // Nothing to train. Cost: about 40 x dim operations a vector to encode, for 2 bits or more.
 #pragma once
 

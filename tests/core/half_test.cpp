@@ -152,5 +152,20 @@ TEST(Half, Float16MatchesTheProcessor) {
 }
 #endif
 
+TEST(Half, BFloat16BelowIsTheLargestOneNotAbove) {
+    for (unsigned half = 0; half < 0x7f80u; ++half) {
+        const float low = float_from_bfloat16(static_cast<uint16_t>(half));
+        const float above = std::nextafter(low, std::numeric_limits<float>::max());
+        EXPECT_EQ(bfloat16_below(low), half);
+        EXPECT_EQ(bfloat16_below(above), half);
+        EXPECT_EQ(bfloat16_below(-low), half | 0x8000u);
+        if (half == 0x7f7fu) continue;  // there is none below
+        EXPECT_EQ(bfloat16_below(-above), (half + 1) | 0x8000u);
+        const float next = float_from_bfloat16(static_cast<uint16_t>(half + 1));
+        EXPECT_EQ(bfloat16_below(std::nextafter(next, 0.0f)), half);
+    }
+    EXPECT_EQ(bfloat16_below(std::numeric_limits<float>::lowest()), 0xff7fu);
+}
+
 }  // namespace
 }  // namespace nearcell

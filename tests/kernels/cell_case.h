@@ -57,8 +57,10 @@ class CellCase {
             for (size_t b = 0; with_masks && second && b < blocks_for(size); ++b)
                 cell.masks.push_back(static_cast<uint16_t>(b % 3 == 1 ? 0 : random.next()));
             for (size_t i = 0; view.kind == CodeKind::Bits && i < size; ++i) {
-                cell.bias.push_back(std::bit_cast<float>(rows[i][view.words - kBitsFactors + 1]));
-                cell.bound.push_back(std::bit_cast<float>(rows[i][view.words - kBitsFactors + 2]));
+                const uint32_t* factors =
+                    rows[i].data() + view.words - bits_factor_words(view.bits);
+                cell.bias.push_back(bits_factor(factors, 1, view.bits, BitsFactor::Bias));
+                cell.bound.push_back(bits_factor(factors, 1, view.bits, BitsFactor::Error));
             }
             cells.push_back(std::move(cell));
         }

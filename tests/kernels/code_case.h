@@ -76,7 +76,8 @@ class CodeCase {
             case CodeKind::ScaledInt8: return (d + 3) / 4 + 1;
             case CodeKind::Product8: return (m + 3) / 4;
             case CodeKind::Product4: return (m + 7) / 8;
-            case CodeKind::Bits: return view_.bits * ((d + 31) / 32) + kBitsFactors;
+            case CodeKind::Bits:
+                return view_.bits * ((d + 31) / 32) + bits_factor_words(view_.bits);
         }
         return 0;
     }
@@ -85,9 +86,13 @@ class CodeCase {
         const auto value = static_cast<float>(2 * random.uniform() - 1);
         const auto other = static_cast<float>(2 * random.uniform() - 1);
         const bool factor = (view_.kind == CodeKind::ScaledInt8 && w + 1 == view_.words) ||
-                            (view_.kind == CodeKind::Bits && w + kBitsFactors >= view_.words) ||
                             (view_.factors && w + kInt8Factors >= view_.words);
         if (factor) return std::bit_cast<uint32_t>(std::fabs(value));
+        if (view_.kind == CodeKind::Bits && w + bits_factor_words(view_.bits) >= view_.words) {
+            if (view_.bits != 1) return std::bit_cast<uint32_t>(std::fabs(value));
+            return static_cast<uint32_t>(bfloat16_from_float(std::fabs(value))) |
+                   static_cast<uint32_t>(bfloat16_from_float(std::fabs(other))) << 16;
+        }
         if (any) return word;
         if (view_.kind == CodeKind::Float32) return std::bit_cast<uint32_t>(value);
         if (view_.kind == CodeKind::Float16) {

@@ -104,18 +104,24 @@ struct ScanCodesCase {
     double magnitude(const Hit& hit) const {
         const CodedQuery& query = queries[hit.query];
         const bool bits = view.kind == CodeKind::Bits;
-        const auto factor = [&](size_t from_end) {
-            const size_t word = view.words - from_end;
-            const size_t at = (hit.slot / kBlock * view.words + word) * kBlock + hit.slot % kBlock;
-            return std::fabs(static_cast<double>(std::bit_cast<float>(blocks[at + 1])));
+        const size_t factor_words = bits ? bits_factor_words(1) : kInt8Factors;
+        const size_t line = (hit.slot / kBlock + 1) * view.words - factor_words;
+        const uint32_t* const factors = blocks.data() + 1 + line * kBlock + hit.slot % kBlock;
+        const auto factor = [&](BitsFactor which) {
+            return std::fabs(static_cast<double>(bits_factor(factors, kBlock, 1, which)));
+        };
+        const auto number = [&](size_t word) {
+            return std::fabs(static_cast<double>(std::bit_cast<float>(factors[word * kBlock])));
         };
         const double sum = bits ? 31.0 * 8.0 * static_cast<double>(lines_of(view.dim))
                                 : 255.0 * largest_pair / 2.0 * static_cast<double>(view.dim + 1);
         const double dot = sum * std::fabs(static_cast<double>(query.unit)) +
                            std::fabs(static_cast<double>(query.offset));
-        return std::fabs(static_cast<double>(query.shift)) +
-               std::fabs(static_cast<double>(query.reach)) * factor(bits ? 2 : 1) +
-               factor(bits ? 1 : 2) + (bits ? factor(4) : 1.0) * dot;
+        const double reach = std::fabs(static_cast<double>(query.reach));
+        const double shift = std::fabs(static_cast<double>(query.shift));
+        if (!bits) return shift + reach * number(1) + number(0) + dot;
+        return shift + reach * factor(BitsFactor::Error) + factor(BitsFactor::Term) +
+               factor(BitsFactor::Scale) * dot;
     }
 };
 

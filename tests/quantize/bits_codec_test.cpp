@@ -22,11 +22,12 @@ struct Factors {
 };
 
 Factors factors_of(const Codec& codec, const Codes& codes, size_t row) {
-    const uint32_t* tail = codes.data() + (row + 1) * codec.code_words() - kBitsFactors;
-    const auto value = [](uint32_t word) {
-        return static_cast<double>(std::bit_cast<float>(word));
+    const size_t bits = codec.options().bits;
+    const uint32_t* tail = codes.data() + (row + 1) * codec.code_words() - bits_factor_words(bits);
+    const auto value = [&](BitsFactor which) {
+        return static_cast<double>(bits_factor(tail, 1, bits, which));
     };
-    return {value(tail[0]), value(tail[1]), value(tail[2])};
+    return {value(BitsFactor::Scale), value(BitsFactor::Bias), value(BitsFactor::Error)};
 }
 
 uint32_t code_at(const Codec& codec, const Codes& codes, size_t row, size_t j) {
@@ -67,11 +68,17 @@ TEST(BitsCodec, FactorsAreThoseOfTheirDefinition) {
                 EXPECT_GE(u * static_cast<double>(x.row(i)[j]), 0.0);
             }
             const Factors factors = factors_of(*codec, codes, i);
-            EXPECT_NEAR(factors.scale, square / along, 1e-6 * factors.scale);
+            // Half a unit in the last of a bfloat16's eight binary places, or of a float's.
+            const double half = bits == 1 ? 0x1p-8 : 1e-6;
+            EXPECT_NEAR(factors.scale, square / along, half * factors.scale);
             const double bias = square - factors.scale * factors.scale * norm;
-            EXPECT_NEAR(factors.bias, bias, 1e-5 * square);
+            EXPECT_NEAR(factors.bias, bias, half * std::fabs(bias) + 1e-5 * square);
             // scale u - x is perpendicular to x.
-            EXPECT_NEAR(dot(y.row(i), x.row(i), 45), square, 1e-5 * square);
+            EXPECT_NEAR(dot(y.row(i), x.row(i), 45), square, (half + 1e-5) * square);
+            const double tangent = square * norm / (along * along) - 1;
+            const double error = 2 * 1.9 * std::sqrt(square * tangent / 44);
+            EXPECT_GE(factors.error, (1 - 1e-5) * error);
+            EXPECT_LE(factors.error, (1 + 2 * half + 1e-5) * error);
         }
     }
 }

@@ -78,8 +78,8 @@ Codes kept_words(const Codec& codec, Codes codes) {
     if (codec.options().kind != CodeKind::Bits) return codes;
     const size_t words = codec.code_words();
     for (size_t i = 0; i < codes.size(); i += words) {
-        std::fill_n(codes.begin() + static_cast<ptrdiff_t>(i + words - kBitsFactors), kBitsFactors,
-                    0u);
+        const size_t factors = bits_factor_words(codec.options().bits);
+        std::fill_n(codes.begin() + static_cast<ptrdiff_t>(i + words - factors), factors, 0u);
     }
     return codes;
 }
@@ -183,7 +183,7 @@ TEST(Codec, SizesAreThoseOfTheLayout) {
     EXPECT_EQ(words(of_kind(CodeKind::ScaledInt8), 64), 17u);
     EXPECT_EQ(words(product(CodeKind::Product8, 9), 64), 3u);
     EXPECT_EQ(words(product(CodeKind::Product4, 9), 64), 2u);
-    EXPECT_EQ(words(with_bits(1), 64), 6u);
+    EXPECT_EQ(words(with_bits(1), 64), 4u);
     EXPECT_EQ(words(with_bits(5), 65), 19u);
 }
 
