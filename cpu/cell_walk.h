@@ -108,14 +108,20 @@ void for_each_cell(const ScanJob& job, std::span<const uint32_t> queries, size_t
 
 // Which lanes of some blocks hold vectors that may be returned; how many there are.
 inline uint64_t fill_masks(const CellView& cell, size_t first, size_t count, uint16_t* masks) {
+    if (cell.masks == nullptr) {
+        std::fill_n(masks, count, uint16_t{0xffff});
+        const size_t vectors = std::min(count * kBlock, cell.size - first * kBlock);
+        if (vectors % kBlock != 0)
+            masks[count - 1] = static_cast<uint16_t>((1u << vectors % kBlock) - 1u);
+        return vectors;
+    }
     uint64_t vectors = 0;
     for (size_t i = 0; i < count; ++i) {
         const size_t lanes = std::min(kBlock, cell.size - (first + i) * kBlock);
         const unsigned filled = (1u << lanes) - 1u;
-        const unsigned allowed = cell.masks == nullptr ? filled : filled & cell.masks[first + i];
+        const unsigned allowed = filled & cell.masks[first + i];
         masks[i] = static_cast<uint16_t>(allowed);
-        vectors +=
-            cell.masks == nullptr ? lanes : static_cast<uint64_t>(__builtin_popcount(allowed));
+        vectors += static_cast<uint64_t>(__builtin_popcount(allowed));
     }
     return vectors;
 }

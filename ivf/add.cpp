@@ -4,9 +4,13 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <numeric>
+#include <span>
+#include <vector>
 
 #include <nearcell/core/half.h>
+#include <nearcell/core/large_pages.h>
 #include <nearcell/core/parallel.h>
 #include <nearcell/ivf/index_state.h>
 
@@ -199,6 +203,24 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
     }
     size += x.rows;
     refresh_views();
+    use_large_pages();
+}
+
+void CellIndex::State::use_large_pages() noexcept {
+    constexpr size_t kLeastBytes = 8 * kLargePage;
+    if (size < size_in_large_pages + size_in_large_pages / 4) return;
+    try {
+        std::vector<std::span<const std::byte>> arrays;
+        size_t bytes = 0;
+        for (const Cell& cell : cells) {
+            cell.append_arrays(arrays);
+            bytes += cell.memory_bytes();
+        }
+        if (bytes < kLeastBytes) return;
+        size_in_large_pages = size;
+        move_to_large_pages(std::move(arrays));
+    } catch (const std::bad_alloc&) {  // searches are slower, that is all
+    }
 }
 
 }  // namespace nearcell

@@ -29,6 +29,16 @@ size_t Cell::memory_bytes() const {
     return blocks_.capacity_bytes() + ids_.capacity_bytes() + rerank_.capacity_bytes();
 }
 
+void Cell::append_arrays(std::vector<std::span<const std::byte>>& arrays) const {
+    const auto append = [&](const auto& buffer) {
+        arrays.emplace_back(reinterpret_cast<const std::byte*>(buffer.data()),
+                            buffer.capacity_bytes());
+    };
+    append(blocks_);
+    append(ids_);
+    append(rerank_);
+}
+
 void Cell::own() {
     blocks_.mutable_data();
     ids_.mutable_data();

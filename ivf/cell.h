@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <nearcell/core/aligned_buffer.h>
 #include <nearcell/kernels/backend.h>
@@ -30,6 +31,8 @@ class Cell {
     const int64_t* ids() const { return ids_.data(); }
     const uint32_t* rerank_rows() const { return rerank_.data(); }
     size_t memory_bytes() const;
+    // Adds the memory of its three arrays, where it is its own.
+    void append_arrays(std::vector<std::span<const std::byte>>& arrays) const;
 
     // Copies what is still a view of a file: removing and setting cannot run out of memory then.
     void own();

@@ -42,6 +42,7 @@ struct CellIndex::State {
 
     std::vector<Cell> cells;
     size_t size = 0;
+    size_t size_in_large_pages = 0;  // when cells were last moved there
     int64_t next_id = 0;
     std::optional<Container> file;  // keeps the memory that opened cells view
 
@@ -76,6 +77,8 @@ struct CellIndex::State {
 
     // Assigns, encodes and appends rows under ids; all or none. The caller checked everything.
     void append(const Vectors& x, const int64_t* ids, int threads, const Progress& progress);
+    // Searches go through cells at random: moves them to large pages when there are many more.
+    void use_large_pages() noexcept;
     // Makes sure that remove_at(places) cannot fail.
     void own_cells(std::span<const Location> places);
     // Removes what is at these places, each of which must be distinct.
