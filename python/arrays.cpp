@@ -134,8 +134,9 @@ nb::object as_array(nb::handle x, const char* name, const char* list_dtype) {
 }
 
 Array import_as(nb::handle x, const char* name, const char* list_dtype) {
-    const nb::object object = as_array(x, name, list_dtype);
     Array array;
+    if (nb::try_cast(x, array, false)) return array;
+    const nb::object object = as_array(x, name, list_dtype);
     if (nb::try_cast(object, array, false)) return array;
     refuse_other_devices(object, name);
     std::string type = "an unknown type";
