@@ -16,6 +16,7 @@
 #include "number_text.h"
 #include "pca_file.h"
 #include "session.h"
+#include "tuning.h"
 
 namespace nearcell::cli {
 namespace {
@@ -91,6 +92,8 @@ void describe_index(const CellIndex& index, Session& session) {
                  !follows_k                 ? grouped_text(stats.default_rerank)
                  : index.reranks_by_bound() ? "by bound"
                                             : "by k");
+    session.fact("default_cutoff", cutoff_json(stats.default_cutoff),
+                 cutoff_text(stats.default_cutoff));
 }
 
 void describe_pca(const Pca& pca, Session& session) {

@@ -24,7 +24,7 @@ namespace {
 struct SearchCommandOptions {
     std::string index, queries, filter;
     size_t k = 10, probes = 0, rerank = 0;
-    float margin = 1;
+    float margin = 1, cutoff = 0;
     size_t batch = 65536;
     bool mmap = false;
     NeighborOutput output;
@@ -118,6 +118,7 @@ void search_command(const SearchCommandOptions& options, Session& session) {
     search.probes = options.probes;
     search.rerank = options.rerank;
     search.margin = options.margin;
+    search.cutoff = options.cutoff;
     search.filter = filter ? &*filter : nullptr;
     search.threads = session.threads();
     search.progress = session.progress();
@@ -148,6 +149,9 @@ void add_search(CLI::App& app, Session& session) {
             "--margin", options->margin,
             "SQ8, RaBitQ with a re-rank store: times its error bound an estimate may be off")
         ->capture_default_str();
+    command.add_option("--cutoff", options->cutoff,
+                       "leave out probes that lie far for how near the nearest cell's vectors are, "
+                       "such as 0.7; 0 = the index's default, or with --probes none");
     command.add_option("--filter-range", options->filter,
                        "only ids FIRST <= id < LAST, as FIRST:LAST");
     command.add_flag("--mmap", options->mmap, "leave the codes on disk");

@@ -1,5 +1,6 @@
 #include "tuning.h"
 
+#include <cmath>
 #include <string>
 
 #include "number_text.h"
@@ -10,6 +11,7 @@ namespace {
 Json point_json(const OperatingPoint& point) {
     return {{"probes", point.probes},
             {"rerank", point.rerank},
+            {"cutoff", cutoff_json(point.cutoff)},
             {"recall", point.recall},
             {"queries_per_second", point.queries_per_second}};
 }
@@ -24,20 +26,28 @@ Json points_json(const std::vector<OperatingPoint>& points) {
 Table tried_table(const TuneResult& result, size_t k) {
     Table table({{"probes"},
                  {"rerank"},
+                 {"cutoff"},
                  {"recall@" + std::to_string(k)},
                  {"queries/s"},
                  {"", Table::Align::Left}});
     for (const OperatingPoint& point : result.tried) {
-        const bool chosen =
-            point.probes == result.chosen.probes && point.rerank == result.chosen.rerank;
+        const bool chosen = point.probes == result.chosen.probes &&
+                            point.rerank == result.chosen.rerank &&
+                            point.cutoff == result.chosen.cutoff;
         table.add_row({grouped_text(point.probes), grouped_text(point.rerank),
-                       fixed_text(point.recall, 4), count_text(point.queries_per_second),
-                       chosen ? "chosen" : ""});
+                       cutoff_text(point.cutoff), fixed_text(point.recall, 4),
+                       count_text(point.queries_per_second), chosen ? "chosen" : ""});
     }
     return table;
 }
 
 }  // namespace
+
+Json cutoff_json(float cutoff) { return std::isfinite(cutoff) ? Json(cutoff) : Json(nullptr); }
+
+std::string cutoff_text(float cutoff) {
+    return std::isfinite(cutoff) ? fixed_text(static_cast<double>(cutoff), 3) : "none";
+}
 
 void check_recall_target(double recall) {
     check(recall > 0 && recall <= 1, StatusCode::InvalidArgument, "recall ", recall,
@@ -57,6 +67,7 @@ void tune_and_report(CellIndex& index, const Vectors& queries, const IdData& tru
     const OperatingPoint& chosen = result.chosen;
     session.fact("probes", chosen.probes);
     session.fact("rerank", chosen.rerank);
+    session.fact("cutoff", cutoff_json(chosen.cutoff), cutoff_text(chosen.cutoff));
     session.fact("recall", chosen.recall, fixed_text(chosen.recall, 4));
     session.fact("queries_per_second", chosen.queries_per_second,
                  count_text(chosen.queries_per_second));

@@ -3,12 +3,18 @@
 // found.
 #pragma once
 
+#include <string>
+
 #include <nearcell/index/tune.h>
 #include <nearcell/storage/vector_file.h>
 
 #include "session.h"
 
 namespace nearcell::cli {
+
+// A cutoff that is infinite is none: null, "none".
+Json cutoff_json(float cutoff);
+std::string cutoff_text(float cutoff);
 
 void check_recall_target(double recall);
 void tune_and_report(CellIndex& index, const Vectors& queries, const IdData& truth, double recall,

@@ -4,7 +4,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -34,6 +37,22 @@ inline std::vector<uint32_t> queries_by_cell(const ScanJob& job) {
     return order;
 }
 
+// How many of a query's probes are worth a scan after the nearest one (ScanJob::reach). The rule is
+// an observation, not a bound: of the ways to tell cells with neighbours from those without, by
+// distances alone, it leaves out most at equal recall (bench/ablations.py).
+inline uint32_t probes_within_reach(const ScanJob& job, size_t query, float threshold) {
+    const float* const keys = job.probe_keys + query * job.probe_count;
+    const bool similarity = is_similarity(job.metric);  // of vectors of length 1
+    const auto distance = [&](float key) {
+        return std::sqrt(std::max(0.0f, similarity ? 2.0f + 2.0f * key : key));
+    };
+    const float more = job.reach * distance(threshold) / std::sqrt(distance(keys[0]));
+    const float limit = keys[0] + (similarity ? 0.5f : 1.0f) * more;
+    if (!(limit < std::numeric_limits<float>::infinity()))
+        return static_cast<uint32_t>(job.probe_count);
+    return static_cast<uint32_t>(std::upper_bound(keys, keys + job.probe_count, limit) - keys);
+}
+
 // Calls run(queries of the task, split) for the tasks of the job's plan, in parallel.
 template <class Run>
 void run_plan(const ScanJob& job, Run&& run) {
@@ -45,6 +64,56 @@ void run_plan(const ScanJob& job, Run&& run) {
         const size_t count = std::min(per_task, order.size() - first);
         run(std::span<const uint32_t>(order).subspan(first, count), task % job.plan.splits);
     });
+}
+
+// Runs the scans of a job. make_scan(job, queries of the task, split) gives an object with
+// scan_nearest() and scan_others(ends), for the probes of rank [1, ends[place]) of the query at a
+// place in the task, threshold(place) and counts(). The nearest cells come first, so that there are
+// thresholds where most of the work is.
+template <class MakeScan>
+ScanCounts run_scans(const ScanJob& job, MakeScan&& make_scan) {
+    std::atomic<uint64_t> scanned{0}, refined{0};
+    const auto count = [&](const ScanCounts& counts) {
+        scanned += counts.scanned;
+        refined += counts.refined;
+    };
+    const bool limited = job.reach < std::numeric_limits<float>::infinity();
+    const auto ends_after = [&](const auto& scan, std::span<const uint32_t> queries) {
+        std::vector<uint32_t> ends(queries.size(), static_cast<uint32_t>(job.probe_count));
+        for (size_t i = 0; limited && i < queries.size(); ++i)
+            ends[i] = probes_within_reach(job, queries[i], scan.threshold(i));
+        return ends;
+    };
+    if (!limited || job.plan.splits == 1) {
+        run_plan(job, [&](std::span<const uint32_t> queries, size_t split) {
+            auto scan = make_scan(job, queries, split);
+            scan.scan_nearest();
+            scan.scan_others(ends_after(scan, queries));
+            count(scan.counts());
+        });
+        return {scanned, refined};
+    }
+    // The parts of a cell know different thresholds: what is within reach is decided before.
+    std::vector<uint32_t> all_ends(job.queries.rows);
+    ScanJob whole = job;
+    whole.plan.splits = 1;
+    run_plan(whole, [&](std::span<const uint32_t> queries, size_t split) {
+        auto scan = make_scan(whole, queries, split);
+        scan.scan_nearest();
+        const std::vector<uint32_t> ends = ends_after(scan, queries);
+        for (size_t i = 0; i < queries.size(); ++i)
+            all_ends[queries[i]] = ends[i];
+        count(scan.counts());
+    });
+    run_plan(job, [&](std::span<const uint32_t> queries, size_t split) {
+        auto scan = make_scan(job, queries, split);
+        std::vector<uint32_t> ends;
+        for (const uint32_t query : queries)
+            ends.push_back(all_ends[query]);
+        scan.scan_others(ends);
+        count(scan.counts());
+    });
+    return {scanned, refined};
 }
 
 // The results of a scan whose cells are cut into parts: each part has its own, merged at the end.
@@ -67,19 +136,18 @@ class SplitResults {
     std::vector<std::vector<TopK>> others_;
 };
 
-// Calls scan(cell, pairs) for the probes of rank [begin, end) of some queries, cell by cell; of one
-// query, nearest first.
+// Calls scan(cell, pairs) for the probes of rank [begin, ends[place]) of some queries, cell by
+// cell; of one query, nearest first.
 template <class Scan>
-void for_each_cell(const ScanJob& job, std::span<const uint32_t> queries, size_t begin, size_t end,
-                   Scan&& scan) {
-    if (begin >= end) return;
+void for_each_cell(const ScanJob& job, std::span<const uint32_t> queries, size_t begin,
+                   std::span<const uint32_t> ends, Scan&& scan) {
     const auto probes_of = [&](size_t q) { return job.probes + queries[q] * job.probe_count; };
     const auto pair_of = [&](size_t q, size_t rank) {
         const size_t at = queries[q] * job.probe_count + rank;
         return Pair{static_cast<uint32_t>(q), job.probe_keys == nullptr ? 0 : job.probe_keys[at]};
     };
     if (queries.size() == 1) {  // each cell occurs once
-        for (size_t rank = begin; rank < end; ++rank) {
+        for (size_t rank = begin; rank < ends[0]; ++rank) {
             const Pair pair = pair_of(0, rank);
             scan(probes_of(0)[rank], std::span<const Pair>(&pair, 1));
         }
@@ -88,14 +156,14 @@ void for_each_cell(const ScanJob& job, std::span<const uint32_t> queries, size_t
     // Counting sort by cell.
     std::vector<size_t> starts(job.cells.size() + 1, 0);
     for (size_t q = 0; q < queries.size(); ++q) {
-        for (size_t rank = begin; rank < end; ++rank)
+        for (size_t rank = begin; rank < ends[q]; ++rank)
             ++starts[probes_of(q)[rank] + 1];
     }
     std::partial_sum(starts.begin(), starts.end(), starts.begin());
     std::vector<Pair> pairs(starts.back());
     std::vector<size_t> next(starts.begin(), starts.end() - 1);
     for (size_t q = 0; q < queries.size(); ++q) {
-        for (size_t rank = begin; rank < end; ++rank) {
+        for (size_t rank = begin; rank < ends[q]; ++rank) {
             pairs[next[probes_of(q)[rank]]++] = pair_of(q, rank);
         }
     }

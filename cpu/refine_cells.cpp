@@ -2,7 +2,6 @@
 // each code's lower bound, and the few codes under a query's threshold are scored exactly, from
 // rows of the same cell or from the codes themselves, which the scan has brought into the caches.
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -58,18 +57,13 @@ class RefineScan {
             thresholds_.push_back(sink_.threshold(query));
     }
 
-    ScanCounts run() {
-        const auto scan = [&](uint32_t number, std::span<const Pair> pairs) {
-            scan_cell(number, pairs);
-        };
-        // The nearest cells first, so that there are thresholds where most of the work is.
-        const size_t nearest = std::min<size_t>(1, job_.probe_count);
-        for_each_cell(job_, queries_, 0, nearest, scan);
-        for_each_cell(job_, queries_, nearest, job_.probe_count, scan);
-        while (waiting_ != 0)
-            refine_next();
-        return counts_;
+    void scan_nearest() {
+        const uint32_t nearest = static_cast<uint32_t>(std::min<size_t>(1, job_.probe_count));
+        scan(0, std::vector<uint32_t>(queries_.size(), nearest));
     }
+    void scan_others(std::span<const uint32_t> ends) { scan(1, ends); }
+    float threshold(size_t place) const { return thresholds_[place]; }
+    ScanCounts counts() const { return counts_; }
 
    private:
     // Some blocks of a cell.
@@ -85,6 +79,14 @@ class RefineScan {
         float lower;
         uint32_t cell, slot;
     };
+
+    void scan(size_t first, std::span<const uint32_t> ends) {
+        for_each_cell(
+            job_, queries_, first, ends,
+            [&](uint32_t number, std::span<const Pair> pairs) { scan_cell(number, pairs); });
+        while (waiting_ != 0)
+            refine_next();
+    }
 
     void scan_cell(uint32_t number, std::span<const Pair> pairs) {
         const CellView& cell = job_.cells[number];
@@ -242,13 +244,10 @@ class RefineScan {
 template <class Sink>
 ScanCounts run_tasks(const ScanJob& job, const KernelTable& kernels,
                      const std::function<Sink(size_t)>& sink) {
-    std::atomic<uint64_t> scanned{0}, refined{0};
-    run_plan(job, [&](std::span<const uint32_t> queries, size_t split) {
-        const ScanCounts counts = RefineScan(job, kernels, queries, split, sink(split)).run();
-        scanned += counts.scanned;
-        refined += counts.refined;
-    });
-    return {scanned, refined};
+    return run_scans(job,
+                     [&](const ScanJob& part, std::span<const uint32_t> queries, size_t split) {
+                         return RefineScan(part, kernels, queries, split, sink(split));
+                     });
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 // batch and multiplied with all queries that look into it. Nearest cells first, so that most keys
 // of the other cells fail a query's threshold inside the kernel.
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -45,17 +44,21 @@ class CellScan {
         hits_.resize(kSliceQueries * kBatchBlocks * kBlock);
     }
 
-    uint64_t run() {
-        const auto scan = [&](uint32_t number, std::span<const Pair> pairs) {
-            scan_cell(number, pairs);
-        };
-        const size_t nearest = std::min<size_t>(1, job_.probe_count);
-        for_each_cell(job_, queries_, 0, nearest, scan);
-        for_each_cell(job_, queries_, nearest, job_.probe_count, scan);
-        return scanned_;
+    void scan_nearest() {
+        const uint32_t nearest = static_cast<uint32_t>(std::min<size_t>(1, job_.probe_count));
+        scan(0, std::vector<uint32_t>(queries_.size(), nearest));
     }
+    void scan_others(std::span<const uint32_t> ends) { scan(1, ends); }
+    float threshold(size_t place) const { return sink_.threshold(queries_[place]); }
+    ScanCounts counts() const { return {scanned_, 0}; }
 
    private:
+    void scan(size_t first, std::span<const uint32_t> ends) {
+        for_each_cell(
+            job_, queries_, first, ends,
+            [&](uint32_t number, std::span<const Pair> pairs) { scan_cell(number, pairs); });
+    }
+
     void scan_cell(uint32_t number, std::span<const Pair> pairs) {
         const CellView& cell = job_.cells[number];
         const size_t blocks = blocks_for(cell.size), splits = job_.plan.splits;
@@ -155,11 +158,10 @@ class CellScan {
 // Runs the tasks of the plan; sink(split) is where their hits go.
 template <class MakeSink>
 ScanCounts scan_tasks(const ScanJob& job, const KernelTable& kernels, MakeSink&& sink) {
-    std::atomic<uint64_t> scanned{0};
-    run_plan(job, [&](std::span<const uint32_t> queries, size_t split) {
-        scanned += CellScan(job, kernels, queries, split, sink(split)).run();
-    });
-    return {scanned, 0};
+    return run_scans(job,
+                     [&](const ScanJob& part, std::span<const uint32_t> queries, size_t split) {
+                         return CellScan(part, kernels, queries, split, sink(split));
+                     });
 }
 
 }  // namespace

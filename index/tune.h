@@ -1,8 +1,10 @@
-// Tuning: finds the cheapest probes and re-rank depth that reach a recall, and measures recall.
-// Cost of tune(): some 10 to 30 searches of all queries, most of them near the cheapest setting.
+// Tuning: finds the cheapest probes, cutoff and re-rank depth that reach a recall, and measures
+// recall. Cost of tune(): some 10 to 40 searches of all queries, most of them near the cheapest
+// setting.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include <nearcell/core/matrix_view.h>
@@ -18,6 +20,7 @@ double recall_at(const SearchResult& result, MatrixView<const int64_t> truth, si
 struct OperatingPoint {
     size_t probes = 0;
     size_t rerank = 0;  // 0: no re-rank store, or one that is used as the codes' bounds say
+    float cutoff = std::numeric_limits<float>::infinity();
     double recall = 0;
     double queries_per_second = 0;
 };

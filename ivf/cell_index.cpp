@@ -54,6 +54,12 @@ MatrixView<const float> CellIndex::State::centroid_view() const {
 void CellIndex::State::set_centroids(std::vector<float> values) {
     centroids = std::move(values);
     coarse = CoarseRows(centroid_view(), coarse_metric());
+    centroid_length = 1;
+    if (is_similarity(options.metric) || centroids.empty()) return;
+    double sum = 0;
+    for (size_t c = 0; c < coarse.rows().rows; ++c)
+        sum += static_cast<double>(coarse.squares()[c]);
+    centroid_length = static_cast<float>(std::sqrt(sum / static_cast<double>(coarse.rows().rows)));
 }
 
 std::unique_ptr<Codec> CellIndex::State::make_scan_codec() const {
@@ -104,6 +110,17 @@ void CellIndex::State::refresh_views() {
             options.residual && !centroids.empty() ? &centroids[c * coded_dim] : nullptr;
         rerank_rows[c] = cells[c].rerank_rows();
     }
+}
+
+void CellIndex::State::require_cutoff(float cutoff) const {
+    const bool distances = options.metric == Metric::L2 || options.metric == Metric::Cosine;
+    check(distances || cutoff == std::numeric_limits<float>::infinity(), StatusCode::Unsupported,
+          "cutoff = ", cutoff, " needs distances, which metric ", metric_name(options.metric),
+          " has none of: leave it out and choose probes");
+}
+
+float CellIndex::State::reach_of(float cutoff) const {
+    return std::isfinite(cutoff) ? cutoff * centroid_length * std::sqrt(centroid_length) : cutoff;
 }
 
 void CellIndex::State::require_trained(const char* operation) const {
@@ -209,13 +226,22 @@ size_t CellIndex::default_rerank() const {
     return state_->default_rerank;
 }
 
-void CellIndex::set_defaults(size_t probes, size_t rerank) {
+float CellIndex::default_cutoff() const {
+    const std::shared_lock lock(state_->mutex);
+    return state_->default_cutoff;
+}
+
+void CellIndex::set_defaults(size_t probes, size_t rerank, float cutoff) {
     const std::unique_lock lock(state_->mutex);
+    check(cutoff > 0, StatusCode::InvalidArgument, "cutoff = ", cutoff,
+          " must be above 0: infinity is none");
+    state_->require_cutoff(cutoff);
     check(probes <= state_->options.cells, StatusCode::InvalidArgument, "probes = ", probes,
           " is more than the ", state_->options.cells,
           " cells of the index: pass at most that many");
     state_->default_probes = probes;
     state_->default_rerank = rerank;
+    state_->default_cutoff = cutoff;
 }
 
 bool CellIndex::reranks_by_bound() const {
@@ -239,6 +265,7 @@ IndexStats CellIndex::stats() const {
     IndexStats stats;
     stats.default_probes = default_probes();
     stats.default_rerank = default_rerank();
+    stats.default_cutoff = default_cutoff();
     const std::shared_lock lock(state_->mutex);
     const State& state = *state_;
     stats.spec = spec();

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -70,6 +71,11 @@ struct SearchOptions {
     size_t k = 10;
     size_t probes = 0;  // cells looked into; 0: default_probes()
     size_t rerank = 0;  // candidates re-scored; 0: default_rerank(); at least k
+    // Leaves out the probes of a query that lie far from it for how near its k-th best vector of
+    // the nearest cell is: the smaller, the more; about 0.1 to 1 is useful. Infinity: none is. 0:
+    // default_cutoff(), and where probes are given, none. Only L2 and Cosine. (An observation, see
+    // ScanJob::reach; tune() finds what a recall allows.)
+    float cutoff = 0;
     // Scans by integers (SQ8; RaBitQ with a re-rank store and no rerank) score every vector exactly
     // whose estimate, less `margin` times the bound of its error, is as good as the k-th best
     // score.
@@ -92,6 +98,7 @@ struct IndexStats {
     size_t memory_bytes = 0;      // everything
     size_t default_probes = 0;
     size_t default_rerank = 0;
+    float default_cutoff = 0;  // infinity: none
     std::string backend;
 };
 
@@ -137,10 +144,12 @@ class CellIndex {
     // changed.
     void update(std::span<const int64_t> ids, const Vectors& x, const CallOptions& call = {});
 
-    // The probes and re-rank depth used when a call names none.
+    // The probes, their cutoff and the re-rank depth used when a call names none.
     size_t default_probes() const;
     size_t default_rerank() const;
-    void set_defaults(size_t probes, size_t rerank);
+    float default_cutoff() const;
+    void set_defaults(size_t probes, size_t rerank,
+                      float cutoff = std::numeric_limits<float>::infinity());
     // Whether searches without a re-rank depth score again what the codes' bounds let pass
     // (SearchOptions::margin), rather than a fixed number of candidates.
     bool reranks_by_bound() const;

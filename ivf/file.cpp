@@ -1,4 +1,5 @@
 // CellIndex::save and open: which sections of a container hold what (docs/format.md, "index").
+#include <bit>
 #include <limits>
 
 #include <nearcell/ivf/index_state.h>
@@ -117,8 +118,9 @@ ContainerWriter CellIndex::State::to_container() const {
     for (const Cell& cell : cells)
         sizes->push_back(cell.size());
     // The counters that are no options: vectors, next id, defaults.
-    const auto counters = std::make_shared<std::vector<uint64_t>>(std::vector<uint64_t>{
-        size, static_cast<uint64_t>(next_id), default_probes, default_rerank});
+    const auto counters = std::make_shared<std::vector<uint64_t>>(
+        std::vector<uint64_t>{size, static_cast<uint64_t>(next_id), default_probes, default_rerank,
+                              std::bit_cast<uint32_t>(default_cutoff)});
     for (const auto& [name, values] :
          {std::pair{"options", numbers}, std::pair{"counters", counters},
           std::pair{"cell_sizes", sizes}}) {
@@ -165,7 +167,7 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container ope
         read_options(opened.get<uint64_t>("options", opened.info("options").rows));
     // Before anything is allocated by these numbers: the file must be as large as they say.
     const auto sizes = opened.get<uint64_t>("cell_sizes", options.cells);
-    const auto counters = opened.get<uint64_t>("counters", 4);
+    const auto counters = opened.get<uint64_t>("counters", 5);
     const uint64_t size = counters[0];
     uint64_t sum = 0;
     for (const uint64_t cell : sizes) {
@@ -222,6 +224,14 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container ope
     state->next_id = static_cast<int64_t>(counters[1]);
     state->default_probes = counters[2];
     state->default_rerank = counters[3];
+    check(counters[4] <= std::numeric_limits<uint32_t>::max(), StatusCode::Corrupt,
+          "the default cutoff is no number of 32 bits: ", counters[4]);
+    state->default_cutoff = std::bit_cast<float>(static_cast<uint32_t>(counters[4]));
+    const bool distances = options.metric == Metric::L2 || options.metric == Metric::Cosine;
+    check(state->default_cutoff > 0 &&
+              (distances || state->default_cutoff == std::numeric_limits<float>::infinity()),
+          StatusCode::Corrupt, "the default cutoff, ", state->default_cutoff,
+          ", is not above 0, or the metric has none");
     state->set_trained();
     state->file.emplace(std::move(opened));
     state->refresh_views();

@@ -33,12 +33,14 @@ struct CellIndex::State {
     std::vector<Transform> transforms;
     std::vector<float> centroids;  // cells x coded_dim; one cell: the mean if residual, else empty
     CoarseRows coarse;             // of the centroids
+    float centroid_length = 1;     // root mean square, from their mean; of Cosine 1
     std::vector<float> center;     // Refinement's; empty where none is needed
     std::unique_ptr<Codec> codec;
     std::unique_ptr<Codec> rerank_codec;  // null: no re-rank store
     bool trained = false;
     size_t default_probes = 0;  // 0: by rule
     size_t default_rerank = 0;
+    float default_cutoff = std::numeric_limits<float>::infinity();
 
     std::vector<Cell> cells;
     size_t size = 0;
@@ -61,6 +63,10 @@ struct CellIndex::State {
     std::unique_ptr<Codec> make_scan_codec() const;
     void refresh_views();
     void require_trained(const char* operation) const;
+    // Throws when the metric knows no distances that a cutoff could be of.
+    void require_cutoff(float cutoff) const;
+    // ScanJob::reach: a cutoff is in units of the centroids' length to the power of 3 / 2.
+    float reach_of(float cutoff) const;
 
     // Rows [first, first + count) as float32, normalised for cosine, and transformed.
     PreparedRows prepare(const Vectors& x, size_t first, size_t count, int threads) const;

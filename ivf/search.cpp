@@ -68,11 +68,18 @@ class CellSearch {
               "leave rerank out");
         probes_ =
             std::min(options.probes == 0 ? default_probes : options.probes, state.options.cells);
+        check(options.cutoff >= 0, StatusCode::InvalidArgument, "cutoff = ", options.cutoff,
+              " must be above 0, or 0 for the index's default");
+        cutoff_ = options.cutoff != 0   ? options.cutoff
+                  : options.probes == 0 ? state.default_cutoff
+                                        : std::numeric_limits<float>::infinity();
+        state.require_cutoff(cutoff_);
         if (options.filter != nullptr) {
             // Few vectors pass: look for them everywhere; blocks without any are skipped.
             const size_t passing = options.filter->count_bound(state.size);
             if (passing <= std::max(state.size / kScarce, 16 * options.k)) {
                 probes_ = state.options.cells;
+                cutoff_ = std::numeric_limits<float>::infinity();
             }
         }
     }
@@ -109,6 +116,7 @@ class CellSearch {
         job_.probes = probe_cells_.data();
         job_.probe_count = probes_;
         job_.probe_keys = has_centroids ? probe_keys_.data() : nullptr;
+        if (has_centroids) job_.reach = state_.reach_of(cutoff_);
         job_.threads = options_.threads;
         const uint64_t codes = count * (state_.size / state_.options.cells + 1) * probes_;
         job_.plan = plan_scan(count, codes, resolve_threads(options_.threads));
@@ -151,6 +159,7 @@ class CellSearch {
     const Vectors& queries_;
     const SearchOptions& options_;
     size_t probes_ = 0;
+    float cutoff_ = 0;
     FilteredCells cells_;
     PreparedRows rows_;
     std::vector<uint32_t> probe_cells_;

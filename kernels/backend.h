@@ -82,6 +82,11 @@ struct ScanJob {
     const float* probe_keys = nullptr;  // queries x probe_count coarse keys, or null. With Bits and
                                         // L2 they give each candidate its lower bound
     const Refinement* refine = nullptr;  // scores candidates exactly on the way
+    // L2 and Cosine, with probe_keys: once a query's nearest cell was scanned, those cells are left
+    // out whose centroid's squared distance exceeds that of the nearest one by more than this times
+    // t / sqrt(c): t is the distance of the k-th best vector found so far, or the radius, and c
+    // that of the nearest centroid. Infinity: none is.
+    float reach = std::numeric_limits<float>::infinity();
     ScanPlan plan;
     int threads = 0;
 };

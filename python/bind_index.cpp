@@ -99,8 +99,8 @@ nb::dict stats_dict(const SearchStats& stats, const std::vector<size_t>& counts)
 }
 
 nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::handle probes,
-                  nb::handle rerank, float margin, nb::handle filter, nb::handle threads,
-                  bool stats, nb::handle progress) {
+                  nb::handle rerank, float margin, nb::handle cutoff, nb::handle filter,
+                  nb::handle threads, bool stats, nb::handle progress) {
     const Rows rows(queries, "queries");
     const std::optional<IdFilter> allowed = filter_argument(filter);
     Call call(progress);
@@ -109,6 +109,13 @@ nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::han
     options.probes = whole_number(probes, "probes", 1, 0);
     options.rerank = whole_number(rerank, "rerank", 1, 0);
     options.margin = margin;
+    if (!cutoff.is_none()) {
+        options.cutoff = static_cast<float>(real_number(cutoff, "cutoff"));
+        if (options.cutoff <= 0) {
+            value_error("cutoff = " + nb::cast<std::string>(nb::repr(cutoff)) +
+                        " must be above 0: pass None for the index's default, inf for no cutoff");
+        }
+    }
     options.filter = allowed ? &*allowed : nullptr;
     options.threads = thread_count(threads);
     options.progress = call.progress();
@@ -181,6 +188,7 @@ nb::dict index_stats(const PyIndex& self) {
     out["memory_bytes"] = stats.memory_bytes;
     out["default_probes"] = stats.default_probes;
     out["default_rerank"] = stats.default_rerank;
+    out["default_cutoff"] = stats.default_cutoff;
     out["backend"] = stats.backend;
     return out;
 }
@@ -250,15 +258,16 @@ PyIndex from_bytes(const nb::bytes& bytes) {
 size_t set_default(PyIndex& self, nb::handle value, const char* name, bool probes) {
     const size_t number = whole_number(value, name, 1);
     quick(self, name, [&](CellIndex& index) {
-        index.set_defaults(probes ? number : index.default_probes(),
-                           probes ? index.default_rerank() : number);
+        if (probes) return index.set_defaults(number, index.default_rerank());
+        index.set_defaults(index.default_probes(), number, index.default_cutoff());
     });
     return number;
 }
 
 std::string point_repr(const OperatingPoint& point) {
     return "OperatingPoint(probes=" + std::to_string(point.probes) +
-           ", rerank=" + std::to_string(point.rerank) + ", recall=" + std::to_string(point.recall) +
+           ", rerank=" + std::to_string(point.rerank) + ", cutoff=" + std::to_string(point.cutoff) +
+           ", recall=" + std::to_string(point.recall) +
            ", queries_per_second=" + std::to_string(point.queries_per_second) + ")";
 }
 
@@ -279,6 +288,7 @@ void bind_results(nb::module_& module) {
                                "One setting of an index, measured by tune().")
         .def_ro("probes", &OperatingPoint::probes)
         .def_ro("rerank", &OperatingPoint::rerank)
+        .def_ro("cutoff", &OperatingPoint::cutoff)
         .def_ro("recall", &OperatingPoint::recall)
         .def_ro("queries_per_second", &OperatingPoint::queries_per_second)
         .def("__repr__", &point_repr);
@@ -356,9 +366,9 @@ void bind_searching(IndexClass& index) {
         .def(
             "search", &search, nb::arg("queries").none(), nb::arg("k").none(),
             nb::arg("probes") = nb::none(), nb::arg("rerank") = nb::none(),
-            nb::arg("margin") = 1.0f, nb::arg("filter") = nb::none(),
-            nb::arg("threads") = nb::none(), nb::arg("stats") = false,
-            nb::arg("progress") = nb::none(),
+            nb::arg("margin") = 1.0f, nb::arg("cutoff") = nb::none(),
+            nb::arg("filter") = nb::none(), nb::arg("threads") = nb::none(),
+            nb::arg("stats") = false, nb::arg("progress") = nb::none(),
             "The k nearest stored vectors of each query: (scores, ids), best first, ties by "
             "smaller "
             "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
@@ -366,7 +376,13 @@ void bind_searching(IndexClass& index) {
             "None "
             "takes the index's defaults. margin: with SQ8, and with RaBitQ, a re-rank store and no "
             "rerank, how many times its error bound an estimate may be off and its vector still be "
-            "scored exactly. filter: "
+            "scored exactly. cutoff: leaves out those of the probes that lie far from the query "
+            "for how "
+            "near its k-th best vector of the nearest cell is, more of them the smaller it is; l2 "
+            "and "
+            "cosine only. None takes the default that tune() found, or, with probes, leaves out "
+            "none. "
+            "filter: "
             "IdFilter, bool mask, range, slice, or ids.")
         .def(
             "range_search", &range_search, nb::arg("queries").none(), nb::arg("radius"),
@@ -395,7 +411,8 @@ void bind_searching(IndexClass& index) {
                  "recall: float = 0.95, k: int = 10, threads: int | None = None, progress: "
                  "collections.abc.Callable[[str, float, float], object] | None = None) -> "
                  "TuneResult"),
-             "Sets the default probes and rerank to the cheapest that reach this recall of the "
+             "Sets the default probes, cutoff and rerank to the cheapest that reach this recall of "
+             "the "
              "true ids.");
 }
 
@@ -449,6 +466,14 @@ void bind_looking(IndexClass& index) {
                 set_default(self, value, "default_probes", true);
             },
             nb::for_setter(nb::sig("def default_probes(self, value: int, /) -> None")))
+        .def_prop_ro(
+            "default_cutoff",
+            [](const PyIndex& self) {
+                return quick(self, "default_cutoff",
+                             [](const CellIndex& cells) { return cells.default_cutoff(); });
+            },
+            "Of the default probes, as tune() set it; inf: none. Setting default_probes takes it "
+            "away.")
         .def_prop_rw(
             "default_rerank",
             [](const PyIndex& self) {

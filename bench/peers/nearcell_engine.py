@@ -19,6 +19,8 @@ TEMPLATES = (
 # Times the error bound of the codes: less loses neighbours that more would have scored again. The
 # bound of SQ8 codes is one that next to none passes; that of RaBitQ codes is of their deviation.
 MARGINS = {"RaBitQ": (0.7, 1.0, 1.5), "SQ8": (0.25, 0.5, 1.0)}
+# Leaves out probes by how far they lie; where it is too small, no number of probes reaches a recall.
+CUTOFFS = (0.55, 0.7, 0.9)
 
 
 def cells(spec: str) -> int:
@@ -64,6 +66,8 @@ class NearcellEngine:
             outer = [{"margin": margin} for margin in margins]
         elif "Refine" in spec or "RFlat" in spec:
             outer = [{"rerank": depth} for depth in depths(task.k, task.rows)]
+        if task.metric != "ip":
+            outer += [{**setting, "cutoff": cutoff} for cutoff in CUTOFFS for setting in outer]
         return Sweep("probes", 1, cells(spec), outer)
 
     def build(self, spec: str, base: Floats, task: Task) -> NearcellIndex:

@@ -159,6 +159,13 @@ CASES = [
         ["progress = 3", "callable"],
     ),
     ("training twice", lambda i: i.train(X), (ValueError, RuntimeError), ["train"]),
+    ("cutoff = 0", lambda i: i.search(X[:2], 3, cutoff=0), ValueError, ["cutoff = 0", "None"]),
+    (
+        "cutoff of a word",
+        lambda i: i.search(X[:2], 3, cutoff="far"),
+        TypeError,
+        ["cutoff = 'far'"],
+    ),
     (
         "default_probes = 0",
         lambda i: setattr(i, "default_probes", 0),
