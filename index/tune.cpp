@@ -23,8 +23,8 @@ constexpr double kRerankWork = 80;
 constexpr double kProbeWork = 40;
 // A cutoff is tried where there are so many times the probes that do without, and taken where the
 // work is less than this part of theirs.
-constexpr size_t kMoreProbes = 2;
-constexpr double kWorthACutoff = 0.95;
+constexpr double kMoreProbes = 1.5;
+constexpr double kWorthACutoff = 0.97;
 constexpr float kLeastCutoff = 0.1f, kLargestCutoff = 3.0f;
 constexpr int kCutoffSteps = 6;
 constexpr float kNoCutoff = std::numeric_limits<float>::infinity();
@@ -131,7 +131,9 @@ class Tuner {
     // goal with them, where that is less work.
     std::optional<OperatingPoint> with_cutoff(const Trial best) {
         const bool distances = index_.metric() == Metric::L2 || index_.metric() == Metric::Cosine;
-        const size_t probes = std::min(kMoreProbes * best.point.probes, index_.options().cells);
+        const size_t probes =
+            std::min(static_cast<size_t>(kMoreProbes * static_cast<double>(best.point.probes)),
+                     index_.options().cells);
         if (!distances || best.point.probes == 1 || probes == best.point.probes) return {};
         std::optional<OperatingPoint> found;
         double low = std::log(kLeastCutoff), high = std::log(kLargestCutoff);
