@@ -125,9 +125,22 @@ TEST(Tune, FindsTheFewestProbes) {
             ++fewest;
         EXPECT_TRUE(result.reached);
         EXPECT_GE(result.chosen.recall, target);
-        EXPECT_GE(result.chosen.probes, fewest);
-        EXPECT_LE(result.chosen.probes, fewest + fewest / 16) << target;
+        size_t plain = 64;  // without a cutoff
+        for (const OperatingPoint& point : result.tried) {
+            if (!std::isfinite(point.cutoff) && point.recall >= target)
+                plain = std::min(plain, point.probes);
+        }
+        EXPECT_GE(plain, fewest);
+        EXPECT_LE(plain, fewest + fewest / 16) << target;
         EXPECT_EQ(index->default_probes(), result.chosen.probes);
+        EXPECT_EQ(index->default_cutoff(), result.chosen.cutoff);
+        if (!std::isfinite(result.chosen.cutoff)) {
+            EXPECT_EQ(result.chosen.probes, plain);
+            continue;
+        }
+        const Vectors queries = sample().queries();
+        EXPECT_LT(index->search(queries, {.k = kNeighbours}).stats.scanned,
+                  index->search(queries, {.k = kNeighbours, .probes = plain}).stats.scanned);
     }
 }
 
