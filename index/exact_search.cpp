@@ -69,8 +69,10 @@ uint64_t scan_chunk(const Chunk& chunk, MatrixView<const float> queries, Metric 
     job.cells = chunk.cells();
     job.probes = probes.data();
     job.probe_count = cells;
-    job.plan = plan_scan(queries.rows, queries.rows * chunk.rows(), resolve_threads(threads));
-    job.threads = threads;
+    const PlannedScan planned =
+        plan_scan(queries.rows, queries.rows * chunk.rows(), resolve_threads(threads));
+    job.plan = planned.loops;
+    job.threads = planned.threads;
     // The thresholds of earlier chunks save work, but a split scan must start from nothing.
     if (job.plan.splits == 1) return cpu_backend().scan_cells(job, best).scanned;
     std::vector<TopK> found(queries.rows, TopK(best.front().k()));

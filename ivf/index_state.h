@@ -12,6 +12,7 @@
 #include <nearcell/ivf/cell.h>
 #include <nearcell/ivf/cell_index.h>
 #include <nearcell/ivf/id_map.h>
+#include <nearcell/ivf/planner.h>
 #include <nearcell/ivf/transform.h>
 #include <nearcell/kernels/coarse_rows.h>
 #include <nearcell/storage/container.h>
@@ -53,6 +54,7 @@ struct CellIndex::State {
     std::vector<const uint32_t*> rerank_rows;
 
     mutable std::shared_mutex mutex;
+    mutable MeasuredCosts costs;
 
     CellShape shape() const;
     Metric coarse_metric() const;

@@ -99,15 +99,18 @@ class CellSearch {
 
     // Prepares a batch and its scan; the job points into this object.
     const ScanJob& start_batch(size_t first, size_t count) {
-        rows_ = state_.prepare(queries_, first, count, options_.threads);
+        threads_ =
+            plan_scan(count, codes(count), resolve_threads(options_.threads), state_.costs.known())
+                .threads;
+        rows_ = state_.prepare(queries_, first, count, threads_);
         probe_cells_.assign(count * probes_, 0);
         probe_keys_.assign(count * probes_, 0.0f);
         const bool has_centroids = !state_.centroids.empty();
         if (has_centroids) {
             state_.backend->nearest(rows_.coded, state_.coarse, probes_, probe_cells_.data(),
-                                    probe_keys_.data(), options_.threads);
+                                    probe_keys_.data(), threads_);
         }
-        cells_.prepare(probe_cells_, options_.threads);
+        cells_.prepare(probe_cells_, threads_);
         job_ = ScanJob();
         job_.queries = rows_.coded;
         job_.metric = state_.options.metric;
@@ -117,11 +120,20 @@ class CellSearch {
         job_.probe_count = probes_;
         job_.probe_keys = has_centroids ? probe_keys_.data() : nullptr;
         if (has_centroids) job_.reach = state_.reach_of(cutoff_);
-        job_.threads = options_.threads;
-        const uint64_t codes = count * (state_.size / state_.options.cells + 1) * probes_;
-        job_.plan = plan_scan(count, codes, resolve_threads(options_.threads));
         return job_;
     }
+
+    // Says how the loops of the prepared scan go; with a choice, as the measured costs advise.
+    void plan(size_t k) {
+        const size_t count = job_.queries.rows;
+        const int threads = resolve_threads(options_.threads);
+        const ScanCosts costs =
+            state_.costs.of(*state_.backend, job_, k, state_.size, codes(count), threads);
+        planned_ = plan_scan(count, codes(count), threads, costs);
+        job_.plan = planned_.loops;
+        job_.threads = planned_.threads;
+    }
+    std::string plan_text() const { return describe_plan(planned_, job_.queries.rows); }
 
     // The scan scores candidates exactly on its way, from the re-rank store or from the codes.
     void score_while_scanning(bool from_rerank_store) {
@@ -155,9 +167,15 @@ class CellSearch {
     }
 
    private:
+    // About how many a batch of queries looks at.
+    uint64_t codes(size_t queries) const {
+        return queries * (state_.size / state_.options.cells + 1) * probes_;
+    }
+
     const CellIndex::State& state_;
     const Vectors& queries_;
     const SearchOptions& options_;
+    int threads_ = 1;  // of a batch's steps but its scan
     size_t probes_ = 0;
     float cutoff_ = 0;
     FilteredCells cells_;
@@ -165,6 +183,7 @@ class CellSearch {
     std::vector<uint32_t> probe_cells_;
     std::vector<float> probe_keys_;
     ScanJob job_;
+    PlannedScan planned_;
     Refinement refinement_;
 };
 
@@ -202,13 +221,14 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
         if (scored) search.score_while_scanning(refine);
+        search.plan(depth);
         std::vector<TopK> best(count, TopK(depth));
         const ScanCounts counts = state.backend->scan_cells(job, best);
         result.stats.scanned += counts.scanned;
         if (refine) result.stats.reranked += counts.refined;
-        result.stats.plan = describe_plan(job.plan, count);
+        result.stats.plan = search.plan_text();
         std::vector<std::vector<Candidate>> lists(count);
-        parallel_for((count + 63) / 64, options.threads, [&](size_t task, int) {
+        parallel_for((count + 63) / 64, job.threads, [&](size_t task, int) {
             for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q) {
                 lists[q] = best[q].sorted();
                 if (scored) {
@@ -254,9 +274,10 @@ RangeResult CellIndex::range_search(const Vectors& queries, float radius,
         const ScanJob& job = search.start_batch(first, count);
         const bool scored = state.scans_by_integers();
         if (scored) search.score_while_scanning(false);
+        search.plan(1);
         std::vector<std::vector<Candidate>> hits(count);
         result.stats.scanned += state.backend->scan_cells_range(job, scan_limit, hits).scanned;
-        result.stats.plan = describe_plan(job.plan, count);
+        result.stats.plan = search.plan_text();
         for (size_t q = 0; scored && q < count; ++q) {
             for (Candidate& candidate : hits[q])
                 candidate.key = candidate.lower;

@@ -124,21 +124,6 @@ TEST(Cutoff, IsTheSameForAnyBatchAndThreads) {
     }
 }
 
-// Parts of a cell, which only large searches have, must agree on what is left out.
-TEST(Cutoff, IsTheSameWhereThreadsShareAQuery) {
-    const auto index = trained_index("IVF4,Flat", kDim, Metric::L2);
-    const std::vector<float> x = random_rows(80000, kDim, 2), q = random_rows(1, kDim, 3);
-    index->add(view(x));
-    SearchOptions options{.k = kNeighbours, .probes = 4, .cutoff = 0.2f, .threads = 1};
-    const SearchResult one = index->search(view(q), options);
-    options.threads = 3;
-    const SearchResult three = index->search(view(q), options);
-    EXPECT_NE(three.stats.plan.find("split"), std::string::npos);
-    EXPECT_EQ(three.stats.scanned, one.stats.scanned);
-    EXPECT_LT(one.stats.scanned, 80000u);
-    expect_same(one, 0, three, 0);
-}
-
 TEST(Cutoff, DefaultsApplyWhereNoProbesAreGiven) {
     const auto index = filled_index("IVF30,Flat", Metric::L2);
     const std::vector<float> q = random_rows(kQueries, kDim, 3);

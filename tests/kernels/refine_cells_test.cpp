@@ -55,8 +55,10 @@ struct RefineCase {
         for (size_t q = 0; q < query_count; ++q) {
             for (const size_t cell : random_sample(cells.views.size(), job.probe_count, random)) {
                 probes.push_back(static_cast<uint32_t>(cell));
-                probe_keys.push_back(static_cast<float>(random.normal()));
+                const float key = static_cast<float>(random.uniform());
+                probe_keys.push_back(is_similarity(metric) ? -key : key);
             }
+            std::sort(probe_keys.end() - static_cast<ptrdiff_t>(job.probe_count), probe_keys.end());
         }
         refine.queries = bits ? original.view() : queries.view();
         refine.code = bits ? rerank_code.view() : code.view();
@@ -186,6 +188,51 @@ TEST_P(RefineCellsTest, FindsTheBestWhateverThePlan) {
             }
         }
     }
+}
+
+// Parts of a cell know different thresholds, and so do tasks that end differently: what is out of
+// reach must not depend on them.
+TEST_P(RefineCellsTest, LeavesTheSameOutWhateverThePlan) {
+    Random random(38);
+    using enum CodeKind;
+    size_t fewer = 0;
+    for (const Kinds& kinds : {Kinds{Bits, true, Float16}, Kinds{RangeInt8, false, Float32}}) {
+        for (const Metric metric : {Metric::L2, Metric::Cosine}) {
+            for (const size_t query_count : {size_t{1}, size_t{60}}) {
+                const RefineCase scan(backend, kinds.scanned, kinds.residual, kinds.rerank, metric,
+                                      20, query_count, random);
+                const auto run = [&](float reach, const ScanPlan& plan, int threads,
+                                     std::vector<TopK>& best) {
+                    ScanJob job = scan.job;
+                    job.reach = reach;
+                    job.plan = plan;
+                    job.threads = threads;
+                    return backend.scan_cells(job, best).scanned;
+                };
+                for (const float reach : {0.0f, 0.05f, 0.2f}) {
+                    std::vector<TopK> all(query_count, TopK(3)), expected(all);
+                    const uint64_t most =
+                        run(std::numeric_limits<float>::infinity(), {query_count, 1}, 1, all);
+                    const uint64_t scanned = run(reach, {query_count, 1}, 1, expected);
+                    ASSERT_LE(scanned, most);
+                    fewer += scanned < most;
+                    for (int plans = 0; plans < 6; ++plans) {
+                        std::vector<TopK> got(query_count, TopK(3));
+                        const ScanPlan plan{1 + random.below(query_count), 1 + random.below(4)};
+                        EXPECT_EQ(run(reach, plan, static_cast<int>(1 + random.below(3)), got),
+                                  scanned);
+                        for (size_t q = 0; q < query_count; ++q) {
+                            ASSERT_TRUE(
+                                checks::same_candidates(got[q].sorted(), expected[q].sorted()))
+                                << "query " << q << " per task " << plan.queries_per_task
+                                << " splits " << plan.splits;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    EXPECT_GT(fewer, 3u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, RefineCellsTest, testing::ValuesIn(runnable_tables()),
