@@ -1,10 +1,13 @@
-// Backend::nearest: the nearest of some rows for each query. Keys come from a blocked product of
+// Backend::nearest: the nearest of some rows for each query, of very many rows those of the nearest
+// groups. Keys come from a blocked product of
 // integers; a bound from the minima of some lanes of them leaves little more than the rows that are
 // wanted, and those that may be among the nearest by what rounding can do are computed directly.
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
+#include <span>
 
 #include <nearcell/core/parallel.h>
 #include <nearcell/cpu/cpu_backend.h>
@@ -20,6 +23,14 @@ constexpr size_t kCountedRanks = 1024;   // more keys are sorted: ranking takes 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLargest = std::numeric_limits<float>::max();  // instead of keys that overflow
 
+// How many groups of rows a query looks into, the nearest ones. Measured on photo-sift-200k, 16,384
+// cells, 100 probes: 997 of 1,000 cells that are among the nearest are in the nearest 256 of 1,024
+// groups.
+size_t groups_for(size_t groups, size_t count) {
+    const double some = 8 * std::sqrt(static_cast<double>(groups));
+    return std::max(static_cast<size_t>(some), 4 * count / kBlock + 1);
+}
+
 class NearestRows {
    public:
     NearestRows(const CoarseRows& coarse, size_t count, const KernelTable& kernels)
@@ -27,16 +38,23 @@ class NearestRows {
           kernels_(kernels),
           count_(count),
           pair_(coarse.metric() == Metric::L2 ? kernels.l2_f32 : kernels.ip_f32) {
+        seen_ = coarse.rows().rows;
+        if (coarse.groups() != nullptr) {
+            const size_t all = coarse.groups()->rows().rows, wanted = groups_for(all, count);
+            if (wanted < all) {
+                groups_ = std::make_unique<NearestRows>(*coarse.groups(), wanted, kernels);
+                seen_ = wanted * kBlock;
+            }
+        }
         // Enough lanes that the count-th smallest of their minima is not far above the count-th
         // smallest key, and few enough to be worth it.
-        const size_t rows = coarse.rows().rows;
         lanes_ = (count * 5 / 2 + 31) / kBlock * kBlock;
-        bounded_ = lanes_ * 3 <= rows;
+        bounded_ = lanes_ * 3 <= seen_;
         if (!bounded_) lanes_ = kBlock;
-        padded_ = (rows + lanes_ - 1) / lanes_ * lanes_;
+        padded_ = (seen_ + lanes_ - 1) / lanes_ * lanes_;
         if (coarse.squares().empty()) return;
         bias_ = coarse.squares();
-        bias_.resize(padded_, kInfinity);
+        bias_.resize(std::max(padded_, bias_.size()), kInfinity);
     }
 
     size_t task_queries() const { return std::clamp<size_t>(kTaskKeys / padded_, 6, kTaskQueries); }
@@ -45,14 +63,28 @@ class NearestRows {
     void find(MatrixView<const float> queries, uint32_t* out_rows, float* out_keys) const {
         const size_t d = queries.cols, rows = coarse_.rows().rows;
         std::vector<float> keys(queries.rows * padded_, kLargest);  // past the rows: last
-        const std::vector<Query> integers = score(queries, keys.data());
-        std::vector<float> minima(lanes_), near_keys(padded_);
+        const std::vector<uint32_t> groups = nearest_groups(queries);
+        const std::vector<Query> integers = score(queries, groups, keys.data());
+        std::vector<float> minima(lanes_), near_keys(padded_), bias(groups_ ? padded_ : 0);
         std::vector<uint32_t> near(padded_), ranks(padded_);
         for (size_t q = 0; q < queries.rows; ++q) {
             float* const line = keys.data() + q * padded_;
-            const float bound = bound_of(line, integers[q].unit, minima) + integers[q].slack;
+            const uint32_t* const seen = groups.data() + q * (seen_ / kBlock);
+            const float* line_bias = bias_.data();
+            if (groups_ && !bias_.empty()) {
+                std::fill(bias.begin() + static_cast<ptrdiff_t>(seen_), bias.end(), kInfinity);
+                for (size_t g = 0; g < seen_ / kBlock; ++g)
+                    std::copy_n(&bias_[seen[g] * kBlock], kBlock, &bias[g * kBlock]);
+                line_bias = bias.data();
+            }
+            const float bound =
+                bound_of(line, line_bias, integers[q].unit, minima) + integers[q].slack;
             size_t found = kernels_.collect_rows(
                 line, padded_, bound < kInfinity ? bound : kInfinity, near.data());
+            while (found > 0 && near[found - 1] >= seen_)
+                --found;
+            for (size_t i = 0; groups_ && i < found; ++i)
+                near[i] = static_cast<uint32_t>(seen[near[i] / kBlock] * kBlock + near[i] % kBlock);
             while (found > 0 && near[found - 1] >= rows)
                 --found;
             for (size_t i = 0; i < found; ++i) {
@@ -82,13 +114,47 @@ class NearestRows {
         float slack = kInfinity;  // more than what twice the error of a key is, in the line's units
     };
 
-    // Negated products of integers with all rows, one line of keys a query.
-    std::vector<Query> score(MatrixView<const float> queries, float* keys) const {
+    // Those that each query looks into, ascending; empty where it looks at all rows.
+    std::vector<uint32_t> nearest_groups(MatrixView<const float> queries) const {
+        if (!groups_) return {};
+        std::vector<uint32_t> groups(queries.rows * groups_->count_);
+        groups_->find_set(queries, groups.data());
+        return groups;
+    }
+
+    // The numbers of the count nearest rows by the products of integers, in ascending order.
+    void find_set(MatrixView<const float> queries, uint32_t* out_rows) const {
+        std::vector<float> keys(queries.rows * padded_, kLargest), minima(lanes_);
+        const std::vector<Query> integers = score(queries, {}, keys.data());
+        std::vector<uint32_t> near(padded_);
+        for (size_t q = 0; q < queries.rows; ++q) {
+            float* const line = keys.data() + q * padded_;
+            const float bound = bound_of(line, bias_.data(), integers[q].unit, minima);
+            size_t found =
+                kernels_.collect_rows(line, padded_, std::min(bound, kLargest), near.data());
+            while (found > 0 && near[found - 1] >= seen_)
+                --found;
+            const auto first = near.begin(), last = first + static_cast<ptrdiff_t>(count_);
+            if (found < count_) std::iota(first, last, 0u);  // some keys are not finite
+            if (found > count_) {                            // some are equal
+                std::nth_element(first, last, first + static_cast<ptrdiff_t>(found),
+                                 [line](uint32_t a, uint32_t b) {
+                                     return line[a] < line[b] || (line[a] == line[b] && a < b);
+                                 });
+                std::sort(first, last);
+            }
+            std::copy(first, last, out_rows + q * count_);
+        }
+    }
+
+    // Negated products of integers with the rows that are looked at, one line of keys a query.
+    std::vector<Query> score(MatrixView<const float> queries, std::span<const uint32_t> groups,
+                             float* keys) const {
         const size_t d = queries.cols, rows = coarse_.rows().rows, values = 4 * coarse_.steps();
         std::vector<Query> result(queries.rows);
         if (coarse_.blocks() == nullptr) {  // nothing is known of any key
             for (size_t q = 0; q < queries.rows; ++q)
-                std::fill_n(keys + q * padded_, rows, 0.0f);
+                std::fill_n(keys + q * padded_, seen_, 0.0f);
             return result;
         }
         const float* const center = coarse_.center().empty() ? nullptr : coarse_.center().data();
@@ -110,6 +176,10 @@ class NearestRows {
             const double unit = 1 / (scale * static_cast<double>(coarse_.scale()));
             result[q] = {static_cast<float>(unit), slack(norm, unit)};
         }
+        if (groups_) {
+            score_groups(pointers, groups, keys);
+            return result;
+        }
         const size_t group =
             std::max<size_t>(4, kGroupWords / coarse_.block_words() / 4 * 4) * kBlock;
         for (size_t first = 0; first < rows; first += group) {
@@ -118,6 +188,51 @@ class NearestRows {
                                   queries.rows, keys + first, padded_);
         }
         return result;
+    }
+
+    // Group by group, for the queries that look into it.
+    void score_groups(std::span<const int16_t* const> queries, std::span<const uint32_t> groups,
+                      float* keys) const {
+        const size_t rows = coarse_.rows().rows, seen = seen_ / kBlock;
+        const auto score_group = [&](size_t group, const int16_t* const* some, size_t count,
+                                     float* out, size_t stride) {
+            kernels_.scores_int16(coarse_.blocks() + group * coarse_.block_words(),
+                                  std::min(kBlock, rows - group * kBlock), coarse_.steps(), some,
+                                  count, out, stride);
+        };
+        if (queries.size() == 1) {
+            for (size_t g = 0; g < seen; ++g)
+                score_group(groups[g], queries.data(), 1, keys + g * kBlock, padded_);
+            return;
+        }
+        struct Place {
+            uint32_t query, at;
+        };
+        std::vector<uint32_t> starts(coarse_.groups()->rows().rows + 1, 0);
+        for (const uint32_t group : groups)
+            ++starts[group + 1];
+        std::partial_sum(starts.begin(), starts.end(), starts.begin());
+        std::vector<Place> places(groups.size());
+        std::vector<uint32_t> next(starts.begin(), starts.end() - 1);
+        for (size_t i = 0; i < groups.size(); ++i) {
+            places[next[groups[i]]++] = {static_cast<uint32_t>(i / seen),
+                                         static_cast<uint32_t>(i % seen)};
+        }
+        std::vector<const int16_t*> some(queries.size());
+        std::vector<float> scores(queries.size() * kBlock);
+        for (size_t group = 0; group + 1 < starts.size(); ++group) {
+            const size_t count = starts[group + 1] - starts[group];
+            if (count == 0) continue;
+            const Place* const here = places.data() + starts[group];
+            for (size_t i = 0; i < count; ++i)
+                some[i] = queries[here[i].query];
+            score_group(group, some.data(), count, scores.data(), kBlock);
+            const size_t valid = std::min(kBlock, rows - group * kBlock);
+            for (size_t i = 0; i < count; ++i) {
+                std::copy_n(scores.data() + i * kBlock, valid,
+                            keys + here[i].query * padded_ + here[i].at * kBlock);
+            }
+        }
     }
 
     // Twice what rounding can do to a key of the line and to a direct one, in the line's units:
@@ -133,12 +248,12 @@ class NearestRows {
     }
 
     // At least the count-th smallest key of the line, whose keys become complete.
-    float bound_of(float* line, float unit, std::vector<float>& minima) const {
+    float bound_of(float* line, const float* bias, float unit, std::vector<float>& minima) const {
         if (bounded_ || !bias_.empty()) {
-            kernels_.lane_minima(line, padded_, bias_.empty() ? nullptr : bias_.data(), 2.0f * unit,
-                                 lanes_, minima.data());
+            kernels_.lane_minima(line, padded_, bias_.empty() ? nullptr : bias, 2.0f * unit, lanes_,
+                                 minima.data());
         }
-        if (count_ >= coarse_.rows().rows) return kInfinity;
+        if (count_ >= seen_) return kInfinity;
         return bounded_ ? kernels_.smallest_bound(minima.data(), lanes_, count_)
                         : kernels_.smallest_bound(line, padded_, count_);
     }
@@ -158,6 +273,8 @@ class NearestRows {
     const CoarseRows& coarse_;
     const KernelTable& kernels_;
     size_t count_, lanes_, padded_;
+    size_t seen_;                          // rows that a query looks at
+    std::unique_ptr<NearestRows> groups_;  // null: those are all
     bool bounded_;
     PairKernel* pair_;
     std::vector<float> bias_;

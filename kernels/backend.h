@@ -127,7 +127,9 @@ class Backend {
                         uint32_t* labels, float* keys, int threads) const = 0;
 
     // The `count` rows nearest to each query by direct keys, nearest first, ties to the smaller:
-    // out_rows and out_keys are queries x count, and count is at most the number of rows.
+    // out_rows and out_keys are queries x count, and count is at most the number of rows. Where the
+    // rows are grouped (CoarseRows::groups), of those in the groups whose means are nearest: 8
+    // times the square root of the number of groups, or more for a large count.
     virtual void nearest(MatrixView<const float> queries, const CoarseRows& rows, size_t count,
                          uint32_t* out_rows, float* out_keys, int threads) const = 0;
 

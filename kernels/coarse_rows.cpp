@@ -4,8 +4,16 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace nearcell {
+namespace {
+
+// Rows whose distances to the means of their groups are, squared, more than this part of those to
+// the mean of all are in no order that groups could use. Of random groups of 16 it is 15 / 16.
+constexpr double kScattered = 0.8;
+
+}  // namespace
 
 CoarseRows::CoarseRows(MatrixView<const float> rows, Metric metric) : metric_(metric), rows_(rows) {
     const size_t n = rows.rows, d = rows.cols;
@@ -51,6 +59,40 @@ CoarseRows::CoarseRows(MatrixView<const float> rows, Metric metric) : metric_(me
             high[kBlock] |= (bits & 255u) << (j % 4 * 8);
         }
     }
+    if (n >= kManyRows) make_groups();
+}
+
+void CoarseRows::make_groups() {
+    const size_t n = rows_.rows, d = rows_.cols, count = blocks_for(n);
+    std::vector<float> means(count * d);
+    std::vector<double> sum(d), total(d, 0.0);
+    double within = 0, squares = 0;
+    for (size_t g = 0; g < count; ++g) {
+        const size_t first = g * kBlock, size = std::min(kBlock, n - first);
+        std::fill(sum.begin(), sum.end(), 0.0);
+        for (size_t i = first; i < first + size; ++i) {
+            for (size_t j = 0; j < d; ++j) {
+                const double value = static_cast<double>(rows_.row(i)[j]);
+                sum[j] += value;
+                squares += value * value;
+            }
+        }
+        for (size_t j = 0; j < d; ++j) {
+            const double mean = sum[j] / static_cast<double>(size);
+            within -= mean * sum[j];
+            total[j] += sum[j];
+            means[g * d + j] = static_cast<float>(mean);
+        }
+    }
+    within += squares;
+    double about_mean = squares;
+    for (const double value : total)
+        about_mean -= value * value / static_cast<double>(n);
+    if (!(within < kScattered * about_mean)) return;
+    means_ = std::move(means);
+    groups_ =
+        std::make_unique<CoarseRows>(MatrixView<const float>(means_.data(), count, d), metric_);
+    groups_->groups_.reset();  // one level is enough
 }
 
 void round_to_integers(const float* x, size_t d, float scale, int16_t* out) {

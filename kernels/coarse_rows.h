@@ -2,11 +2,14 @@
 // L2 they are moved by their mean, which distances do not see but rounding does, and a key is
 // |c|^2 - 2 <q, c> (+ |q|^2): one product. They are kept as integers, which says of each key where
 // it lies but for little, and those that may be among the nearest are computed from the rows
-// themselves. Built once; immutable; safe to share by threads.
+// themselves. Where there are very many, whose neighbours in number are neighbours in space
+// (quantize/centroid_order.h), groups of sixteen are compared by their means first. Built once;
+// immutable; safe to share by threads.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <nearcell/core/aligned_buffer.h>
@@ -35,13 +38,19 @@ class CoarseRows {
     // |c|^2 of each row, moved, infinity for the lanes past the last; empty like center().
     const std::vector<float>& squares() const { return squares_; }
     double largest_norm() const { return largest_norm_; }  // of a row, moved
+    // The means of the rows of each block; null where comparing them first does not pay.
+    const CoarseRows* groups() const { return groups_.get(); }
 
     // What vectors of integers are scaled to: no product of two leaves 32 bits, no value 16.
     static constexpr double kIntegerNorm = 32000;
-    // The lengths of vectors that are.
+    // Rows from which on they are grouped.
+    static constexpr size_t kManyRows = 8192;
+    // The lengths of vectors that are scaled.
     static constexpr double kLeastNorm = 1e-12, kLargestNorm = 1e12;
 
    private:
+    void make_groups();
+
     Metric metric_ = Metric::L2;
     MatrixView<const float> rows_;
     std::vector<float> center_, squares_;
@@ -49,6 +58,8 @@ class CoarseRows {
     size_t steps_ = 0;
     float scale_ = 0;
     double largest_norm_ = 0;
+    std::vector<float> means_;
+    std::unique_ptr<CoarseRows> groups_;
 };
 
 // x times scale, rounded to the nearest, zeros up to a multiple of four values. Results lie within

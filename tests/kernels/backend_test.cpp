@@ -199,6 +199,55 @@ TEST_P(BackendTest, NearestGivesTheFirstRowsInOrder) {
     }
 }
 
+// Of very many rows in an order that has neighbours together.
+TEST_P(BackendTest, NearestLooksIntoTheNearestGroups) {
+    Random random(13);
+    const size_t n = CoarseRows::kManyRows + 5, d = 6, groups = blocks_for(n);
+    Matrix rows(n, d, random);
+    for (size_t i = 0; i < n; ++i) {
+        if (i % kBlock == 0) continue;  // near the first of its group
+        for (size_t j = 0; j < d; ++j)
+            rows.row(i)[j] = rows.row(i / kBlock * kBlock)[j] + 0.3f * rows.row(i)[j];
+    }
+    const Matrix q(12, d, random);
+    for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+        const CoarseRows coarse(rows.view(), metric);
+        ASSERT_NE(coarse.groups(), nullptr);
+        const MatrixView<const float> means = coarse.groups()->rows();
+        ASSERT_EQ(means.rows, groups);
+        for (const size_t count : Sizes{1, 40, 900, 6000}) {
+            const size_t wanted = std::max(
+                static_cast<size_t>(8 * std::sqrt(static_cast<double>(groups))), count / 4 + 1);
+            std::vector<uint32_t> got(q.rows * count), again(count);
+            std::vector<float> keys(got.size()), same(count);
+            backend.nearest(q.view(), coarse, count, got.data(), keys.data(), 2);
+            for (size_t i = 0; i < q.rows; ++i) {
+                std::vector<std::pair<float, uint32_t>> near, order;
+                for (size_t g = 0; g < groups; ++g)
+                    near.emplace_back(backend.key(q.row(i), means.row(g), d, metric),
+                                      static_cast<uint32_t>(g));
+                std::sort(near.begin(), near.end());
+                for (size_t g = 0; g < std::min(wanted, groups); ++g) {
+                    const size_t first = near[g].second * kBlock;
+                    for (size_t j = first; j < std::min(n, first + kBlock); ++j)
+                        order.emplace_back(backend.key(q.row(i), rows.row(j), d, metric),
+                                           static_cast<uint32_t>(j));
+                }
+                std::sort(order.begin(), order.end());
+                for (size_t j = 0; j < count; ++j) {
+                    ASSERT_EQ(got[i * count + j], order[j].second) << count << " " << i << " " << j;
+                    ASSERT_EQ(keys[i * count + j], order[j].first);
+                }
+                // By itself, the same.
+                backend.nearest(q.view().slice(i, 1), coarse, count, again.data(), same.data(), 1);
+                EXPECT_TRUE(std::equal(again.begin(), again.end(), &got[i * count]));
+            }
+        }
+    }
+    EXPECT_EQ(CoarseRows(Matrix(n, d, random).view(), Metric::L2).groups(), nullptr)
+        << "rows in no order have no groups";
+}
+
 // The integers of the coarse step hold neither these lengths nor zero: the floats decide alone.
 TEST_P(BackendTest, NearestOfVectorsThatNoIntegersHold) {
     Random random(12);
