@@ -42,6 +42,7 @@ class TopK {
     void push(const Candidate& candidate) {
         if (!(candidate.key <= threshold_)) return;
         if (entries_.size() < k_) {
+            if (entries_.empty()) entries_.reserve(k_ < kFew ? k_ : kFew);
             entries_.push_back(candidate);
             if (entries_.size() == k_) {
                 std::make_heap(entries_.begin(), entries_.end(), nearer);
@@ -74,6 +75,8 @@ class TopK {
         }
         entries_[place] = candidate;
     }
+
+    static constexpr size_t kFew = 64;  // entries that are given room at once
 
     size_t k_ = 1;
     float threshold_ = 0;

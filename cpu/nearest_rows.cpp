@@ -65,8 +65,10 @@ class NearestRows {
         std::vector<float> keys(queries.rows * padded_, kLargest);  // past the rows: last
         const std::vector<uint32_t> groups = nearest_groups(queries);
         const std::vector<Query> integers = score(queries, groups, keys.data());
-        std::vector<float> minima(lanes_), near_keys(padded_), bias(groups_ ? padded_ : 0);
-        std::vector<uint32_t> near(padded_), ranks(padded_);
+        std::vector<float> minima(lanes_), bias(groups_ ? padded_ : 0);
+        const auto near_keys = std::make_unique_for_overwrite<float[]>(padded_);
+        const auto near = std::make_unique_for_overwrite<uint32_t[]>(padded_);
+        const auto ranks = std::make_unique_for_overwrite<uint32_t[]>(padded_);
         for (size_t q = 0; q < queries.rows; ++q) {
             float* const line = keys.data() + q * padded_;
             const uint32_t* const seen = groups.data() + q * (seen_ / kBlock);
@@ -80,7 +82,7 @@ class NearestRows {
             const float bound =
                 bound_of(line, line_bias, integers[q].unit, minima) + integers[q].slack;
             size_t found = kernels_.collect_rows(
-                line, padded_, bound < kInfinity ? bound : kInfinity, near.data());
+                line, padded_, bound < kInfinity ? bound : kInfinity, near.get());
             while (found > 0 && near[found - 1] >= seen_)
                 --found;
             for (size_t i = 0; groups_ && i < found; ++i)
@@ -92,9 +94,8 @@ class NearestRows {
                 near_keys[i] = key < kLargest ? key : kLargest;
             }
             const size_t end = (found + kBlock - 1) / kBlock * kBlock;
-            std::fill(near_keys.begin() + static_cast<ptrdiff_t>(found),
-                      near_keys.begin() + static_cast<ptrdiff_t>(end), kInfinity);
-            rank(near_keys.data(), found, end, ranks.data());
+            std::fill(near_keys.get() + found, near_keys.get() + end, kInfinity);
+            rank(near_keys.get(), found, end, ranks.get());
             for (size_t i = 0; i < count_; ++i) {  // where there are fewer than count
                 out_rows[q * count_ + i] = static_cast<uint32_t>(i);
                 out_keys[q * count_ + i] = kLargest;

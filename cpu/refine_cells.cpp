@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include <nearcell/cpu/cell_walk.h>
 #include <nearcell/cpu/coded_queries.h>
@@ -50,7 +51,8 @@ class RefineScan {
           split_(split),
           sink_(sink),
           coded_queries_(job, kernels, queries),
-          hits_(std::min(kSliceQueries, queries.size()) * kSlots),
+          hits_(std::make_unique_for_overwrite<Hit[]>(std::min(kSliceQueries, queries.size()) *
+                                                      kSlots)),
           keys_(std::min(kColdQueries, queries.size()) * kSlots),
           moved_(refine_.code.dim) {
         for (const uint32_t query : queries)
@@ -161,8 +163,8 @@ class RefineScan {
     std::span<Hit> lookup(const Part& part, std::span<const CodedQuery> queries) {
         const uint8_t* blocks =
             job_.cells[part.cell].blocks + part.first_block * job_.code.block_bytes();
-        return {hits_.data(), scan_(&job_.code, blocks, part.count, queries.data(), queries.size(),
-                                    part.masks, hits_.data())};
+        return {hits_.get(), scan_(&job_.code, blocks, part.count, queries.data(), queries.size(),
+                                   part.masks, hits_.get())};
     }
 
     // Scored when kAhead others have come, of this cell or the next ones: by then the memory that
@@ -232,7 +234,7 @@ class RefineScan {
     Sink sink_;
     CodedQueries coded_queries_;
     std::vector<float> thresholds_;  // of the task's queries, side by side
-    std::vector<Hit> hits_;
+    std::unique_ptr<Hit[]> hits_;
     std::vector<float> keys_;                                     // of cold queries, a line each
     std::vector<uint32_t> near_ = std::vector<uint32_t>(kSlots);  // slots of the near ones
     std::vector<float> moved_;                                    // a query relative to a centroid

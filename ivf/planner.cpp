@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <map>
 #include <thread>
 #include <vector>
@@ -127,11 +126,11 @@ std::string describe_plan(const PlannedScan& plan, size_t queries) {
         text = "cell-major, " + std::to_string(tasks) + " tasks of " + std::to_string(per_task) +
                " queries";
     }
-    const bool long_one = plan.nanoseconds >= 1e6;
-    char expected[64];
-    std::snprintf(expected, sizeof expected, ", %.3g %s expected",
-                  plan.nanoseconds / (long_one ? 1e6 : 1e3), long_one ? "ms" : "us");
-    return text + expected;
+    // Whole numbers: every call makes this text.
+    const bool is_long = plan.nanoseconds >= 1e7;
+    const double expected = plan.nanoseconds / (is_long ? 1e6 : 1e3);
+    return text + ", " + std::to_string(static_cast<uint64_t>(expected + 0.5)) +
+           (is_long ? " ms expected" : " us expected");
 }
 
 ScanCosts MeasuredCosts::known() {

@@ -23,7 +23,7 @@ TEST(Planner, ThreadsShareALongQuery) {
     EXPECT_EQ(plan.threads, 8);
     EXPECT_EQ(plan.loops.splits, 8u);
     EXPECT_EQ(plan.nanoseconds, 10000 + 1000 + 1000000);
-    EXPECT_EQ(describe_plan(plan, 1), "cells split in 8 parts, 1.01 ms expected");
+    EXPECT_EQ(describe_plan(plan, 1), "cells split in 8 parts, 1011 us expected");
 }
 
 TEST(Planner, ThreadsShareQueriesWhereThereAreMany) {
