@@ -173,6 +173,8 @@ class RefineScan {
         prefetch_row(reinterpret_cast<const uint32_t*>(query_of(passed.query)), refine_.code.dim);
         if (!refine_.cell_rows.empty())
             prefetch_row(row_of(passed.cell, passed.slot), refine_.code.words);
+        if (job_.cells[passed.cell].ids != nullptr)
+            __builtin_prefetch(job_.cells[passed.cell].ids + passed.slot);
         if (waiting_ == kAhead) refine_next();
         line_[(first_ + waiting_++) % kAhead] = passed;
     }
