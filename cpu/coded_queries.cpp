@@ -48,9 +48,8 @@ CodedQueries::CodedQueries(const ScanJob& job, const KernelTable& kernels,
 void CodedQueries::prepare_bits(const float* query, CodedQuery& prepared, uint8_t* tables) {
     const size_t d = job_.code.dim;
     const float* const center = job_.refine->center;
-    if (similarity_) {
-        prepared.reach = job_.refine->margin * 0.5f * std::sqrt(-kernels_.ip_f32(query, query, d));
-    } else if (center != nullptr) {
+    if (similarity_) prepared.reach = -kernels_.ip_f32(query, query, d);  // for of()
+    if (center != nullptr) {
         for (size_t j = 0; j < d; ++j)
             values_[j] = query[j] - center[j];
         query = values_.data();

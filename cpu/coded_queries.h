@@ -21,13 +21,19 @@ class CodedQueries {
     // `queries` are rows of job.queries, and job.refine is set.
     CodedQueries(const ScanJob& job, const KernelTable& kernels, std::span<const uint32_t> queries);
 
-    // Of the pair's query and cell; everything but the threshold.
-    CodedQuery of(const Pair& pair) const {
+    // Of the pair's query and its cell, of this number; everything but the threshold.
+    CodedQuery of(const Pair& pair, uint32_t cell) const {
         CodedQuery query = prepared_[pair.query];
         if (!job_.refine->residual) return query;
         query.shift = pair.key - kSlack * std::fabs(pair.key);
-        if (bits_ && !similarity_)
-            query.reach = job_.refine->margin * std::sqrt(std::max(0.0f, pair.key));
+        if (!bits_) return query;
+        // The error of a one-bit code grows with the distance of query and centroid; the factor is
+        // that of squared distances, which have the product twice.
+        const float square = similarity_
+                                 ? query.reach + job_.refine->cell_squares[cell] + 2.0f * pair.key
+                                 : pair.key;
+        query.reach =
+            job_.refine->margin * (similarity_ ? 0.5f : 1.0f) * std::sqrt(std::max(0.0f, square));
         return query;
     }
 

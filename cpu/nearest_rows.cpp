@@ -81,8 +81,8 @@ class NearestRows {
             }
             const float bound =
                 bound_of(line, line_bias, integers[q].unit, minima) + integers[q].slack;
-            size_t found = kernels_.collect_rows(
-                line, padded_, bound < kInfinity ? bound : kInfinity, near.get());
+            size_t found = kernels_.collect_rows(line, padded_,
+                                                 bound < kInfinity ? bound : kInfinity, near.get());
             while (found > 0 && near[found - 1] >= seen_)
                 --found;
             for (size_t i = 0; groups_ && i < found; ++i)

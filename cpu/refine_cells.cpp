@@ -115,7 +115,7 @@ class RefineScan {
             const bool is_cold = thresholds_[pair.query] == std::numeric_limits<float>::infinity();
             const size_t at = is_cold ? cold++ : --warm;
             places[at] = pair.query;
-            queries[at] = coded_query(pair);
+            queries[at] = coded_query(pair, part.cell);
         }
         for (size_t q = 0; q < cold; q += kColdQueries)
             scan_cold(part, {queries + q, std::min(kColdQueries, cold - q)}, places + q);
@@ -154,8 +154,8 @@ class RefineScan {
         }
     }
 
-    CodedQuery coded_query(const Pair& pair) const {
-        CodedQuery query = coded_queries_.of(pair);
+    CodedQuery coded_query(const Pair& pair, uint32_t cell) const {
+        CodedQuery query = coded_queries_.of(pair, cell);
         query.threshold = thresholds_[pair.query];
         return query;
     }

@@ -79,29 +79,38 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
     return first;
 }
 
-void CellIndex::State::complete_codes(uint32_t* codes, const uint32_t* labels, size_t count,
-                                      int threads) const {
+void CellIndex::State::complete_codes(MatrixView<const float> rows, uint32_t* codes,
+                                      const uint32_t* labels, int threads) const {
     const CodeView view = codec->view();
     const bool bits = view.kind == CodeKind::Bits;
     const bool similarity = coarse_metric() == Metric::InnerProduct;
-    if (bits && similarity) return;  // there is no such term
+    const size_t count = rows.rows;
     constexpr size_t kRows = 256;
     parallel_for((count + kRows - 1) / kRows, threads, [&](size_t task, int) {
-        const size_t first = task * kRows, rows = std::min(kRows, count - first);
-        std::vector<float> decoded(rows * coded_dim), values(coded_dim);
-        backend->decode_rows(view, codes + first * view.words, rows,
-                             {decoded.data(), rows, coded_dim});
-        for (size_t i = 0; i < rows; ++i) {
+        const size_t first = task * kRows, some = std::min(kRows, count - first);
+        std::vector<float> decoded(some * coded_dim), values(coded_dim);
+        backend->decode_rows(view, codes + first * view.words, some,
+                             {decoded.data(), some, coded_dim});
+        for (size_t i = 0; i < some; ++i) {
             const float* x = decoded.data() + i * coded_dim;
             uint32_t* const end = codes + (first + i + 1) * view.words;
             if (bits) {
-                // |x|^2 + 2 <c - m, x> of the decoded residual x, as one dot product.
                 const float* centroid = centroids.data() + labels[first + i] * coded_dim;
-                for (size_t j = 0; j < coded_dim; ++j)
-                    values[j] = x[j] + 2.0f * (centroid[j] - center[j]);
+                const auto dot = [&](const float* a, const float* b) {
+                    return 0.0f - backend->key(a, b, coded_dim, Metric::InnerProduct);
+                };
                 uint32_t* factors = end - bits_factor_words(view.bits);
-                const float term = bits_factor(factors, 1, view.bits, BitsFactor::Bias) -
-                                   backend->key(x, values.data(), coded_dim, Metric::InnerProduct);
+                float term = 0;
+                if (similarity) {  // <c - m, x> of the decoded residual less <c, r> of the true one
+                    for (size_t j = 0; j < coded_dim; ++j)
+                        values[j] = centroid[j] - center[j];
+                    term = dot(x, values.data()) - dot(centroid, rows.row(first + i));
+                } else {  // |x|^2 + 2 <c - m, x>, as one dot product
+                    for (size_t j = 0; j < coded_dim; ++j)
+                        values[j] = x[j] + 2.0f * (centroid[j] - center[j]);
+                    term = bits_factor(factors, 1, view.bits, BitsFactor::Bias) +
+                           dot(x, values.data());
+                }
                 if (view.bits == 1) {
                     factors[1] =
                         (factors[1] & 0xffffu) |
@@ -158,7 +167,7 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                                  : rows.coded;
             const uint32_t* const codes = encode(*codec, coded, code_buffer, threads, *backend);
             if (codec->view().kind == CodeKind::Bits || scans_by_integers())
-                complete_codes(code_buffer.data(), labels.data(), count, threads);
+                complete_codes(coded, code_buffer.data(), labels.data(), threads);
             const uint32_t* const rerank = rerank_codec ? encode(*rerank_codec, rows.original,
                                                                  rerank_buffer, threads, *backend)
                                                         : nullptr;

@@ -55,6 +55,14 @@ void CellIndex::State::set_centroids(std::vector<float> values) {
     centroids = std::move(values);
     coarse = CoarseRows(centroid_view(), coarse_metric());
     centroid_length = 1;
+    centroid_squares.clear();
+    if (is_similarity(options.metric)) {
+        for (size_t c = 0; c < coarse.rows().rows; ++c) {
+            const float* row = coarse.rows().row(c);
+            centroid_squares.push_back(0.0f -
+                                       backend->key(row, row, coded_dim, Metric::InnerProduct));
+        }
+    }
     if (is_similarity(options.metric) || centroids.empty()) return;
     double sum = 0;
     for (size_t c = 0; c < coarse.rows().rows; ++c)
@@ -71,12 +79,12 @@ std::unique_ptr<Codec> CellIndex::State::make_scan_codec() const {
 void CellIndex::State::set_trained() {
     trained = true;
     center = coarse.center();
-    if (!scans_by_integers() || options.residual) return;
+    const bool bits = options.codec.kind == CodeKind::Bits;
+    const bool wanted = bits || (scans_by_integers() && !options.residual);
+    if (!wanted || !center.empty()) return;
     // Any point will do; the nearer to the vectors, the tighter are the bounds.
-    if (!centroids.empty()) {
-        center = CoarseRows(centroid_view(), Metric::L2).center();
-        return;
-    }
+    if (!centroids.empty()) center = CoarseRows(centroid_view(), Metric::L2).center();
+    if (bits || !centroids.empty()) return;
     const CodeView view = codec->view();
     center.resize(coded_dim);
     for (size_t j = 0; j < coded_dim; ++j)

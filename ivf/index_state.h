@@ -34,8 +34,9 @@ struct CellIndex::State {
     std::vector<Transform> transforms;
     std::vector<float> centroids;  // cells x coded_dim; one cell: the mean if residual, else empty
     CoarseRows coarse;             // of the centroids
-    float centroid_length = 1;     // root mean square, from their mean; of Cosine 1
-    std::vector<float> center;     // Refinement's; empty where none is needed
+    std::vector<float> centroid_squares;  // of similarities
+    float centroid_length = 1;            // root mean square, from their mean; of Cosine 1
+    std::vector<float> center;            // Refinement's; empty where none is needed
     std::unique_ptr<Codec> codec;
     std::unique_ptr<Codec> rerank_codec;  // null: no re-rank store
     bool trained = false;
@@ -78,8 +79,10 @@ struct CellIndex::State {
     // from the codes themselves (Refinement).
     bool can_refine() const;
     bool scans_by_integers() const;
-    // Fills in what scans by bounds want to know of a vector (factors of CodeView).
-    void complete_codes(uint32_t* codes, const uint32_t* labels, size_t count, int threads) const;
+    // Fills in what scans by bounds want to know of a vector (factors of CodeView). `rows` are what
+    // the codes are of.
+    void complete_codes(MatrixView<const float> rows, uint32_t* codes, const uint32_t* labels,
+                        int threads) const;
     // x - centroid of its label.
     std::vector<float> residuals(MatrixView<const float> x, const uint32_t* labels) const;
 

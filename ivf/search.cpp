@@ -141,6 +141,8 @@ class CellSearch {
         refinement_.code = from_rerank_store ? state_.rerank_codec->view() : job_.code;
         if (from_rerank_store) refinement_.cell_rows = state_.rerank_rows;
         refinement_.center = state_.center.empty() ? nullptr : state_.center.data();
+        if (!state_.centroid_squares.empty())
+            refinement_.cell_squares = state_.centroid_squares.data();
         refinement_.residual = state_.options.residual;
         refinement_.margin = options_.margin;
         job_.refine = &refinement_;

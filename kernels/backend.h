@@ -67,7 +67,9 @@ struct Refinement {
     CodeView code;                    // of these rows
     // Each cell's rows, code.words words a vector; empty: the scanned codes are the rows.
     std::span<const uint32_t* const> cell_rows;
-    const float* center = nullptr;  // m of CodeView; for residuals and inner products not needed
+    const float* center = nullptr;  // m of CodeView; for residuals of bytes not needed
+    // |c|^2 of each cell's centroid; of Bits and inner products, whose bounds grow with |q - c|.
+    const float* cell_squares = nullptr;
     bool residual = true;  // codes are relative to centroids; keys of these are needed then
     float margin = 1;      // times each code's error bound
 };

@@ -22,7 +22,8 @@
 //                                      u_j = code_j - (2^bits - 1) / 2, x_j = scale u_j,
 //                                      |q - x|^2 estimated as |q - scale u|^2 + bias; of a residual
 //                                      x, also as |q - c|^2 + term - 2 scale <q - m, u>, c being the
-//                                      cell's centroid and m the mean of all (see ScanJob::refine)
+//                                      cell's centroid and m the mean of all (see ScanJob::refine);
+//                                      for inner products -<q, c + x> as -<q, c> + term - scale <q - m, u>
 // clang-format on
 #pragma once
 

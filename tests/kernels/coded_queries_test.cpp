@@ -66,7 +66,7 @@ struct BytesCase {
         refine.margin = margin;
         const uint32_t query = 0;
         const CodedQueries coded(job, kernels, {&query, 1});
-        CodedQuery lookup = coded.of({0, 0.0f});
+        CodedQuery lookup = coded.of({0, 0.0f}, 0);
         lookup.threshold = std::numeric_limits<float>::infinity();
         const std::vector<uint32_t> blocks = checks::to_blocks(rows, job.code.words);
         const std::vector<uint16_t> masks(blocks_for(rows.size()), 0xffff);

@@ -28,7 +28,7 @@ struct RefineCase {
     Matrix queries, original;
     std::vector<float> center;
     std::vector<uint32_t> probes;
-    std::vector<float> probe_keys;
+    std::vector<float> probe_keys, cell_squares;
     Refinement refine;
     ScanJob job;
 
@@ -63,7 +63,10 @@ struct RefineCase {
         refine.queries = bits ? original.view() : queries.view();
         refine.code = bits ? rerank_code.view() : code.view();
         if (bits) refine.cell_rows = row_pointers;
-        refine.center = metric == Metric::L2 || !bits ? center.data() : nullptr;
+        refine.center = center.data();
+        for (size_t c = 0; c < cells.views.size(); ++c)
+            cell_squares.push_back(static_cast<float>(random.uniform()));
+        refine.cell_squares = cell_squares.data();
         refine.residual = residual;
         refine.margin = static_cast<float>(random.uniform());
         job.queries = queries.view();
@@ -109,7 +112,7 @@ struct RefineCase {
         for (size_t rank = 0; rank < job.probe_count; ++rank) {
             const uint32_t number = probes[q * job.probe_count + rank];
             const CellView& cell = cells.views[number];
-            CodedQuery lookup = coded.of({0, probe_keys[q * job.probe_count + rank]});
+            CodedQuery lookup = coded.of({0, probe_keys[q * job.probe_count + rank]}, number);
             lookup.threshold = std::numeric_limits<float>::infinity();
             const size_t blocks = blocks_for(cell.size);
             std::vector<uint16_t> masks(blocks, 0xffff);
