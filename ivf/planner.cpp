@@ -15,10 +15,13 @@ namespace {
 constexpr size_t kFewQueries = 8;    // a thread: below, threads may share queries instead
 constexpr double kWorthwhile = 0.9;  // of the time without more threads
 constexpr size_t kSingles = 8;       // queries that a code's cost is measured with
-constexpr size_t kShared = 256;      // and that of one that many scan
 constexpr double kPatience = 5e6;    // nanoseconds after which a measurement is not repeated
-constexpr size_t kOtherSize = 4;     // times as many vectors, or as few
-constexpr int kRepetitions = 3;      // of which the least counts
+// Queries that the cost of a code that many scan is measured with: as many as take so long, and not
+// fewer than the least, of which a batch has to have many times as many if they take longer.
+constexpr size_t kShared = 256, kLeastShared = 16, kManyShared = 16;
+constexpr double kSharedPatience = 2e7;
+constexpr size_t kOtherSize = 4;  // times as many vectors, or as few
+constexpr int kRepetitions = 3;   // of which the least counts
 
 template <class Body>
 double nanoseconds_of(Body&& body) {
@@ -68,8 +71,8 @@ Run timed_run(const Backend& backend, const ScanJob& whole, size_t first, size_t
     return run;
 }
 
-// Measured once a process and number of threads. They sleep between calls, as between the calls of
-// a service.
+// Measured once a process and number of threads, which sleep between calls, as between those of a
+// service: executors let them wait awake for a while.
 double start_cost(int threads) {
     static std::mutex mutex;
     static std::map<int, double> known;
@@ -78,12 +81,12 @@ double start_cost(int threads) {
     if (found != known.end()) return found->second;
     std::array<double, 5> taken;
     for (double& nanoseconds : taken) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        std::this_thread::sleep_for(std::chrono::milliseconds(8));
         nanoseconds = nanoseconds_of(
             [&] { parallel_for(static_cast<size_t>(threads), threads, [](size_t, int) {}); });
     }
     std::sort(taken.begin(), taken.end());
-    return known[threads] = taken[1];  // the least may be of threads still awake
+    return known[threads] = taken[taken.size() / 2];
 }
 
 }  // namespace
@@ -150,28 +153,33 @@ ScanCosts MeasuredCosts::of(const Backend& backend, const ScanJob& job, size_t k
     costs_.start = start_cost(threads);
     if (!code_known_) {
         Run all, half;
-        for (size_t q = 0; q < std::min(kSingles, job.queries.rows); ++q) {
+        size_t q = 0;
+        while (q < std::min(kSingles, job.queries.rows) && all.nanoseconds < kPatience) {
             const Run run = timed_run(backend, job, q, 1, job.probe_count, k);
             all.nanoseconds += run.nanoseconds;
             all.codes += run.codes;
             const Run less = timed_run(backend, job, q, 1, (job.probe_count + 1) / 2, k);
             half.nanoseconds += less.nanoseconds;
             half.codes += less.codes;
-            if (all.nanoseconds > kPatience) break;
+            ++q;
         }
         if (all.codes > half.codes && all.nanoseconds > half.nanoseconds) {
             costs_.code = (all.nanoseconds - half.nanoseconds) / (all.codes - half.codes);
         } else if (all.codes > 0) {
             costs_.code = all.nanoseconds / all.codes;
         }
-        const double counted = static_cast<double>(std::min(kSingles, job.queries.rows));
+        const double counted = static_cast<double>(q);
         costs_.query = std::max(0.0, all.nanoseconds - costs_.code * all.codes) / counted;
+        alone_ = all.nanoseconds / counted;
         costs_.shared_code = std::min(costs_.shared_code, costs_.code);
         code_known_ = all.codes > 0;
     }
-    if (!shared_known_ && job.queries.rows >= kShared) {
-        const Run run = timed_run(backend, job, 0, kShared, job.probe_count, k);
-        const double rest = run.nanoseconds - static_cast<double>(kShared) * costs_.query;
+    const size_t shared = std::clamp(static_cast<size_t>(kSharedPatience / std::max(alone_, 1.0)),
+                                     kLeastShared, kShared);
+    const bool cheap = static_cast<double>(shared) * alone_ <= kSharedPatience;
+    if (!shared_known_ && job.queries.rows >= (cheap ? shared : kManyShared * shared)) {
+        const Run run = timed_run(backend, job, 0, shared, job.probe_count, k);
+        const double rest = run.nanoseconds - static_cast<double>(shared) * costs_.query;
         if (run.codes > 0) costs_.shared_code = std::clamp(rest / run.codes, 0.01, costs_.code);
         shared_known_ = run.codes > 0;
     }

@@ -48,6 +48,7 @@ class MeasuredCosts {
     std::mutex mutex_;
     ScanCosts costs_;
     size_t vectors_ = 0;
+    double alone_ = 0;  // nanoseconds of a query by itself
     bool code_known_ = false, shared_known_ = false;
 };
 

@@ -19,7 +19,7 @@ TEMPLATES = (
 # Times the error bound of the codes: less loses neighbours that more would have scored again. The
 # bound of SQ8 codes is one that next to none passes; that of RaBitQ codes is of their deviation.
 MARGINS = {"RaBitQ": (0.7, 1.0, 1.5), "SQ8": (0.25, 0.5, 1.0)}
-# Leaves out probes by how far they lie; where it is too small, no number of probes reaches a recall.
+# Leaves out probes by how far they lie; too small a one reaches a recall with no number of probes.
 CUTOFFS = (0.55, 0.7, 0.9)
 
 

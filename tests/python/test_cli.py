@@ -326,6 +326,11 @@ def test_search_reports_recall_that_numpy_confirms(data: Data, index: Path, tmp_
     assert recall(read_bin(out, "<i4"), data.truth, 10) >= 0.99
     assert report["queries_per_second"] > 0
     assert report["scanned_per_query"] == ROWS
+    cut = run_json(*words, "--probes", 32, "--rerank", 100, "--cutoff", 0.3)
+    assert cut["scanned_per_query"] < 0.9 * ROWS
+    wide = run_json(*words, "--probes", 32, "--rerank", 100, "--cutoff", 1e6)
+    assert wide["scanned_per_query"] == ROWS
+    assert "cutoff = -1" in run(*words, "--cutoff=-1", code=BAD_INPUT).stderr
 
 
 def test_filter_and_padding(data: Data, index: Path, tmp_path: Path) -> None:
