@@ -118,9 +118,11 @@ def load(folder: Path, name: str) -> Set:
 
 
 @cache
-def split(data: Set, count: int) -> Cells:
-    with progress(f"{data.name}: {count} cells"):
-        means = nearcell.KMeans(count, data.metric, seed=1).fit(data.base, threads=1)
+def split(data: Set, count: int, method: str = "auto", iterations: int = 25) -> Cells:
+    with progress(f"{data.name}: {count} cells, {method}"):
+        means = nearcell.KMeans(
+            count, data.metric, seed=1, method=method, iterations=iterations
+        ).fit(data.base, threads=1)
         home = means.predict(data.base, threads=1)
         far = squared(data.queries, means.centroids)
         near = np.argsort(far, axis=1)
@@ -378,10 +380,37 @@ def pruning(sets: list[Set], count: int = 400, width: int = 16, lanes: int = 16)
     )
 
 
+def clustering(sets: list[Set]) -> Any:
+    rows: list[list[Any]] = []
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for data, count in ((data, count) for data in sets for count in (256, 512, 1024, 2048)):
+        one = np.ones(2)
+        for method, turns in (("lloyd", 20), ("lloyd", 10), ("hierarchical", 10)):
+            name = f"{method}, {turns} iterations"
+            cells = split(data, count, method, turns)
+            visited = at_recalls(*sweep(data, cells, cells.home[:, None]))
+            one = visited if turns == 20 else one
+            sizes = np.bincount(cells.home, minlength=count)
+            uneven = float(count * (sizes**2).sum() / sizes.sum() ** 2)
+            rows.append([data.name, count, name, uneven, *visited.tolist(), *(visited / one)])
+            if turns < 20:
+                side = "below 1,024" if count < 1024 else "from 1,024"
+                ratios[f"{method} {side} cells"] += (visited / one).tolist()
+    return report(
+        "6. k-means of the cells",
+        "uneven: sum of squares of the cells' sizes, by that of equal ones. of one: visited, by"
+        " those of Lloyd's with 20 iterations. Hierarchical: groups first, each split on its own,"
+        " then two iterations of all.",
+        "set|cells|method|uneven|visited@|of one@",
+        rows,
+        f"{judged(ratios, 1.02)} (of one; both take less time, so kept below 1.02 in the mean).",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(f"""Techniques measured by counts: recall for each byte or each vector visited.
@@ -389,7 +418,7 @@ Command: {" ".join(sys.argv)}
 Machine: {getoutput("lscpu | sed -n 's/^Model name: *//p'")}, {nearcell.info()["isa"]}; one thread.
 Commit: {getoutput("git rev-parse --short HEAD")}. {QUERIES} queries of each set, recall@{K}.""")
     sets = [load(options.data, name) for name in SETS]
-    ablations = [spilling, stopping, codes, anisotropic, pruning]
+    ablations = [spilling, stopping, codes, anisotropic, pruning, clustering]
     found = [ablations[number - 1](sets) for number in options.only]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1).replace("NaN", "null") + "\n")

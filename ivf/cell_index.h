@@ -49,7 +49,7 @@ struct CellIndexOptions {
     bool residual = false;               // codes of x - centroid rather than of x
     std::optional<CodecOptions> rerank;  // Float32, Float16, BFloat16, RangeInt8: the second copy
     uint64_t seed = 1234;
-    size_t cell_iterations = 20;       // k-means iterations of the cells
+    size_t cell_iterations = 10;       // k-means iterations of the cells
     size_t max_points_per_cell = 256;  // training rows a cell; more are sampled, see TrainReport
 };
 
