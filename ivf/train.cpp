@@ -13,9 +13,9 @@ namespace {
 
 constexpr size_t kCodecRows = 65536;  // 256 for each of the 256 centroids of an 8-bit codebook
 constexpr size_t kMeanRows = 65536;
-// Cells from which on their k-means is hierarchical: its cells are more equally full, so that as
-// few vectors are visited, or fewer, for a recall, and it takes a third to a seventh of the time.
-// Measured: bench/results/ablations.txt.
+// Cells from which on their k-means is hierarchical: it takes less time, and its cells are more
+// equally full, so that about as few vectors are visited for a recall (bench/results/ablations.txt,
+// part 6).
 constexpr size_t kHierarchicalFrom = 1024;
 
 // At most `count` of the rows, in their order, drawn by seed.

@@ -47,7 +47,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
     "tests/kernels/scan_cells_test.cpp": ("an operation of Backend", ["cpu/scan_cells"]),
     "tests/ivf/cell_index_test.cpp": (
         "CellIndex's operations and their parts, against a model that scans everything",
-        ["add", "cell", "file", "id_map", "planner", "search", "train", "transform"],
+        ["add", "cell", "file", "id_map", "search", "train", "transform"],
     ),
     "tests/index/factory_test.cpp": ("the words of index strings", ["spec_parts"]),
     "tests/pca/pca_test.cpp": ("a Pca comes from its Fitter", ["fitter"]),
