@@ -38,8 +38,8 @@ inline std::vector<uint32_t> queries_by_cell(const ScanJob& job) {
 }
 
 // How many of a query's probes are worth a scan after the nearest one (ScanJob::reach). The rule is
-// an observation, not a bound: of the ways to tell cells with neighbours from those without, by
-// distances alone, it leaves out most at equal recall (bench/ablations.py).
+// an observation, not a bound: what it leaves out at equal recall, on which data, is in
+// bench/results/ablations.txt, part 2.
 inline uint32_t probes_within_reach(const ScanJob& job, size_t query, float threshold) {
     const float* const keys = job.probe_keys + query * job.probe_count;
     const bool similarity = is_similarity(job.metric);  // of vectors of length 1
@@ -67,9 +67,9 @@ void run_plan(const ScanJob& job, Run&& run) {
 }
 
 // Runs the scans of a job. make_scan(job, queries of the task, split) gives an object with
-// scan_nearest() and scan_others(ends), for the probes of rank [1, ends[place]) of the query at a
-// place in the task, threshold(place) and counts(). The nearest cells come first, so that there are
-// thresholds where most of the work is.
+// scan(first, ends), for the probes of rank [first, ends[place]) of the query at a place in the
+// task, threshold(place) and counts(). The nearest cells come first, so that there are thresholds
+// where most of the work is.
 template <class MakeScan>
 ScanCounts run_scans(const ScanJob& job, MakeScan&& make_scan) {
     std::atomic<uint64_t> scanned{0}, refined{0};
@@ -78,8 +78,12 @@ ScanCounts run_scans(const ScanJob& job, MakeScan&& make_scan) {
         refined += counts.refined;
     };
     const bool limited = job.reach < std::numeric_limits<float>::infinity();
-    const auto ends_after = [&](const auto& scan, std::span<const uint32_t> queries) {
-        std::vector<uint32_t> ends(queries.size(), static_cast<uint32_t>(job.probe_count));
+    const size_t nearest = std::min<size_t>(1, job.probe_count);
+    // Scans the nearest cells; where the others end.
+    const auto scan_nearest = [&](auto& scan, std::span<const uint32_t> queries) {
+        std::vector<uint32_t> ends(queries.size(), static_cast<uint32_t>(nearest));
+        scan.scan(0, ends);
+        ends.assign(queries.size(), static_cast<uint32_t>(job.probe_count));
         for (size_t i = 0; limited && i < queries.size(); ++i)
             ends[i] = probes_within_reach(job, queries[i], scan.threshold(i));
         return ends;
@@ -87,8 +91,7 @@ ScanCounts run_scans(const ScanJob& job, MakeScan&& make_scan) {
     if (!limited || job.plan.splits == 1) {
         run_plan(job, [&](std::span<const uint32_t> queries, size_t split) {
             auto scan = make_scan(job, queries, split);
-            scan.scan_nearest();
-            scan.scan_others(ends_after(scan, queries));
+            scan.scan(nearest, scan_nearest(scan, queries));
             count(scan.counts());
         });
         return {scanned, refined};
@@ -99,8 +102,7 @@ ScanCounts run_scans(const ScanJob& job, MakeScan&& make_scan) {
     whole.plan.splits = 1;
     run_plan(whole, [&](std::span<const uint32_t> queries, size_t split) {
         auto scan = make_scan(whole, queries, split);
-        scan.scan_nearest();
-        const std::vector<uint32_t> ends = ends_after(scan, queries);
+        const std::vector<uint32_t> ends = scan_nearest(scan, queries);
         for (size_t i = 0; i < queries.size(); ++i)
             all_ends[queries[i]] = ends[i];
         count(scan.counts());
@@ -110,7 +112,7 @@ ScanCounts run_scans(const ScanJob& job, MakeScan&& make_scan) {
         std::vector<uint32_t> ends;
         for (const uint32_t query : queries)
             ends.push_back(all_ends[query]);
-        scan.scan_others(ends);
+        scan.scan(nearest, ends);
         count(scan.counts());
     });
     return {scanned, refined};

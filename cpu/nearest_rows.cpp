@@ -1,7 +1,7 @@
 // Backend::nearest: the nearest of some rows for each query, of very many rows those of the nearest
-// groups. Keys come from a blocked product of
-// integers; a bound from the minima of some lanes of them leaves little more than the rows that are
-// wanted, and those that may be among the nearest by what rounding can do are computed directly.
+// groups. Keys come from a blocked product of integers; a bound from the minima of some lanes of
+// them leaves little more than the rows that are wanted, and those that may be among the nearest by
+// what rounding can do are computed directly.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -52,9 +52,13 @@ class NearestRows {
         bounded_ = lanes_ * 3 <= seen_;
         if (!bounded_) lanes_ = kBlock;
         padded_ = (seen_ + lanes_ - 1) / lanes_ * lanes_;
-        if (coarse.squares().empty()) return;
-        bias_ = coarse.squares();
-        bias_.resize(std::max(padded_, bias_.size()), kInfinity);
+        const std::vector<float>& squares = coarse.squares();
+        if (squares.empty()) return;
+        bias_ = squares.data();
+        if (groups_ || padded_ <= squares.size()) return;
+        padded_squares_ = squares;
+        padded_squares_.resize(padded_, kInfinity);
+        bias_ = padded_squares_.data();
     }
 
     size_t task_queries() const { return std::clamp<size_t>(kTaskKeys / padded_, 6, kTaskQueries); }
@@ -71,9 +75,9 @@ class NearestRows {
         const auto ranks = std::make_unique_for_overwrite<uint32_t[]>(padded_);
         for (size_t q = 0; q < queries.rows; ++q) {
             float* const line = keys.data() + q * padded_;
-            const uint32_t* const seen = groups.data() + q * (seen_ / kBlock);
-            const float* line_bias = bias_.data();
-            if (groups_ && !bias_.empty()) {
+            const uint32_t* const seen = groups_ ? groups.data() + q * (seen_ / kBlock) : nullptr;
+            const float* line_bias = bias_;
+            if (groups_ && bias_ != nullptr) {
                 std::fill(bias.begin() + static_cast<ptrdiff_t>(seen_), bias.end(), kInfinity);
                 for (size_t g = 0; g < seen_ / kBlock; ++g)
                     std::copy_n(&bias_[seen[g] * kBlock], kBlock, &bias[g * kBlock]);
@@ -130,7 +134,7 @@ class NearestRows {
         std::vector<uint32_t> near(padded_);
         for (size_t q = 0; q < queries.rows; ++q) {
             float* const line = keys.data() + q * padded_;
-            const float bound = bound_of(line, bias_.data(), integers[q].unit, minima);
+            const float bound = bound_of(line, bias_, integers[q].unit, minima);
             size_t found =
                 kernels_.collect_rows(line, padded_, std::min(bound, kLargest), near.data());
             while (found > 0 && near[found - 1] >= seen_)
@@ -244,15 +248,14 @@ class NearestRows {
         const double direct = 4.0 * (d + 9) * 0x1p-24 * reach * reach;
         // Each value is within half of an integer, and the other vector as long as kIntegerNorm.
         const double product = 1.01 * (std::sqrt(d) * CoarseRows::kIntegerNorm + d / 4 + 100);
-        const double key = direct + (bias_.empty() ? 2.0 : 4.0) * product * unit;
-        return static_cast<float>(bias_.empty() ? key / unit : key);
+        const double key = direct + (bias_ == nullptr ? 2.0 : 4.0) * product * unit;
+        return static_cast<float>(bias_ == nullptr ? key / unit : key);
     }
 
     // At least the count-th smallest key of the line, whose keys become complete.
     float bound_of(float* line, const float* bias, float unit, std::vector<float>& minima) const {
-        if (bounded_ || !bias_.empty()) {
-            kernels_.lane_minima(line, padded_, bias_.empty() ? nullptr : bias, 2.0f * unit, lanes_,
-                                 minima.data());
+        if (bounded_ || bias != nullptr) {
+            kernels_.lane_minima(line, padded_, bias, 2.0f * unit, lanes_, minima.data());
         }
         if (count_ >= seen_) return kInfinity;
         return bounded_ ? kernels_.smallest_bound(minima.data(), lanes_, count_)
@@ -278,7 +281,8 @@ class NearestRows {
     std::unique_ptr<NearestRows> groups_;  // null: those are all
     bool bounded_;
     PairKernel* pair_;
-    std::vector<float> bias_;
+    const float* bias_ = nullptr;  // what is added to twice the product; null for inner products
+    std::vector<float> padded_squares_;
 };
 
 }  // namespace

@@ -59,11 +59,13 @@ class RefineScan {
             thresholds_.push_back(sink_.threshold(query));
     }
 
-    void scan_nearest() {
-        const uint32_t nearest = static_cast<uint32_t>(std::min<size_t>(1, job_.probe_count));
-        scan(0, std::vector<uint32_t>(queries_.size(), nearest));
+    void scan(size_t first, std::span<const uint32_t> ends) {
+        for_each_cell(
+            job_, queries_, first, ends,
+            [&](uint32_t number, std::span<const Pair> pairs) { scan_cell(number, pairs); });
+        while (waiting_ != 0)
+            refine_next();
     }
-    void scan_others(std::span<const uint32_t> ends) { scan(1, ends); }
     float threshold(size_t place) const { return thresholds_[place]; }
     ScanCounts counts() const { return counts_; }
 
@@ -81,14 +83,6 @@ class RefineScan {
         float lower;
         uint32_t cell, slot;
     };
-
-    void scan(size_t first, std::span<const uint32_t> ends) {
-        for_each_cell(
-            job_, queries_, first, ends,
-            [&](uint32_t number, std::span<const Pair> pairs) { scan_cell(number, pairs); });
-        while (waiting_ != 0)
-            refine_next();
-    }
 
     void scan_cell(uint32_t number, std::span<const Pair> pairs) {
         const CellView& cell = job_.cells[number];

@@ -44,21 +44,15 @@ class CellScan {
         hits_.resize(kSliceQueries * kBatchBlocks * kBlock);
     }
 
-    void scan_nearest() {
-        const uint32_t nearest = static_cast<uint32_t>(std::min<size_t>(1, job_.probe_count));
-        scan(0, std::vector<uint32_t>(queries_.size(), nearest));
-    }
-    void scan_others(std::span<const uint32_t> ends) { scan(1, ends); }
-    float threshold(size_t place) const { return sink_.threshold(queries_[place]); }
-    ScanCounts counts() const { return {scanned_, 0}; }
-
-   private:
     void scan(size_t first, std::span<const uint32_t> ends) {
         for_each_cell(
             job_, queries_, first, ends,
             [&](uint32_t number, std::span<const Pair> pairs) { scan_cell(number, pairs); });
     }
+    float threshold(size_t place) const { return sink_.threshold(queries_[place]); }
+    ScanCounts counts() const { return {scanned_, 0}; }
 
+   private:
     void scan_cell(uint32_t number, std::span<const Pair> pairs) {
         const CellView& cell = job_.cells[number];
         const size_t blocks = blocks_for(cell.size), splits = job_.plan.splits;

@@ -111,14 +111,9 @@ void CellIndex::State::complete_codes(MatrixView<const float> rows, uint32_t* co
                     term = bits_factor(factors, 1, view.bits, BitsFactor::Bias) +
                            dot(x, values.data());
                 }
-                if (view.bits == 1) {
-                    factors[1] =
-                        (factors[1] & 0xffffu) |
-                        static_cast<uint32_t>(bfloat16_below(finite(static_cast<double>(term))))
-                            << 16;
-                } else {
-                    factors[3] = std::bit_cast<uint32_t>(term);
-                }
+                if (view.bits == 1)
+                    term = float_from_bfloat16(bfloat16_below(finite(static_cast<double>(term))));
+                set_bits_factor(factors, view.bits, BitsFactor::Term, term);
                 continue;
             }
             double square = 0, cross = 0, steps = 0;

@@ -72,7 +72,7 @@ struct SearchOptions {
     size_t probes = 0;  // cells looked into; 0: default_probes()
     size_t rerank = 0;  // candidates re-scored; 0: default_rerank(); at least k
     // Leaves out the probes of a query that lie far from it for how near its k-th best vector of
-    // the nearest cell is: the smaller, the more; about 0.1 to 1 is useful. Infinity: none is. 0:
+    // the nearest cell is: the smaller, the more; about 0.5 to 1 is useful. Infinity: none is. 0:
     // default_cutoff(), and where probes are given, none. Only L2 and Cosine. (An observation, see
     // ScanJob::reach; tune() finds what a recall allows.)
     float cutoff = 0;

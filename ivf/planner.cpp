@@ -170,13 +170,14 @@ ScanCosts MeasuredCosts::of(const Backend& backend, const ScanJob& job, size_t k
         }
         const double counted = static_cast<double>(q);
         costs_.query = std::max(0.0, all.nanoseconds - costs_.code * all.codes) / counted;
-        alone_ = all.nanoseconds / counted;
         costs_.shared_code = std::min(costs_.shared_code, costs_.code);
         code_known_ = all.codes > 0;
     }
-    const size_t shared = std::clamp(static_cast<size_t>(kSharedPatience / std::max(alone_, 1.0)),
+    const double alone = costs_.query + costs_.code * static_cast<double>(codes) /
+                                            static_cast<double>(job.queries.rows);
+    const size_t shared = std::clamp(static_cast<size_t>(kSharedPatience / std::max(alone, 1.0)),
                                      kLeastShared, kShared);
-    const bool cheap = static_cast<double>(shared) * alone_ <= kSharedPatience;
+    const bool cheap = static_cast<double>(shared) * alone <= kSharedPatience;
     if (!shared_known_ && job.queries.rows >= (cheap ? shared : kManyShared * shared)) {
         const Run run = timed_run(backend, job, 0, shared, job.probe_count, k);
         const double rest = run.nanoseconds - static_cast<double>(shared) * costs_.query;

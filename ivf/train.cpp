@@ -15,7 +15,7 @@ constexpr size_t kCodecRows = 65536;  // 256 for each of the 256 centroids of an
 constexpr size_t kMeanRows = 65536;
 // Cells from which on their k-means is hierarchical: it takes less time, and its cells are more
 // equally full, so that about as few vectors are visited for a recall (bench/results/ablations.txt,
-// part 6).
+// part 6). KMeansMethod::Auto, which cares for the objective alone, begins later.
 constexpr size_t kHierarchicalFrom = 1024;
 
 // At most `count` of the rows, in their order, drawn by seed.

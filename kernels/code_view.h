@@ -67,8 +67,8 @@ struct CodeView {
 
 enum class BitsFactor : size_t { Scale = 0, Bias = 1, Error = 2, Term = 3 };
 
-// Words of the factors at the end of a Bits code. Of one bit, which says less than a tenth of a
-// value, halves do, and are a quarter of what a scan reads at 128 dimensions less.
+// Words of the factors at the end of a Bits code. Halves do for one bit, whose estimates err by far
+// more: 24 bytes to scan instead of 32 at 128 dimensions.
 constexpr size_t bits_factor_words(size_t bits) { return bits == 1 ? 2 : 4; }
 
 // A factor of one vector; word i of its factors is factors[i * stride].
@@ -77,6 +77,18 @@ inline float bits_factor(const uint32_t* factors, size_t stride, size_t bits, Bi
     if (bits != 1) return std::bit_cast<float>(factors[place * stride]);
     const uint32_t pair = factors[place / 2 * stride];
     return std::bit_cast<float>(place % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+}
+
+// Of one bit, the value must be a bfloat16 already: how to round it is the caller's to say.
+inline void set_bits_factor(uint32_t* factors, size_t bits, BitsFactor which, float value) {
+    const size_t place = static_cast<size_t>(which);
+    const uint32_t word = std::bit_cast<uint32_t>(value);
+    if (bits != 1) {
+        factors[place] = word;
+        return;
+    }
+    uint32_t& pair = factors[place / 2];
+    pair = place % 2 == 0 ? (pair & 0xffff0000u) | word >> 16 : (pair & 0xffffu) | word;
 }
 
 constexpr size_t blocks_for(size_t vectors) { return (vectors + kBlock - 1) / kBlock; }

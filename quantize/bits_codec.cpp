@@ -62,17 +62,9 @@ Factors factors_of(const float* x, const std::vector<uint8_t>& levels, double sq
     return factors;
 }
 
-void put_factors(const Factors& factors, bool halves, uint32_t* words) {
-    if (halves) {
-        words[0] = static_cast<uint32_t>(bfloat16_from_float(factors.bias)) << 16 |
-                   bfloat16_from_float(factors.scale);
-        // Up: its negative, down.
-        words[1] = bfloat16_below(0.0f - factors.error) & 0x7fffu;
-        return;
-    }
-    words[0] = std::bit_cast<uint32_t>(factors.scale);
-    words[1] = std::bit_cast<uint32_t>(factors.bias);
-    words[2] = std::bit_cast<uint32_t>(factors.error);
+Factors in_halves(const Factors& factors) {
+    return {to_half(factors.scale), to_half(factors.bias),
+            std::fabs(float_from_bfloat16(bfloat16_below(-factors.error)))};  // rounded up
 }
 
 // Sets bit planes from levels: code_j = 2^(bits-1) + level for x_j >= 0, 2^(bits-1) - 1 - level
@@ -113,7 +105,11 @@ void BitsCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
             } else {
                 put_planes(origin.data(), fit.fit(origin.data()), options_.bits, code);
             }
-            put_factors(factors, halves, code + words - factor_words);
+            if (halves) factors = in_halves(factors);
+            uint32_t* const tail = code + words - factor_words;
+            set_bits_factor(tail, options_.bits, BitsFactor::Scale, factors.scale);
+            set_bits_factor(tail, options_.bits, BitsFactor::Bias, factors.bias);
+            set_bits_factor(tail, options_.bits, BitsFactor::Error, factors.error);
         }
     });
 }

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include <nearcell/core/random.h>
@@ -105,6 +107,29 @@ TEST(AlignedBuffer, RefusesSizesBeyondMemoryAndStaysAsItWas) {
     EXPECT_THROW(buffer.resize(std::numeric_limits<size_t>::max() / 2), std::bad_alloc);
     EXPECT_THROW(buffer.reserve(std::numeric_limits<size_t>::max()), std::bad_alloc);
     expect_equal(buffer, {0, 0, 5});
+}
+
+// Where the system does it or not: addresses and contents stay.
+TEST(LargePages, KeepWhatIsMovedThere) {
+    std::vector<AlignedBuffer<int>> buffers;
+    std::vector<std::span<const std::byte>> arrays{{}};
+    std::vector<const int*> places;
+    for (int i = 0; i < 900; ++i) {
+        buffers.emplace_back(static_cast<size_t>(1 + i % 7 * 900));
+        for (size_t j = 0; j < buffers.back().size(); ++j)
+            buffers.back().mutable_data()[j] = i + static_cast<int>(j);
+    }
+    for (const AlignedBuffer<int>& buffer : buffers) {
+        arrays.emplace_back(reinterpret_cast<const std::byte*>(buffer.data()),
+                            buffer.capacity_bytes());
+        places.push_back(buffer.data());
+    }
+    move_to_large_pages(arrays);
+    for (size_t i = 0; i < buffers.size(); ++i) {
+        ASSERT_EQ(buffers[i].data(), places[i]);
+        for (size_t j = 0; j < buffers[i].size(); ++j)
+            ASSERT_EQ(buffers[i][j], static_cast<int>(i + j));
+    }
 }
 
 }  // namespace

@@ -494,7 +494,7 @@ def test_info_describes_damage(index: Path, tmp_path: Path) -> None:
 
 
 def test_hdf5_from_build_to_eval(data: Data, tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     path = tmp_path / "base.hdf5"
     with h5py.File(path, "w") as file:
         file["train"], file["test"] = data.base, data.queries
