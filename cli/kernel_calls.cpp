@@ -47,6 +47,11 @@ size_t run(LaneKernel* kernel, const Stored& stored, KernelInputs& in) {
         kernel(&stored.code, stored.row(i / kBlock * kBlock), i % kBlock, in.query(0));
     return stored.vectors();
 }
+size_t run(LaneDecodeKernel* kernel, const Stored& stored, KernelInputs& in) {
+    for (size_t i = 0; i < stored.vectors(); ++i)
+        kernel(&stored.code, stored.row(i / kBlock * kBlock), i % kBlock, in.out.mutable_data());
+    return stored.vectors();
+}
 size_t run(ScanKernel* kernel, const Stored& stored, KernelInputs& in) {
     each_chunk(stored, [&](const float* blocks, size_t count) {
         kernel(blocks, count, in.d, nullptr, in.query_rows.data(), kQueries, in.thresholds.data(),
@@ -137,7 +142,14 @@ size_t run(BitsTablesKernel* kernel, const Stored&, KernelInputs& in) {
         kernel(in.query(q), in.d, in.query_tables(q), &unit, &offset);
     return kQueries;
 }
-
+size_t run(ProductTablesKernel* kernel, const Stored& stored, KernelInputs& in) {
+    float unit = 0, offset = 0;
+    for (size_t q = 0; q < kQueries; ++q) {
+        kernel(&stored.code, in.codebooks.data(), in.query(q), 0, in.query_tables(q), &unit,
+               &offset);
+    }
+    return kQueries;
+}
 size_t run(Int8QueryKernel* kernel, const Stored&, KernelInputs& in) {
     constexpr int kLargestPair = 32;  // that every table holds
     float unit = 0, offset = 0;

@@ -19,13 +19,10 @@ void fill(AlignedBuffer<float>& buffer, size_t size, Random& random) {
 
 CodeKind kind_of(std::string_view op) {
     static constexpr std::pair<std::string_view, CodeKind> kKinds[] = {
-        {"bfloat16", CodeKind::BFloat16},
-        {"float16", CodeKind::Float16},
-        {"scaled_int8", CodeKind::ScaledInt8},
-        {"int8", CodeKind::RangeInt8},
-        {"product8", CodeKind::Product8},
-        {"product4", CodeKind::Product4},
-        {"bits", CodeKind::Bits},
+        {"bfloat16", CodeKind::BFloat16},        {"float16", CodeKind::Float16},
+        {"scaled_int8", CodeKind::ScaledInt8},   {"int8", CodeKind::RangeInt8},
+        {"product8", CodeKind::Product8},        {"product4", CodeKind::Product4},
+        {"product4_tables", CodeKind::Product4}, {"bits", CodeKind::Bits},
     };
     for (const auto& [name, kind] : kKinds) {
         if (op.ends_with(name)) return kind;
@@ -60,6 +57,7 @@ CodeView KernelInputs::code_of(std::string_view op) const {
     code.offset = code.step = values.data();
     code.subquantizers = sub_begin.size() - 1;
     code.sub_begin = sub_begin.data();
+    if (d % kSubWidth == 0) code.sub_width = kSubWidth;
     code.codebooks = codebooks.data();
     switch (code.kind) {
         case CodeKind::Float32: code.words = d; break;

@@ -7,8 +7,27 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kTableBytes = 128;  // of a query, for each line of a one-bit code
+constexpr size_t kTableBytes = 128;  // of a query, for each line of nibbles
 constexpr size_t kAlignment = 64;
+
+// Of a query, for one scan.
+size_t operand_bytes(const CodeView& code) {
+    switch (code.kind) {
+        case CodeKind::Bits: return (code.dim + 31) / 32 * kTableBytes;
+        case CodeKind::Product4: return code.words * kTableBytes;
+        default: return (code.dim + kAlignment - 1) / kAlignment * kAlignment;
+    }
+}
+
+std::vector<float> codebook_columns(const CodeView& code) {
+    std::vector<float> columns(16 * code.dim);
+    for (size_t m = 0; m < code.subquantizers; ++m) {
+        const size_t begin = code.sub_begin[m], width = code.sub_begin[m + 1] - begin;
+        for (size_t i = 0; i < 16 * width; ++i)
+            columns[(begin + i % width) * 16 + i / width] = code.codebooks[16 * begin + i];
+    }
+    return columns;
+}
 
 // Weights of a query of bytes err by independent amounts within a unit, so that the sum with a
 // vector of codes errs by more than t units times its length with probability exp(-2 t^2) at most
@@ -26,10 +45,11 @@ CodedQueries::CodedQueries(const ScanJob& job, const KernelTable& kernels,
       prepared_(queries.size()),
       values_(job.code.dim) {
     const CodeView& code = job.code;
-    const size_t bytes = bits_ ? (code.dim + 31) / 32 * kTableBytes
-                               : (code.dim + kAlignment - 1) / kAlignment * kAlignment;
+    const size_t bytes = operand_bytes(code);
     operands_.resize(bytes * queries.size());
-    for (size_t j = 0; !bits_ && j < code.dim; ++j) {
+    const bool product = code.kind == CodeKind::Product4;
+    if (product) columns_ = codebook_columns(code);
+    for (size_t j = 0; code.kind == CodeKind::RangeInt8 && j < code.dim; ++j) {
         const float middle = job.refine->residual ? 0.0f : job.refine->center[j];
         code_center_.push_back(code.step[j] > 0 ? (middle - code.offset[j]) / code.step[j] : 0.0f);
     }
@@ -39,6 +59,8 @@ CodedQueries::CodedQueries(const ScanJob& job, const KernelTable& kernels,
         prepared_[q].operand = operand;
         if (bits_) {
             prepare_bits(query, prepared_[q], operand);
+        } else if (product) {
+            prepare_product(query, prepared_[q], operand);
         } else {
             prepare_int8(query, prepared_[q], reinterpret_cast<int8_t*>(operand));
         }
@@ -59,6 +81,15 @@ void CodedQueries::prepare_bits(const float* query, CodedQuery& prepared, uint8_
         prepared.unit *= 2.0f;
         prepared.offset *= 2.0f;
     }
+}
+
+void CodedQueries::prepare_product(const float* query, CodedQuery& prepared, uint8_t* tables) {
+    kernels_.product4_tables(&job_.code, columns_.data(), query, similarity_ ? 1 : 0, tables,
+                             &prepared.unit, &prepared.offset);
+    prepared.shift = prepared.reach = 0.0f;
+    if (std::isfinite(prepared.unit + prepared.offset)) return;
+    prepared.unit = 0.0f;  // out of range: nothing can be ruled out
+    prepared.offset = -std::numeric_limits<float>::infinity();
 }
 
 void CodedQueries::prepare_int8(const float* query, CodedQuery& prepared, int8_t* bytes) {

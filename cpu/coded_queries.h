@@ -1,6 +1,6 @@
 // CodedQueries: a task's queries as the scans of codes by integers want them: tables for one-bit
-// codes, signed bytes for codes of bytes, and how much a code's error may lower a key. Prepared
-// once, used for every cell.
+// and product codes, signed bytes for codes of bytes, and how much a code's error may lower a key.
+// Prepared once, used for every cell.
 #pragma once
 
 #include <algorithm>
@@ -39,6 +39,7 @@ class CodedQueries {
 
    private:
     void prepare_bits(const float* query, CodedQuery& prepared, uint8_t* tables);
+    void prepare_product(const float* query, CodedQuery& prepared, uint8_t* tables);
     void prepare_int8(const float* query, CodedQuery& prepared, int8_t* bytes);
 
     static constexpr float kSlack = 0x1p-20f;  // more than a key's roundings
@@ -49,6 +50,7 @@ class CodedQueries {
     std::vector<CodedQuery> prepared_;
     AlignedBuffer<uint8_t> operands_;
     std::vector<float> values_, code_center_;
+    std::vector<float> columns_;  // of the codebooks, as ProductTablesKernel has them
 };
 
 }  // namespace nearcell

@@ -85,6 +85,36 @@ void decode_product(const CodeView* code, const void* block, const float* centro
     }
 }
 
+// Entries of a known width are moves of a register, eight of them to a word.
+template <size_t kWidth>
+NEARCELL_INLINE void copy_entries(const CodeView* code, const uint32_t* words, float* out) {
+    const auto copy = [&](size_t m, uint32_t entry) __attribute__((always_inline)) {
+        std::memcpy(out + m * kWidth, code->codebooks + (16 * m + entry) * kWidth,
+                    kWidth * sizeof(float));
+    };
+    const size_t count = code->subquantizers;
+    size_t m = 0;
+    for (; m + 8 <= count; m += 8, words += kBlock) {
+        const uint32_t word = *words;
+        unroll<8>([&](auto i)
+                      __attribute__((always_inline)) { copy(m + i, word >> (4 * i) & 15); });
+    }
+    for (uint32_t rest = m < count ? *words : 0; m < count; ++m, rest >>= 4)
+        copy(m, rest & 15);
+}
+
+void lane_product4(const CodeView* code, const uint32_t* block, size_t lane, float* out) {
+    if (code->sub_width == 2) return copy_entries<2>(code, block + lane, out);
+    if (code->sub_width == 4) return copy_entries<4>(code, block + lane, out);
+    for (size_t m = 0; m < code->subquantizers; ++m) {
+        const size_t begin = code->sub_begin[m], width = code->sub_begin[m + 1] - begin;
+        const size_t entry = block[m / 8 * kBlock + lane] >> (m % 8 * 4) & 15u;
+        const float* const from = code->codebooks + 16 * begin + entry * width;
+        for (size_t j = 0; j < width; ++j)
+            out[begin + j] = from[j];
+    }
+}
+
 void decode_bits(const CodeView* code, const void* block, const float* centroid, float* out) {
     const size_t plane = (code->dim + 31) / 32;
     const U32x16 first = word(block, code->bits * plane);
@@ -113,6 +143,7 @@ void NEARCELL_FILL(decode)(KernelTable& table) {
     table.decode_product8 = decode_product<8>;
     table.decode_product4 = decode_product<4>;
     table.decode_bits = decode_bits;
+    table.lane_product4 = lane_product4;
 }
 
 }  // namespace nearcell

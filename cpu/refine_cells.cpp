@@ -33,6 +33,14 @@ RowKernel* row_kernel(const KernelTable& kernels, CodeKind kind, bool similarity
     }
 }
 
+ScanCodesKernel* scan_codes_kernel(const KernelTable& kernels, CodeKind kind) {
+    switch (kind) {
+        case CodeKind::Bits: return kernels.scan_bits;
+        case CodeKind::Product4: return kernels.scan_product4;
+        default: return kernels.scan_int8;
+    }
+}
+
 // One task: some queries against one part of each of their cells.
 template <class Sink>
 class RefineScan {
@@ -42,7 +50,7 @@ class RefineScan {
         : job_(job),
           refine_(*job.refine),
           kernels_(kernels),
-          scan_(job.code.kind == CodeKind::Bits ? kernels.scan_bits : kernels.scan_int8),
+          scan_(scan_codes_kernel(kernels, job.code.kind)),
           pair_(is_similarity(job.metric) ? kernels.ip_f32 : kernels.l2_f32),
           row_(row_kernel(kernels, job.refine->code.kind, is_similarity(job.metric))),
           lane_(is_similarity(job.metric) ? kernels.lane_ip_range_int8
@@ -54,7 +62,9 @@ class RefineScan {
           hits_(std::make_unique_for_overwrite<Hit[]>(std::min(kSliceQueries, queries.size()) *
                                                       kSlots)),
           keys_(std::min(kColdQueries, queries.size()) * kSlots),
-          moved_(refine_.code.dim) {
+          decodes_(job.code.kind == CodeKind::Product4 && refine_.scores),
+          moved_(refine_.code.dim),
+          decoded_(decodes_ ? kAhead * job.code.dim : 0) {
         for (const uint32_t query : queries)
             thresholds_.push_back(sink_.threshold(query));
     }
@@ -164,17 +174,26 @@ class RefineScan {
     // Scored when kAhead others have come, of this cell or the next ones: by then the memory that
     // is asked for here, and that the scan has not just read, is there.
     void let_wait(const Passed& passed) {
-        prefetch_row(reinterpret_cast<const uint32_t*>(query_of(passed.query)), refine_.code.dim);
+        if (refine_.scores) {
+            prefetch_row(reinterpret_cast<const uint32_t*>(query_of(passed.query)),
+                         refine_.code.dim);
+        }
         if (!refine_.cell_rows.empty())
             prefetch_row(row_of(passed.cell, passed.slot), refine_.code.words);
         if (job_.cells[passed.cell].ids != nullptr)
             __builtin_prefetch(job_.cells[passed.cell].ids + passed.slot);
         if (waiting_ == kAhead) refine_next();
-        line_[(first_ + waiting_++) % kAhead] = passed;
+        const size_t at = (first_ + waiting_++) % kAhead;
+        line_[at] = passed;
+        // A load right behind the decoder's small stores would wait for them.
+        if (decodes_) {
+            kernels_.lane_product4(&job_.code, block_of(passed.cell, passed.slot),
+                                   passed.slot % kBlock, decoded_of(at));
+        }
     }
 
     void refine_next() {
-        refine(line_[first_]);
+        refine(line_[first_], decoded_of(first_));
         first_ = (first_ + 1) % kAhead;
         --waiting_;
     }
@@ -184,31 +203,39 @@ class RefineScan {
         return refine_.cell_rows[number] + slot * refine_.code.words;
     }
 
-    float exact_key(uint32_t q, uint32_t number, size_t slot) {
-        if (refine_.cell_rows.empty()) {
-            const uint32_t* block = reinterpret_cast<const uint32_t*>(
-                job_.cells[number].blocks + slot / kBlock * job_.code.block_bytes());
-            const float *query = query_of(q), *centroid = job_.cells[number].centroid;
-            const size_t lane = slot % kBlock;
-            if (centroid == nullptr) return lane_(&refine_.code, block, lane, query);
-            if (is_similarity(job_.metric)) {
-                return pair_(query, centroid, moved_.size()) +
-                       lane_(&refine_.code, block, lane, query);
-            }
-            for (size_t j = 0; j < moved_.size(); ++j)
-                moved_[j] = query[j] - centroid[j];
-            return lane_(&refine_.code, block, lane, moved_.data());
-        }
+    const uint32_t* block_of(uint32_t number, size_t slot) const {
+        return reinterpret_cast<const uint32_t*>(job_.cells[number].blocks +
+                                                 slot / kBlock * job_.code.block_bytes());
+    }
+    float* decoded_of(size_t at) { return decodes_ ? &decoded_[at * job_.code.dim] : nullptr; }
+
+    float exact_key(uint32_t q, uint32_t number, size_t slot, const float* decoded) {
+        if (refine_.cell_rows.empty()) return exact_key_of_code(q, number, slot, decoded);
         const uint32_t* words = row_of(number, slot);
         if (row_ != nullptr) return row_(&refine_.code, words, query_of(q));
         return pair_(query_of(q), reinterpret_cast<const float*>(words), refine_.code.dim);
     }
 
-    void refine(const Passed& passed) {
+    // Of a code itself, which may be relative to a centroid.
+    float exact_key_of_code(uint32_t q, uint32_t number, size_t slot, const float* decoded) {
+        const auto key_of = [&](const float* query) {
+            return decodes_ ? pair_(query, decoded, job_.code.dim)
+                            : lane_(&refine_.code, block_of(number, slot), slot % kBlock, query);
+        };
+        const float *query = query_of(q), *centroid = job_.cells[number].centroid;
+        if (centroid == nullptr) return key_of(query);
+        if (is_similarity(job_.metric))
+            return pair_(query, centroid, moved_.size()) + key_of(query);
+        for (size_t j = 0; j < moved_.size(); ++j)
+            moved_[j] = query[j] - centroid[j];
+        return key_of(moved_.data());
+    }
+
+    void refine(const Passed& passed, const float* decoded) {
         const auto [q, lower, cell, slot] = passed;
         if (!(lower <= thresholds_[q])) return;
-        ++counts_.refined;
-        const float exact = exact_key(q, cell, slot);
+        if (refine_.scores) ++counts_.refined;
+        const float exact = refine_.scores ? exact_key(q, cell, slot, decoded) : lower;
         const float key = std::max(exact, lower);
         if (!(key <= thresholds_[q])) return;
         const int64_t* const ids = job_.cells[cell].ids;
@@ -233,7 +260,9 @@ class RefineScan {
     std::unique_ptr<Hit[]> hits_;
     std::vector<float> keys_;                                     // of cold queries, a line each
     std::vector<uint32_t> near_ = std::vector<uint32_t>(kSlots);  // slots of the near ones
+    bool decodes_;                                                // codes that are waiting
     std::vector<float> moved_;                                    // a query relative to a centroid
+    std::vector<float> decoded_;                                  // of the line
     Passed line_[kAhead];                                         // waiting ones, a ring
     size_t first_ = 0, waiting_ = 0;
     ScanCounts counts_;

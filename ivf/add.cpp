@@ -161,7 +161,7 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                 options.residual ? MatrixView<const float>(residual.data(), count, coded_dim)
                                  : rows.coded;
             const uint32_t* const codes = encode(*codec, coded, code_buffer, threads, *backend);
-            if (codec->view().kind == CodeKind::Bits || scans_by_integers())
+            if (codec->view().kind == CodeKind::Bits || keeps_factors())
                 complete_codes(coded, code_buffer.data(), labels.data(), threads);
             const uint32_t* const rerank = rerank_codec ? encode(*rerank_codec, rows.original,
                                                                  rerank_buffer, threads, *backend)

@@ -72,7 +72,7 @@ void CellIndex::State::set_centroids(std::vector<float> values) {
 
 std::unique_ptr<Codec> CellIndex::State::make_scan_codec() const {
     CodecOptions scanned = options.codec;
-    scanned.factors = scans_by_integers();
+    scanned.factors = keeps_factors();
     return make_codec(scanned, coded_dim);
 }
 
@@ -80,7 +80,7 @@ void CellIndex::State::set_trained() {
     trained = true;
     center = coarse.center();
     const bool bits = options.codec.kind == CodeKind::Bits;
-    const bool wanted = bits || (scans_by_integers() && !options.residual);
+    const bool wanted = bits || (keeps_factors() && !options.residual);
     if (!wanted || !center.empty()) return;
     // Any point will do; the nearer to the vectors, the tighter are the bounds.
     if (!centroids.empty()) center = CoarseRows(centroid_view(), Metric::L2).center();
@@ -91,8 +91,16 @@ void CellIndex::State::set_trained() {
         center[j] = view.offset[j] + 127.5f * view.step[j];
 }
 
-bool CellIndex::State::scans_by_integers() const {
+bool CellIndex::State::keeps_factors() const {
     return options.codec.kind == CodeKind::RangeInt8 && options.metric != Metric::L1;
+}
+
+bool CellIndex::State::scans_by_integers() const {
+    if (options.codec.kind != CodeKind::Product4) return keeps_factors();
+    // Distances to residuals would need tables for each cell.
+    const bool tables =
+        is_similarity(options.metric) || (options.metric == Metric::L2 && !options.residual);
+    return tables && options.codec.subquantizers <= 8 * kMostLookupLines;
 }
 
 bool CellIndex::State::can_refine() const {

@@ -79,6 +79,7 @@ struct CellIndex::State {
     // from the codes themselves (Refinement).
     bool can_refine() const;
     bool scans_by_integers() const;
+    bool keeps_factors() const;  // CodeView::factors
     // Fills in what scans by bounds want to know of a vector (factors of CodeView). `rows` are what
     // the codes are of.
     void complete_codes(MatrixView<const float> rows, uint32_t* codes, const uint32_t* labels,

@@ -135,8 +135,9 @@ class CellSearch {
     }
     std::string plan_text() const { return describe_plan(planned_, job_.queries.rows); }
 
-    // The scan scores candidates exactly on its way, from the re-rank store or from the codes.
-    void score_while_scanning(bool from_rerank_store) {
+    // The scan goes by integers, and scores candidates exactly on its way, from the re-rank store
+    // or from the codes; or not at all, where they are re-ranked afterwards.
+    void scan_by_integers(bool from_rerank_store, bool scores) {
         refinement_.queries = from_rerank_store ? rows_.original : rows_.coded;
         refinement_.code = from_rerank_store ? state_.rerank_codec->view() : job_.code;
         if (from_rerank_store) refinement_.cell_rows = state_.rerank_rows;
@@ -144,7 +145,8 @@ class CellSearch {
         if (!state_.centroid_squares.empty())
             refinement_.cell_squares = state_.centroid_squares.data();
         refinement_.residual = state_.options.residual;
-        refinement_.margin = options_.margin;
+        refinement_.margin = scores ? options_.margin : 0.0f;
+        refinement_.scores = scores;
         job_.refine = &refinement_;
     }
 
@@ -203,9 +205,10 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     const size_t k = std::min(options.k, std::max<size_t>(1, state.size));
     // Without a depth, codes that bound their error say themselves what to score again.
     const bool refine = state.can_refine() && options.rerank == 0 && state.default_rerank == 0;
-    const bool scored = refine || state.scans_by_integers();
+    const bool by_integers = refine || state.scans_by_integers();
+    const bool reranked = state.rerank_codec && !refine;
     size_t depth = k;
-    if (state.rerank_codec && !refine) {
+    if (reranked) {
         const size_t by_rule = std::max<size_t>(4 * k, 64);
         const size_t asked = options.rerank != 0         ? options.rerank
                              : state.default_rerank != 0 ? state.default_rerank
@@ -219,10 +222,10 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     result.ids.assign(queries.rows * options.k, -1);
     result.counts.assign(queries.rows, 0);
     result.stats.probes = search.probes();
-    result.stats.rerank = state.rerank_codec && !refine ? depth : 0;
+    result.stats.rerank = reranked ? depth : 0;
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
-        if (scored) search.score_while_scanning(refine);
+        if (by_integers) search.scan_by_integers(refine, !reranked);
         search.plan(depth);
         std::vector<TopK> best(count, TopK(depth));
         const ScanCounts counts = state.backend->scan_cells(job, best);
@@ -233,7 +236,7 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
         parallel_for((count + 63) / 64, job.threads, [&](size_t task, int) {
             for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q) {
                 lists[q] = best[q].sorted();
-                if (scored) {
+                if (by_integers) {
                     for (Candidate& candidate : lists[q])
                         candidate.key = candidate.lower;
                     std::sort(lists[q].begin(), lists[q].end(), nearer);
@@ -243,7 +246,7 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
                 }
             }
         });
-        if (state.rerank_codec && !refine) search.rerank(k, lists, result.stats);
+        if (reranked) search.rerank(k, lists, result.stats);
         for (size_t q = 0; q < count; ++q) {
             const size_t row = (first + q) * options.k;
             result.counts[first + q] = lists[q].size();
@@ -274,13 +277,13 @@ RangeResult CellIndex::range_search(const Vectors& queries, float radius,
     result.stats.probes = search.probes();
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
-        const bool scored = state.scans_by_integers();
-        if (scored) search.score_while_scanning(false);
+        const bool by_integers = state.scans_by_integers();
+        if (by_integers) search.scan_by_integers(false, true);
         search.plan(1);
         std::vector<std::vector<Candidate>> hits(count);
         result.stats.scanned += state.backend->scan_cells_range(job, scan_limit, hits).scanned;
         result.stats.plan = search.plan_text();
-        for (size_t q = 0; scored && q < count; ++q) {
+        for (size_t q = 0; by_integers && q < count; ++q) {
             for (Candidate& candidate : hits[q])
                 candidate.key = candidate.lower;
         }

@@ -58,7 +58,8 @@ struct ScanPlan {
 
 // Scans by lower bounds. A code is compared by integers first, and scored exactly at once when the
 // lower bound that they give passes the query's threshold, while its cell is in the caches: from
-// the re-rank rows (Bits of one bit) or from the code itself (RangeInt8 with factors). The
+// the re-rank rows (Bits of one bit) or from the code itself (RangeInt8 with factors, and Product4,
+// whose codes are residuals for inner products only). The
 // threshold is the k-th best of max(exact key, lower bound). Ordering by that maximum, rather than
 // by the exact key, makes the outcome independent of the order of the scan; it differs only where a
 // bound fails.
@@ -72,6 +73,9 @@ struct Refinement {
     const float* cell_squares = nullptr;
     bool residual = true;  // codes are relative to centroids; keys of these are needed then
     float margin = 1;      // times each code's error bound
+    // False: what the integers say counts as the exact key. For candidates that are scored by other
+    // rows afterwards.
+    bool scores = true;
 };
 
 struct ScanJob {

@@ -59,6 +59,7 @@ struct CodeView {
     const float* step = nullptr;          // RangeInt8: d
     size_t subquantizers = 0;             // Product*: M
     const uint32_t* sub_begin = nullptr;  // Product*: M + 1 first dimensions of the subspaces
+    size_t sub_width = 0;                 // Product*: dimensions of all of them; 0: they differ
     const float* codebooks =
         nullptr;  // Product*: codebook m is [ksub][dsub_m] at ksub * sub_begin[m]
 

@@ -91,6 +91,15 @@ using RankKeysKernel = void(const float* keys, size_t count, uint32_t* ranks);
 using BitsTablesKernel = void(const float* query, size_t d, uint8_t* tables, float* unit,
                               float* offset);
 
+// The same for codes Product4: entry v of a nibble's table is what centroid v of its codebook adds
+// to the key (squared distance; with `similarity` the negated dot product) above what the nearest
+// one does, in `unit`s, rounded down and at most 63. unit: the mean over the tables of what an
+// entry spans, / 63. unit * (sum of a code's entries) + offset is never above the key of the
+// decoded vector as the pair kernels have it. columns: value v of dimension j of the codebooks at
+// 16 j + v; tables: code->words * 128 bytes, 0 past the last codebook.
+using ProductTablesKernel = void(const CodeView* code, const float* columns, const float* query,
+                                 int similarity, uint8_t* tables, float* unit, float* offset);
+
 // A query for codes of bytes c. Of the sum of weights_j (c_j - center_j) it keeps q_j =
 // floor(weights_j / unit + a fixed fraction), signed bytes: unit * (sum of q_j c_j) + offset is
 // that sum with weights whose errors lie within a unit. The fractions, different ones for
@@ -104,7 +113,7 @@ using Int8QueryKernel = void(const float* weights, const float* center, size_t d
 
 // A query as the scans of codes by integers see it, relative to the cell that is scanned.
 struct CodedQuery {
-    const void* operand;  // tables of scan_bits, bytes of scan_int8
+    const void* operand;  // tables of scan_bits and scan_product4, bytes of scan_int8
     float unit, offset;
     float shift;  // the part of the key that the cell's vectors share
     float reach;  // how much of a code's error is allowed for
@@ -115,8 +124,9 @@ struct CodedQuery {
 // `query_count` queries and `block_count` blocks: those that are at most the query's threshold and
 // allowed by masks[block] are appended to hits, as by ScanKernel. scan_bits: one-bit codes, sum of
 // table entries, code->dim at most 32 * kMostLookupLines. scan_int8: RangeInt8 with factors, sum of
-// products, scale 1; pairs of the query's bytes are at most the table's int8_pair. Sums are exact.
-// Error: 5 roundings of the terms.
+// products, scale 1; pairs of the query's bytes are at most the table's int8_pair. scan_product4:
+// sum of table entries, scale 1, no term and no error; code->words at most kMostLookupLines. Sums
+// are exact. Error: 5 roundings of the terms.
 using ScanCodesKernel = size_t(const CodeView* code, const void* blocks, size_t block_count,
                                const CodedQuery* queries, size_t query_count, const uint16_t* masks,
                                Hit* hits);
@@ -133,6 +143,9 @@ using RowKernel = float(const CodeView* code, const uint32_t* row, const float* 
 // The same of a RangeInt8 code that is a lane of a block.
 using LaneKernel = float(const CodeView* code, const uint32_t* block, size_t lane,
                          const float* query);
+
+// Decodes one lane of a block: the bits of the decode operation. out: d.
+using LaneDecodeKernel = void(const CodeView* code, const uint32_t* block, size_t lane, float* out);
 
 struct KernelTable {
     const char* isa = "";

@@ -256,6 +256,16 @@ void bits_tables(const float* query, size_t d, uint8_t* tables, float* unit, flo
     }
 }
 
+// Of a code's nibbles, in tables as BitsTablesKernel lays them out.
+double sum_of_entries(const uint32_t* block, size_t lines, size_t lane, const uint8_t* tables) {
+    double sum = 0;
+    for (size_t m = 0; m < lines * 8; ++m) {
+        const uint32_t nibble = word_of(block, m / 8, lane) >> (m % 8 * 4) & 15u;
+        sum += tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + nibble];
+    }
+    return sum;
+}
+
 size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
                  const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
     const size_t lines = (code->dim + 31) / 32;
@@ -268,19 +278,70 @@ size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
             if ((masks[row / kBlock] >> lane & 1) == 0) continue;
             const uint32_t* block =
                 static_cast<const uint32_t*>(blocks) + row / kBlock * code->words * kBlock;
-            double sum = 0;
-            for (size_t m = 0; m < lines * 8; ++m) {
-                const uint32_t nibble = word_of(block, m / 8, lane) >> (m % 8 * 4) & 15u;
-                sum += tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + nibble];
-            }
             const double negated_dot =
-                sum * static_cast<double>(query.unit) + static_cast<double>(query.offset);
+                sum_of_entries(block, lines, lane, tables) * static_cast<double>(query.unit) +
+                static_cast<double>(query.offset);
             const float key = static_cast<float>(
                 static_cast<double>(query.shift) -
                 static_cast<double>(query.reach) *
                     bits_factor_of(*code, block, BitsFactor::Error, lane) +
                 bits_factor_of(*code, block, BitsFactor::Term, lane) +
                 bits_factor_of(*code, block, BitsFactor::Scale, lane) * negated_dot);
+            if (!(key <= query.threshold)) continue;
+            hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
+        }
+    }
+    return count;
+}
+
+void product4_tables(const CodeView* code, const float* columns, const float* query, int similarity,
+                     uint8_t* tables, float* unit, float* offset) {
+    const size_t count = code->subquantizers;
+    std::vector<double> entries(count * 16, 0.0), lows(count);
+    double base = 0, spans = 0, magnitude = 0;
+    for (size_t m = 0; m < count; ++m) {
+        double* const entry = entries.data() + m * 16;
+        for (size_t v = 0; v < 16; ++v) {
+            for (size_t j = code->sub_begin[m]; j < code->sub_begin[m + 1]; ++j) {
+                const double x = static_cast<double>(columns[j * 16 + v]);
+                const double q = static_cast<double>(query[j]);
+                entry[v] += similarity != 0 ? -q * x : (q - x) * (q - x);
+            }
+        }
+        const auto [low, high] = std::minmax_element(entry, entry + 16);
+        lows[m] = *low;
+        base += *low;
+        spans += *high - *low;
+        magnitude += std::max(std::fabs(*low), std::fabs(*high));
+    }
+    *unit = static_cast<float>(spans / (63.0 * static_cast<double>(count)));
+    *offset =
+        static_cast<float>(base - static_cast<double>(code->dim / 16 + 32) * 0x1p-24 * magnitude);
+    std::fill_n(tables, code->words * 128, uint8_t{0});
+    for (size_t i = 0; i < count * 16 && *unit >= 1e-36f; ++i) {
+        const size_t m = i / 16;
+        const double units = (entries[i] - lows[m]) / static_cast<double>(*unit);
+        tables[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + i % 16] =
+            static_cast<uint8_t>(std::min(63.0, std::floor(units)));
+    }
+}
+
+size_t scan_product4(const CodeView* code, const void* blocks, size_t block_count,
+                     const CodedQuery* queries, size_t query_count, const uint16_t* masks,
+                     Hit* hits) {
+    size_t count = 0;
+    for (size_t q = 0; q < query_count; ++q) {
+        const CodedQuery& query = queries[q];
+        const uint8_t* const tables = static_cast<const uint8_t*>(query.operand);
+        for (size_t row = 0; row < block_count * kBlock; ++row) {
+            const size_t lane = row % kBlock;
+            if ((masks[row / kBlock] >> lane & 1) == 0) continue;
+            const uint32_t* block =
+                static_cast<const uint32_t*>(blocks) + row / kBlock * code->words * kBlock;
+            const float key = static_cast<float>(static_cast<double>(query.shift) +
+                                                 sum_of_entries(block, code->words, lane, tables) *
+                                                     static_cast<double>(query.unit) +
+                                                 static_cast<double>(query.offset));
             if (!(key <= query.threshold)) continue;
             hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
         }
@@ -400,6 +461,13 @@ float lane(const CodeView* code, const uint32_t* block, size_t number, const flo
     return row<kKey, decode_range_int8>(code, words.data(), query);
 }
 
+void lane_product4(const CodeView* code, const uint32_t* block, size_t number, float* out) {
+    std::vector<float> lanes(code->dim * kBlock);
+    decode_product<4>(code, block, nullptr, lanes.data());
+    for (size_t j = 0; j < code->dim; ++j)
+        out[j] = lanes[j * kBlock + number];
+}
+
 template <Key kKey>
 void peak(float x, float y, size_t rounds, float* sums) {
     const double key = key_of<kKey>(&x, 1, &y, 1);
@@ -458,6 +526,8 @@ const KernelTable& reference_table() {
         t.rank_keys = rank_keys;
         t.bits_tables = bits_tables;
         t.scan_bits = scan_bits;
+        t.product4_tables = product4_tables;
+        t.scan_product4 = scan_product4;
         t.int8_query = int8_query;
         t.scan_int8 = scan_int8;
         t.rotate_f32 = rotate_f32;
@@ -469,6 +539,7 @@ const KernelTable& reference_table() {
         t.row_ip_range_int8 = row<Key::Dot, decode_range_int8>;
         t.lane_l2_range_int8 = lane<Key::L2>;
         t.lane_ip_range_int8 = lane<Key::Dot>;
+        t.lane_product4 = lane_product4;
         t.peak_fma = peak<Key::Dot>;
         t.peak_sub_fma = peak<Key::L2>;
         t.peak_sub_abs_add = peak<Key::L1>;

@@ -121,6 +121,7 @@ CodeView ProductCodec::view() const {
     view.words = (options_.subquantizers + per_word - 1) / per_word;
     view.subquantizers = options_.subquantizers;
     view.sub_begin = sub_begin_.data();
+    if (dim_ % options_.subquantizers == 0) view.sub_width = dim_ / options_.subquantizers;
     view.codebooks = codebooks_.data();
     return view;
 }

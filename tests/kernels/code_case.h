@@ -3,6 +3,7 @@
 // must agree on what they say.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <string>
 #include <vector>
@@ -55,9 +56,16 @@ class CodeCase {
 
    private:
     void draw_subspaces(size_t entries, Random& random) {
-        view_.subquantizers = 1 + random.below(view_.dim);
+        view_.subquantizers = 1 + random.below(std::min(view_.dim, 8 * kMostLookupLines));
         sub_begin_.push_back(0);
-        for (size_t m = 1; m < view_.subquantizers; ++m) {
+        const size_t width = random.below(5);  // of all subspaces, or any
+        if (width != 0 && view_.dim % width == 0 && view_.dim / width <= 8 * kMostLookupLines) {
+            view_.subquantizers = view_.dim / width;
+            view_.sub_width = width;
+        }
+        for (size_t m = 1; view_.sub_width != 0 && m < view_.subquantizers; ++m)
+            sub_begin_.push_back(static_cast<uint32_t>(m * width));
+        for (size_t m = 1; view_.sub_width == 0 && m < view_.subquantizers; ++m) {
             const size_t left = view_.subquantizers - m;  // sub-spaces that still need a dimension
             const size_t widest = view_.dim - left - sub_begin_.back();
             sub_begin_.push_back(static_cast<uint32_t>(sub_begin_.back() + 1 +

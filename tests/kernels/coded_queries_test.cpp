@@ -107,6 +107,61 @@ TEST_P(CodedQueriesTest, BoundsOfBytesHoldAndAreTight) {
     }
 }
 
+// Bounds of product codes are never above the key that floats give, and nearer to it than tables of
+// bytes are to floats. What overflows rules nothing out.
+TEST_P(CodedQueriesTest, BoundsOfProductCodesHoldAndAreTight) {
+    Random random(73);
+    for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+        for (const size_t d : {size_t{1}, size_t{3}, size_t{16}, size_t{128}, size_t{801}}) {
+            for (const float length : {1.0f, 1e3f, 3e38f}) {
+                const CodeCase code(CodeKind::Product4, d, 1, random);
+                Matrix query(1, d, random), decoded(1, d);
+                for (size_t j = 0; j < d; ++j)
+                    query.row(0)[j] = std::copysign(length, query.row(0)[j]);
+                Refinement refine;
+                ScanJob job;
+                job.queries = query.view();
+                job.metric = metric;
+                job.code = code.view();
+                job.refine = &refine;
+                refine.residual = false;
+                const uint32_t number = 0;
+                const CodedQueries coded_queries(job, *GetParam(), {&number, 1});
+                CodedQuery coded = coded_queries.of({0, 0.0f}, 0);
+                coded.threshold = std::numeric_limits<float>::infinity();
+                double slack = 0;
+                std::vector<std::vector<uint32_t>> rows;
+                for (size_t i = 0; i < 160; ++i)
+                    rows.push_back(code.draw_row(random, true));
+                const std::vector<uint32_t> blocks = checks::to_blocks(rows, job.code.words);
+                const std::vector<uint16_t> masks(10, 0xffff);
+                std::vector<Hit> hits(160);
+                ASSERT_EQ(GetParam()->scan_product4(&job.code, blocks.data(), 10, &coded, 1,
+                                                    masks.data(), hits.data()),
+                          160u);
+                const PairKernel* pair =
+                    is_similarity(metric) ? GetParam()->ip_f32 : GetParam()->l2_f32;
+                for (const Hit& hit : hits) {
+                    GetParam()->lane_product4(
+                        &job.code, blocks.data() + hit.slot / kBlock * job.code.words * kBlock,
+                        hit.slot % kBlock, decoded.row(0));
+                    const float key = pair(query.row(0), decoded.row(0), d);
+                    if (std::isnan(key)) continue;
+                    ASSERT_LE(hit.key, key) << metric_name(metric) << " d " << d;
+                    if (std::isfinite(hit.key))
+                        slack += static_cast<double>(key) - static_cast<double>(hit.key);
+                }
+                // Rounded down by half a unit in the mean; entries above 63 units lose more.
+                const double units =
+                    static_cast<double>(job.code.subquantizers) * static_cast<double>(coded.unit);
+                const double roundings =
+                    1e-4 * checks::exact_key(metric, query.row(0), decoded.row(0), d).magnitude;
+                EXPECT_LE(slack / 160, 63 * units + roundings);
+            }
+        }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Isa, CodedQueriesTest, testing::ValuesIn(runnable_tables()),
                          [](const auto& table) { return std::string(table.param->isa); });
 

@@ -84,6 +84,8 @@ uint64_t check_op(const OpCase& op, PairKernel* kernel, PairKernel* reference, C
 uint64_t check_op(const OpCase& op, ScanKernel* kernel, ScanKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, BitsTablesKernel* kernel, BitsTablesKernel* reference,
                   CheckLog& log);
+uint64_t check_op(const OpCase& op, ProductTablesKernel* kernel, ProductTablesKernel* reference,
+                  CheckLog& log);
 uint64_t check_op(const OpCase& op, Int8QueryKernel* kernel, Int8QueryKernel* reference,
                   CheckLog& log);
 uint64_t check_op(const OpCase& op, ScanCodesKernel* kernel, ScanCodesKernel* reference,
@@ -101,6 +103,8 @@ uint64_t check_op(const OpCase& op, RankKeysKernel* kernel, RankKeysKernel* refe
 uint64_t check_op(const OpCase& op, RotateKernel* kernel, RotateKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, RowKernel* kernel, RowKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, LaneKernel* kernel, LaneKernel* reference, CheckLog& log);
+uint64_t check_op(const OpCase& op, LaneDecodeKernel* kernel, LaneDecodeKernel* reference,
+                  CheckLog& log);
 uint64_t check_op(const OpCase& op, ScoresKernel* kernel, ScoresKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, AssignKernel* kernel, AssignKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, PeakKernel* kernel, PeakKernel* reference, CheckLog& log);

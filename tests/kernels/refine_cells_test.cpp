@@ -18,8 +18,8 @@ using checks::CellCase;
 using checks::CodeCase;
 using checks::Matrix;
 
-// Queries, and cells of one-bit codes with rows of another code to score by, or of bytes that are
-// scored by themselves.
+// Queries, and cells of one-bit codes with rows of another code to score by, or of bytes or product
+// codes that are scored by themselves, or not at all.
 struct RefineCase {
     CodeCase code, rerank_code;
     CellCase cells;
@@ -69,6 +69,7 @@ struct RefineCase {
         refine.cell_squares = cell_squares.data();
         refine.residual = residual;
         refine.margin = static_cast<float>(random.uniform());
+        refine.scores = bits || random.below(2) == 0;
         job.queries = queries.view();
         job.metric = metric;
         job.code = code.view();
@@ -118,7 +119,9 @@ struct RefineCase {
             std::vector<uint16_t> masks(blocks, 0xffff);
             if (cell.masks != nullptr) masks.assign(cell.masks, cell.masks + blocks);
             std::vector<Hit> hits(blocks * kBlock);
-            const auto scan = bits ? kernels.scan_bits : kernels.scan_int8;
+            const auto scan = bits                                   ? kernels.scan_bits
+                              : job.code.kind == CodeKind::RangeInt8 ? kernels.scan_int8
+                                                                     : kernels.scan_product4;
             hits.resize(
                 scan(&job.code, cell.blocks, blocks, &lookup, 1, masks.data(), hits.data()));
             for (const Hit& hit : hits) {
@@ -132,8 +135,11 @@ struct RefineCase {
                     backend.decode_rows(refine.code, code_of(number, hit.slot).data(), 1,
                                         row.view());
                 }
-                const float exact = exact_key(backend, refine.queries.row(q), row.row(0),
-                                              bits ? nullptr : cell.centroid);
+                float exact = hit.key;
+                if (refine.scores) {
+                    exact = exact_key(backend, refine.queries.row(q), row.row(0),
+                                      bits ? nullptr : cell.centroid);
+                }
                 all.push_back(
                     {std::max(exact, hit.key), exact, cell.ids[hit.slot], number, hit.slot});
             }
@@ -159,8 +165,10 @@ TEST_P(RefineCellsTest, FindsTheBestWhateverThePlan) {
     using enum CodeKind;
     for (const Kinds& kinds : {Kinds{Bits, true, Float32}, Kinds{Bits, true, Float16},
                                Kinds{Bits, true, BFloat16}, Kinds{Bits, true, RangeInt8},
-                               Kinds{RangeInt8, false, Float32}, Kinds{RangeInt8, true, Float32}}) {
+                               Kinds{RangeInt8, false, Float32}, Kinds{RangeInt8, true, Float32},
+                               Kinds{Product4, false, Float32}, Kinds{Product4, true, Float32}}) {
         for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+            if (kinds.scanned == Product4 && kinds.residual && metric == Metric::L2) continue;
             for (const size_t query_count : {size_t{1}, size_t{7}, size_t{130}}) {
                 const size_t d = 1 + random.below(90);
                 const RefineCase scan(backend, kinds.scanned, kinds.residual, kinds.rerank, metric,
@@ -199,7 +207,8 @@ TEST_P(RefineCellsTest, LeavesTheSameOutWhateverThePlan) {
     Random random(38);
     using enum CodeKind;
     size_t fewer = 0;
-    for (const Kinds& kinds : {Kinds{Bits, true, Float16}, Kinds{RangeInt8, false, Float32}}) {
+    for (const Kinds& kinds : {Kinds{Bits, true, Float16}, Kinds{RangeInt8, false, Float32},
+                               Kinds{Product4, false, Float32}}) {
         for (const Metric metric : {Metric::L2, Metric::Cosine}) {
             for (const size_t query_count : {size_t{1}, size_t{60}}) {
                 const RefineCase scan(backend, kinds.scanned, kinds.residual, kinds.rerank, metric,

@@ -91,4 +91,29 @@ uint64_t check_op(const OpCase& op, LaneKernel* kernel, LaneKernel*, CheckLog& l
     return digest.value();
 }
 
+uint64_t check_op(const OpCase& op, LaneDecodeKernel* kernel, LaneDecodeKernel*, CheckLog& log) {
+    Digest digest;
+    Random random(73);
+    for (const size_t d : check_dims()) {
+        const CodeCase code(CodeKind::Product4, d, 0, random);
+        const CodeView view = code.view();
+        std::vector<std::vector<uint32_t>> rows;
+        for (size_t i = 0; i < kBlock; ++i)
+            rows.push_back(code.draw_row(random, true));
+        const std::vector<uint32_t> block = to_blocks(rows, view.words);
+        std::vector<float> lanes(d * kBlock), got(d + 1, 7.0f);
+        decode_kernel(op.table, view.kind)(&view, block.data(), nullptr, lanes.data());
+        for (size_t i = 0; i < kBlock; ++i) {
+            kernel(&view, block.data(), i, got.data());
+            for (size_t j = 0; j < d; ++j) {
+                log.expect(same_bits(got[j], lanes[j * kBlock + i]), op.table.isa, " ", op.name,
+                           ": d ", d, ", lane ", i, ", dimension ", j, " is not as decoded");
+                digest.add(got[j]);
+            }
+            log.expect(got[d] == 7.0f, op.table.isa, " ", op.name, " writes past the end");
+        }
+    }
+    return digest.value();
+}
+
 }  // namespace nearcell::checks

@@ -1,5 +1,6 @@
-// Scans of codes by integers: tables and bytes of a query that are the nearest units, and scans
-// whose keys are the sums that these, codes and factors say, under any thresholds and masks.
+// Scans of codes by integers: tables and bytes of a query that are the nearest units, or bounds,
+// and scans whose keys are the sums that these, codes and factors say, under any thresholds and
+// masks.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -51,7 +52,8 @@ struct ScanCodesCase {
         blocks = to_blocks(rows, view.words);
         blocks.insert(blocks.begin(), 0);
         for (size_t q = 0; q < query_count; ++q) {
-            operands.push_back(kind == CodeKind::Bits ? draw_tables(random) : draw_bytes(random));
+            operands.push_back(kind == CodeKind::RangeInt8 ? draw_bytes(random)
+                                                           : draw_tables(random));
         }
         for (size_t q = 0; q < query_count; ++q) {
             queries.push_back({operands[q].data() + 1, draw(Values::Plain, random),
@@ -64,12 +66,18 @@ struct ScanCodesCase {
     }
     ScanCodesCase(const ScanCodesCase&) = delete;
 
+    size_t table_lines() const {
+        return view.kind == CodeKind::Bits ? lines_of(view.dim) : view.words;
+    }
+    uint64_t largest_entry() const { return view.kind == CodeKind::Bits ? 31 : 63; }
+
     // Some of them such that the sums come nearest to overflow.
     std::vector<uint8_t> draw_tables(Random& random) const {
-        std::vector<uint8_t> tables(lines_of(view.dim) * kLineTables + 1);
+        std::vector<uint8_t> tables(table_lines() * kLineTables + 1);
         const bool largest = random.below(4) == 0;
+        const uint64_t most = largest_entry();
         for (uint8_t& entry : tables)
-            entry = static_cast<uint8_t>(largest ? 31 : random.below(32));
+            entry = static_cast<uint8_t>(largest ? most : random.below(most + 1));
         return tables;
     }
     std::vector<uint8_t> draw_bytes(Random& random) const {
@@ -104,7 +112,8 @@ struct ScanCodesCase {
     double magnitude(const Hit& hit) const {
         const CodedQuery& query = queries[hit.query];
         const bool bits = view.kind == CodeKind::Bits;
-        const size_t factor_words = bits ? bits_factor_words(1) : kInt8Factors;
+        const bool product = view.kind == CodeKind::Product4;
+        const size_t factor_words = product ? 0 : bits ? bits_factor_words(1) : kInt8Factors;
         const size_t line = (hit.slot / kBlock + 1) * view.words - factor_words;
         const uint32_t* const factors = blocks.data() + 1 + line * kBlock + hit.slot % kBlock;
         const auto factor = [&](BitsFactor which) {
@@ -113,12 +122,15 @@ struct ScanCodesCase {
         const auto number = [&](size_t word) {
             return std::fabs(static_cast<double>(std::bit_cast<float>(factors[word * kBlock])));
         };
-        const double sum = bits ? 31.0 * 8.0 * static_cast<double>(lines_of(view.dim))
-                                : 255.0 * largest_pair / 2.0 * static_cast<double>(view.dim + 1);
+        const double sum =
+            view.kind == CodeKind::RangeInt8
+                ? 255.0 * largest_pair / 2.0 * static_cast<double>(view.dim + 1)
+                : static_cast<double>(largest_entry()) * 8.0 * static_cast<double>(table_lines());
         const double dot = sum * std::fabs(static_cast<double>(query.unit)) +
                            std::fabs(static_cast<double>(query.offset));
         const double reach = std::fabs(static_cast<double>(query.reach));
         const double shift = std::fabs(static_cast<double>(query.shift));
+        if (product) return shift + dot;
         if (!bits) return shift + reach * number(1) + number(0) + dot;
         return shift + reach * factor(BitsFactor::Error) + factor(BitsFactor::Term) +
                factor(BitsFactor::Scale) * dot;
@@ -162,6 +174,79 @@ uint64_t check_op(const OpCase& op, BitsTablesKernel* kernel, BitsTablesKernel* 
             }
             digest.add(got.unit);
             digest.add(got.offset);
+        }
+    }
+    return digest.value();
+}
+
+uint64_t check_op(const OpCase& op, ProductTablesKernel* kernel, ProductTablesKernel* reference,
+                  CheckLog& log) {
+    Digest digest;
+    Random random(43);
+    for (const size_t d : scan_dims()) {
+        for (const Values values : {Values::Plain, Values::Integers, Values::Tiny, Values::Denormal,
+                                    Values::Large, Values::Mixed}) {
+            const CodeCase code(CodeKind::Product4, d, 1, random);
+            const CodeView view = code.view();
+            const int similarity = random.below(2) == 0 ? 1 : 0;
+            const Floats query(d, values, random);
+            Floats columns(16 * d);
+            for (size_t m = 0; m < view.subquantizers; ++m) {
+                const size_t begin = view.sub_begin[m], width = view.sub_begin[m + 1] - begin;
+                for (size_t i = 0; i < 16 * width; ++i)
+                    columns[(begin + i % width) * 16 + i / width] = view.codebooks[16 * begin + i];
+            }
+            const size_t room = view.words * kLineTables;
+            std::vector<uint8_t> got(room + 1, 0xaa), expected(room + 1, 0xaa);
+            float unit = -1, offset = -1, expected_unit = -1, expected_offset = -1;
+            kernel(&view, columns.data(), query.data(), similarity, got.data(), &unit, &offset);
+            reference(&view, columns.data(), query.data(), similarity, expected.data(),
+                      &expected_unit, &expected_offset);
+            const auto which = [&] {
+                return op.table.isa + std::string(" ") + op.name + ": d " + std::to_string(d) +
+                       " M " + std::to_string(view.subquantizers) + " values " +
+                       std::to_string(static_cast<int>(values)) + " similarity " +
+                       std::to_string(similarity);
+            };
+            // Of two vectors that are as long as the query and the longest code.
+            double magnitude = 0;
+            for (size_t j = 0; j < d; ++j) {
+                const double q = std::fabs(static_cast<double>(query[j]));
+                magnitude += similarity != 0 ? q : (q + 1) * (q + 1);
+            }
+            log.expect(near(unit, expected_unit, magnitude, d + 8), which(), ": unit ", unit,
+                       " not ", expected_unit);
+            log.expect(near(offset, expected_offset, magnitude, 2 * d + 8), which(), ": offset ",
+                       offset, " not ", expected_offset);
+            log.expect(got.back() == 0xaa, which(), " writes past its tables");
+            for (size_t i = 0; i < room; ++i) {
+                const int gap = std::abs(int{got[i]} - int{expected[i]});
+                const size_t m = i / kLineTables * 8 + i % kLineTables / 64 + i % 64 / 16 * 2;
+                log.expect(gap <= 1 || values == Values::Large, which(), " entry ", i, ": ",
+                           int{got[i]}, " not ", int{expected[i]});
+                log.expect(m < view.subquantizers || got[i] == 0, which(), " entry ", i, " is ",
+                           int{got[i]});
+                digest.add(uint32_t{got[i]});
+            }
+            digest.add(unit);
+            digest.add(offset);
+            // No code's bound is above its key.
+            for (size_t turn = 0; turn < 20; ++turn) {
+                double key = 0;
+                int64_t sum = 0;
+                for (size_t m = 0; m < view.subquantizers; ++m) {
+                    const size_t v = random.below(16);
+                    sum += got[(m / 8 * 8 + m % 2 * 4 + m % 8 / 2) * 16 + v];
+                    for (size_t j = view.sub_begin[m]; j < view.sub_begin[m + 1]; ++j) {
+                        const double x = static_cast<double>(columns[j * 16 + v]);
+                        const double q = static_cast<double>(query[j]);
+                        key += similarity != 0 ? -q * x : (q - x) * (q - x);
+                    }
+                }
+                const double bound = static_cast<double>(unit) * static_cast<double>(sum) +
+                                     static_cast<double>(offset);
+                log.expect(bound <= key, which(), ": bound ", bound, " above ", key);
+            }
         }
     }
     return digest.value();
@@ -222,7 +307,9 @@ uint64_t check_op(const OpCase& op, ScanCodesKernel* kernel, ScanCodesKernel* re
     Random random(43);
     size_t turn = 0;
     for (const size_t d : scan_dims()) {
-        const CodeKind kind = op.name == "scan_bits" ? CodeKind::Bits : CodeKind::RangeInt8;
+        const CodeKind kind = op.name == "scan_bits"       ? CodeKind::Bits
+                              : op.name == "scan_product4" ? CodeKind::Product4
+                                                           : CodeKind::RangeInt8;
         // In turns what every table holds, for equal digests, and what this one holds.
         const bool common = turn % 2 == 0;
         const int pair = common ? kSmallestPair : op.table.int8_pair;
