@@ -26,15 +26,15 @@ def fastest(choices: Rows, target: float, engine: str, by: str) -> dict[str, Any
 
 
 def line_up(
-    engines: Mapping[str, Remote], choices: Rows, built: Built, data: Data, target: float, by: str
+    engines: Mapping[str, Remote], choices: Rows, built: Built, data: Data, target: float, kind: str
 ) -> Rows:
     """Each engine's fastest choice, loaded, with its recall of the held-out queries."""
     rows = []
     for name, engine in engines.items():
-        chosen = fastest(choices, target, name, by)
+        chosen = fastest(choices, target, name, f"{kind}seconds")
         if chosen is None:
             continue
-        spec, setting = chosen["spec"], chosen["setting"]
+        spec, setting = chosen["spec"], chosen[f"{kind}setting"]
         path, took = built[name, spec]
         try:
             engine.call("drop", [spec])
@@ -43,8 +43,8 @@ def line_up(
         except EngineError as error:
             print(f"left out of the race: {name} {spec}: {error}", flush=True)
             continue
-        row = {key: chosen[key] for key in ("target", "engine", "spec", "setting")}
-        row |= {"recall": data.recall(data.held_out, found), "seconds": []}
+        row = {key: chosen[key] for key in ("target", "engine", "spec")}
+        row |= {"setting": setting, "recall": data.recall(data.held_out, found), "seconds": []}
         row["build"] = {key: value for key, value in took.items() if key != "points"}
         rows.append(row)
     return rows
@@ -67,7 +67,7 @@ def race(
     result = []
     count = len(data.held_out.repeated(BATCH))
     for target in sorted({choice["target"] for choice in choices}):
-        rows = line_up(engines, choices, built, data, target, "seconds")
+        rows = line_up(engines, choices, built, data, target, "")
         say(f"racing batches at recall {target:g}: {', '.join(row['engine'] for row in rows)}")
         for number in range(rounds):
             for row in turns(rows, number):
@@ -98,7 +98,7 @@ def one_by_one(
     result = []
     count = min(SINGLES, len(data.held_out.queries))
     for target in sorted({choice["target"] for choice in choices}):
-        rows = line_up(engines, choices, built, data, target, "single_seconds")
+        rows = line_up(engines, choices, built, data, target, "single_")
         say(f"racing single queries at recall {target:g}")
         times: dict[str, list[int]] = {row["engine"]: [] for row in rows}
         for number, first in enumerate(range(0, count, BLOCK)):

@@ -45,12 +45,17 @@ def words(setting: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in setting.items())
 
 
+def megabytes(built: dict[str, Any]) -> str:
+    """The most memory that building took, next to the base; of older caches it is not known."""
+    return f"{built['peak'] / 1e6:,.0f}" if "peak" in built else "-"
+
+
 def show_choices(choices: Rows, built: Rows) -> None:
     """What every index could do on the tuning queries: queries a second per target."""
     targets = sorted({choice["target"] for choice in choices})
     print("\nEvery index, batches of the tuning queries: queries/s at the recall")
     print(
-        f"{'engine':11}{'index':42}{'bytes':>7}{'build s':>9}"
+        f"{'engine':11}{'index':42}{'bytes':>7}{'build s':>9}{'peak MB':>9}"
         + "".join(f"{target:>11g}" for target in targets)
     )
     for index in built:
@@ -63,7 +68,8 @@ def show_choices(choices: Rows, built: Rows) -> None:
             ]
             rates += f"{found[0]:11,.0f}" if found else f"{'-':>11}"
         print(
-            f"{index['engine']:11}{index['spec']:42}{index['bytes']:7.0f}{index['cpu']:9.1f}{rates}"
+            f"{index['engine']:11}{index['spec']:42}{index['bytes']:7.0f}{index['cpu']:9.1f}"
+            f"{megabytes(index):>9}{rates}"
         )
 
 

@@ -26,6 +26,12 @@ from peers.engine import Floats, Index, Setting, Sweep, Task
 CALLS = 400  # of the smallest index, to see what a call costs
 
 
+def resident(which: str) -> int:
+    """Bytes of this process in memory: VmRSS, now, or VmHWM, the most since it was reset."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(which)).split()[1])
+
+
 class Worker:
     """Lives in the engine's process; its public methods are what Remote.call can name."""
 
@@ -56,9 +62,13 @@ class Worker:
 
     def build(self, spec: str, path: Path) -> dict[str, Any]:
         """Builds and saves; what is searched later is loaded from there, for every engine."""
+        self.base.max()  # read: its pages are no part of what building takes
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+        before = resident("VmRSS")
         cpu, wall = time.process_time(), time.perf_counter()
         index = self.engine.build(spec, self.base, self.task)
         about = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        about["peak"] = resident("VmHWM") - before
         partly = path.with_name(path.name + ".part")
         shutil.rmtree(partly, ignore_errors=True)
         partly.mkdir(parents=True)
