@@ -1,12 +1,14 @@
-// nearcell build BASE: trains an index on vectors, adds them, tunes it when asked, and saves it.
+// nearcell build BASE: trains an index on vectors, adds them, chooses its spec and tunes it when
+// asked, and saves it.
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cstring>
 #include <memory>
+#include <numeric>
 #include <optional>
+#include <utility>
 
-#include <nearcell/core/random.h>
+#include <nearcell/index/exact_search.h>
 #include <nearcell/index/factory.h>
+#include <nearcell/index/held_out.h>
 
 #include "commands.h"
 #include "files.h"
@@ -21,7 +23,9 @@ struct BuildOptions {
     std::string base, spec, out, metric = "l2";
     uint64_t seed = 1234;
     size_t train_rows = 0;  // 0: all
+    bool choose = false;    // the spec is not given
     std::optional<double> tune_recall;
+    double tune_seconds = 60, max_bytes = 0;
     std::string queries, truth;
     size_t k = 10;
 };
@@ -32,29 +36,47 @@ struct TuneInput {
 };
 
 // Read before the work, so that a wrong file is reported at once.
-std::optional<TuneInput> read_tune_input(const BuildOptions& options, size_t dim) {
-    if (!options.tune_recall) return std::nullopt;
-    check_recall_target(*options.tune_recall);
+TuneInput read_tune_input(const BuildOptions& options, size_t dim) {
     TuneInput input;
+    if (options.queries.empty()) return input;
     input.queries = read_queries(options.queries);
     check_dim(input.queries.view(), dim, options.queries);
+    if (options.truth.empty()) return input;
     input.truth = read_truth(options.truth, input.queries.rows, options.k);
     return input;
 }
 
-// `count` rows drawn by the seed, in the order of the file.
-VectorData sample_rows(const VectorData& from, size_t count, uint64_t seed) {
-    Random random(seed);
-    std::vector<size_t> rows = random_sample(from.rows, count, random);
-    std::sort(rows.begin(), rows.end());
-    const size_t row_bytes = from.cols * element_size(from.type);
-    VectorData sample{AlignedBuffer<uint8_t>(count * row_bytes), from.type, count, from.cols};
-    uint8_t* out = sample.bytes.mutable_data();
-    for (size_t row : rows) {
-        std::memcpy(out, from.bytes.data() + row * row_bytes, row_bytes);
-        out += row_bytes;
-    }
-    return sample;
+// Without queries some rows of the base are, and leave it until the index is tuned.
+HeldOut hold_out_queries(VectorData& base, VectorData& queries, uint64_t seed) {
+    HeldOut parts = hold_out(base.rows, seed);
+    queries = copy_rows(base.view(), parts.queries);
+    base = copy_rows(base.view(), parts.rest);
+    return parts;
+}
+
+std::string choose(const VectorData& base, const VectorData& queries, const BuildOptions& options,
+                   Session& session) {
+    ChooseSpecOptions wanted;
+    wanted.metric = metric_from_option(options.metric);
+    wanted.recall = *options.tune_recall;
+    wanted.k = options.k;
+    wanted.seconds = options.tune_seconds;
+    wanted.max_bytes = options.max_bytes;
+    wanted.seed = options.seed;
+    wanted.queries = queries.view();
+    return choose_and_report(base.view(), wanted, session);
+}
+
+// `ids`: of the rows of base, where they are not the row numbers.
+IdData true_neighbors(const VectorData& base, const VectorData& queries,
+                      const std::vector<int64_t>& ids, const BuildOptions& options,
+                      Session& session) {
+    SearchResult found =
+        exact_search(base.view(), queries.view(), metric_from_option(options.metric), options.k,
+                     session.threads(), session.progress());
+    for (int64_t& id : found.ids)
+        if (!ids.empty() && id >= 0) id = ids[static_cast<size_t>(id)];
+    return {std::move(found.ids), queries.rows, options.k};
 }
 
 TrainReport train(CellIndex& index, const VectorData& base, const BuildOptions& options,
@@ -62,14 +84,16 @@ TrainReport train(CellIndex& index, const VectorData& base, const BuildOptions& 
     if (options.train_rows == 0 || options.train_rows >= base.rows) {
         return index.train(base.view(), call);
     }
-    return index.train(sample_rows(base, options.train_rows, options.seed).view(), call);
+    std::vector<int64_t> rows(base.rows);
+    std::iota(rows.begin(), rows.end(), 0);
+    rows = sample_rows(rows, options.train_rows, options.seed);
+    return index.train(copy_rows(base.view(), rows).view(), call);
 }
 
 void describe(const CellIndex& index, const TrainReport& report, Session& session) {
     const IndexStats stats = index.stats();
     session.fact("spec", stats.spec);
     session.fact("metric", std::string(metric_name(index.metric())));
-    session.fact("rows", stats.size);
     session.fact("dim", index.dim());
     session.fact("cells", stats.cells);
     session.fact("imbalance", stats.imbalance, fixed_text(stats.imbalance, 2));
@@ -83,23 +107,36 @@ void build(const BuildOptions& options, Session& session) {
     check_output(options.out);
     const size_t dim = vector_file_info(options.base).cols;
     const IndexOptions wanted{dim, metric_from_option(options.metric), options.seed};
-    const auto index = make_index(options.spec, wanted);
-    const auto tune_input = read_tune_input(options, dim);
+    if (!options.choose) parse_spec(options.spec, wanted);
+    if (options.tune_recall) check_recall_target(*options.tune_recall);
+    auto [queries, truth] = read_tune_input(options, dim);
     const CallOptions call{session.threads(), session.progress()};
 
     Stopwatch watch;
-    const VectorData base = read_vectors(options.base);
+    VectorData base = read_vectors(options.base);
     const double read_seconds = watch.lap();
     check_interrupted();
+    HeldOut parts;
+    if (options.tune_recall && options.queries.empty()) {
+        parts = hold_out_queries(base, queries, options.seed);
+    }
+    watch.lap();
+    const auto index =
+        make_index(options.choose ? choose(base, queries, options, session) : options.spec, wanted);
+    const double choose_seconds = watch.lap();
     const TrainReport report = train(*index, base, options, call);
     const double train_seconds = watch.lap();
-    index->add(base.view(), {}, call);
+    index->add(base.view(), parts.rest, call);
     const double add_seconds = watch.lap();
     describe(*index, report, session);
-    if (tune_input) {
-        tune_and_report(*index, tune_input->queries.view(), tune_input->truth, *options.tune_recall,
-                        options.k, session);
+    if (options.tune_recall) {
+        if (options.truth.empty())
+            truth = true_neighbors(base, queries, parts.rest, options, session);
+        tune_and_report(*index, queries.view(), truth, *options.tune_recall, options.k, session);
+        session.fact("held_out_queries", parts.queries.size());
     }
+    if (!parts.queries.empty()) index->add(queries.view(), parts.queries, call);
+    session.fact("rows", index->size());
     check_interrupted();
     watch.lap();
     index->save(options.out);
@@ -107,6 +144,7 @@ void build(const BuildOptions& options, Session& session) {
 
     const uint64_t bytes = file_bytes(options.out);
     session.fact_seconds("read_seconds", read_seconds);
+    if (options.choose) session.fact_seconds("choose_seconds", choose_seconds);
     session.fact_seconds("train_seconds", train_seconds);
     session.fact_seconds("add_seconds", add_seconds);
     session.fact_seconds("save_seconds", save_seconds);
@@ -120,22 +158,35 @@ void add_build(CLI::App& app, Session& session) {
     CLI::App& command = *app.add_subcommand("build", "make an index of vectors");
     auto options = std::make_shared<BuildOptions>();
     command.add_option("BASE", options->base, "vectors (HDF5: the data set train)")->required();
-    command.add_option("-k,--spec", options->spec, "factory string, such as IVF1024,PQ16,RFlat")
-        ->required();
+    CLI::Option_group& which = *command.add_option_group("Index", "one of these or both");
+    which.require_option(1, 0);
+    auto* spec = which.add_option("-k,--spec", options->spec,
+                                  "factory string, such as IVF1024,PQ16,RFlat; else it is chosen");
+    auto* recall =
+        which.add_option("--tune-recall", options->tune_recall, "tune to this recall, in (0, 1]");
     command.add_option("-o,--output", options->out, "index file")->required();
     add_metric_option(command, options->metric);
     command.add_option("--seed", options->seed, "seed of training")->capture_default_str();
     command
         .add_option("--train-rows", options->train_rows, "train on so many sampled rows; 0 = all")
         ->capture_default_str();
-    auto* queries = command.add_option("--queries", options->queries, "query vectors to tune with");
-    auto* truth = command.add_option("--truth", options->truth, "their true neighbours");
-    command.add_option("--tune-recall", options->tune_recall, "tune to this recall, in (0, 1]")
-        ->needs(queries)
-        ->needs(truth);
+    auto* queries = command
+                        .add_option("--queries", options->queries,
+                                    "query vectors to tune with; else some rows of BASE")
+                        ->needs(recall);
+    command.add_option("--truth", options->truth, "their true neighbours; else they are computed")
+        ->needs(queries);
+    command.add_option("--tune-seconds", options->tune_seconds, "time to choose a spec in")
+        ->capture_default_str()
+        ->excludes(spec);
+    command.add_option("--max-bytes", options->max_bytes, "a vector, for the spec that is chosen")
+        ->excludes(spec);
     command.add_option("-n,--neighbors", options->k, "neighbours that the recall counts")
         ->capture_default_str();
-    session.add_command(command, [options, &session] { build(*options, session); });
+    session.add_command(command, [options, spec, &session] {
+        options->choose = spec->count() == 0;
+        build(*options, session);
+    });
 }
 
 }  // namespace nearcell::cli

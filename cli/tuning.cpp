@@ -41,6 +41,40 @@ Table tried_table(const TuneResult& result, size_t k) {
     return table;
 }
 
+Json candidates_json(const SpecChoice& choice) {
+    Json list = Json::array();
+    for (const SpecTrial& trial : choice.tried) {
+        const bool tried = trial.not_tried.empty();
+        list.push_back(
+            {{"spec", trial.spec},
+             {"reached", trial.reached},
+             {"recall", tried ? Json(trial.recall) : Json(nullptr)},
+             {"queries_per_second", tried ? Json(trial.queries_per_second) : Json(nullptr)},
+             {"bytes_per_vector", trial.bytes_per_vector},
+             {"build_seconds", tried ? Json(trial.build_seconds) : Json(nullptr)},
+             {"not_tried", tried ? Json(nullptr) : Json(trial.not_tried)}});
+    }
+    return list;
+}
+
+Table candidates_table(const SpecChoice& choice, size_t k) {
+    Table table({{"candidate", Table::Align::Left},
+                 {"recall@" + std::to_string(k)},
+                 {"queries/s"},
+                 {"bytes"},
+                 {"build"},
+                 {"", Table::Align::Left}});
+    for (const SpecTrial& trial : choice.tried) {
+        const bool tried = trial.not_tried.empty();
+        table.add_row({trial.spec, tried ? fixed_text(trial.recall, 4) : "",
+                       tried ? count_text(trial.queries_per_second) : "",
+                       fixed_text(trial.bytes_per_vector, 0),
+                       tried ? seconds_text(trial.build_seconds) : "",
+                       trial.spec == choice.spec ? "chosen" : trial.not_tried});
+    }
+    return table;
+}
+
 }  // namespace
 
 Json cutoff_json(float cutoff) { return std::isfinite(cutoff) ? Json(cutoff) : Json(nullptr); }
@@ -52,6 +86,21 @@ std::string cutoff_text(float cutoff) {
 void check_recall_target(double recall) {
     check(recall > 0 && recall <= 1, StatusCode::InvalidArgument, "recall ", recall,
           " must be in (0, 1]");
+}
+
+std::string choose_and_report(const Vectors& base, ChooseSpecOptions options, Session& session) {
+    options.threads = session.threads();
+    options.progress = session.progress();
+    const SpecChoice choice = choose_spec(base, options);
+    session.fact("rows_tried_on", choice.sample_rows);
+    session.detail("candidates", candidates_json(choice));
+    session.text(candidates_table(choice, options.k).text() + "\n");
+    if (!choice.reached) {
+        session.warn("no candidate that was tried reaches recall " + fixed_text(options.recall, 4) +
+                     "; the nearest, " + choice.spec +
+                     ", was taken. More --tune-seconds try more, --spec names another");
+    }
+    return choice.spec;
 }
 
 void tune_and_report(CellIndex& index, const Vectors& queries, const IdData& truth, double recall,

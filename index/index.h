@@ -14,8 +14,10 @@
 #include <nearcell/core/progress.h>
 #include <nearcell/core/search_result.h>
 #include <nearcell/core/vectors.h>
+#include <nearcell/index/choose_spec.h>
 #include <nearcell/index/exact_search.h>
 #include <nearcell/index/factory.h>
+#include <nearcell/index/held_out.h>
 #include <nearcell/index/tune.h>
 #include <nearcell/ivf/cell_index.h>
 #include <nearcell/kernels/backend.h>

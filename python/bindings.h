@@ -13,6 +13,7 @@ namespace nearcell::python {
 
 namespace nb = nanobind;
 
+void bind_choose_spec(nb::module_& module);
 void bind_filter(nb::module_& module);
 void bind_index(nb::module_& module);
 void bind_kmeans(nb::module_& module);

@@ -8,6 +8,7 @@ NB_MODULE(_nearcell, module) {
     bind_errors(module);
     bind_filter(module);
     bind_index(module);
+    bind_choose_spec(module);
     bind_kmeans(module);
     bind_pca(module);
     bind_io(module);

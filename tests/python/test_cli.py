@@ -373,7 +373,6 @@ def test_build_with_tuning(data: Data, tmp_path: Path) -> None:
     assert report["reached"] and report["recall"] >= 0.9
     info = run_json("info", path)
     assert info["default_probes"] == report["probes"]
-    run(*words, "--tune-recall", 0.9, code=USAGE)
     run(*words, "--tune-recall", 1.5, *truth, code=BAD_INPUT)
 
 

@@ -192,6 +192,8 @@ TYPED = """
     best: float = index.tune(x, ids.reshape(1, -1)).chosen.recall
     labels: NDArray[np.int64] = nearcell.KMeans(3).fit(x).predict(x)
     ratio: NDArray[np.float32] = nearcell.Pca(3).fit(x).explained_variance_ratio_
+    choice: nearcell.SpecChoice = nearcell.choose_spec(x, seconds=1, max_bytes=40)
+    trials: list[nearcell.SpecTrial] = choice.tried
     words: str = nearcell.Index.open("x.nc", mmap=True).spec
 """
 WRONG = """
