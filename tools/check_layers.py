@@ -20,10 +20,11 @@ LOWER = {
     "quantize": ["kernels", "core"],
     "pca": ["kernels", "core"],
     "storage": ["kernels", "core"],
+    "extract": ["pca", "storage", "kernels", "core"],
     "ivf": ["quantize", "pca", "storage", "kernels", "core"],
     "index": ["ivf", "quantize", "pca", "storage", "kernels", "core"],
 }
-LIBRARY = ["index", "ivf", "quantize", "pca", "storage", "kernels", "core"]
+LIBRARY = ["index", "ivf", "extract", "quantize", "pca", "storage", "kernels", "core"]
 LOWER |= {folder: LIBRARY for folder in ("python", "examples")}
 # The tests and `nearcell bench` also look at every instruction set's kernels.
 LOWER |= {folder: [*LIBRARY, "cpu"] for folder in ("cli", "tests")}
@@ -37,7 +38,8 @@ THIRD_PARTY = {
     r"xxhash\.h": ["storage"],
     r"omp\.h": ["core"],
     r"CLI/": ["cli"],
-    r"nlohmann/": ["cli"],
+    r"nlohmann/": ["cli", "extract"],
+    r"stb/": ["extract"],  # image.cpp
     r"nanobind/|Python\.h": ["python"],
     r"(gtest|gmock)/": ["tests"],
 }
@@ -48,7 +50,7 @@ SYSTEM = {
     r"(sys/(stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
     r"sys/mman\.h": ["core", "storage", "tests"],
     r"unistd\.h": ["cpu", "storage", "cli", "python", "tests"],
-    r"fnmatch\.h": ["cli"],
+    r"fnmatch\.h": ["cli", "extract"],
     r"(sched|pthread)\.h": ["core", "tests"],
     r"(cpuid|sys/syscall)\.h": ["cpu"],
     r"(sys/(ioctl|wait|resource|types)|signal|spawn|termios)\.h": ["cli", "tests"],

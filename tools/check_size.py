@@ -14,7 +14,7 @@ from pathlib import Path
 
 MEDIAN_LINES = 200
 MAX_LINES = 800
-LIBRARY = ["core", "kernels", "cpu", "quantize", "pca", "storage", "ivf", "index"]
+LIBRARY = ["core", "kernels", "cpu", "quantize", "pca", "storage", "extract", "ivf", "index"]
 FOLDERS = [*LIBRARY, "cli", "python", "bench", "tests", "examples", "tools"]
 
 # Test: (why it covers these files, which: of its own folder, or FOLDER/FILE).
