@@ -93,9 +93,6 @@ thread_local DecodeMemory* DecodeMemory::current = nullptr;
 #define STBI_FREE(data) nearcell::DecodeMemory::current->release(data)
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
-#if defined(__aarch64__)
-#define STBI_NEON
-#endif
 // Its casts are C's; where a macro above is in one, the warning counts as ours.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wold-style-cast"

@@ -149,7 +149,11 @@ PictureInfo inspect_jpeg(const Reader& reader) {
     reader.require(scans > 0, "a broken JPEG file: it ends before its first scan");
     // Four channels are CMYK, inverted or as YCCK, and only Adobe's segment says which.
     reader.support(frame.components != 4 || adobe, "a CMYK JPEG that does not say how");
-    return reader.info(PictureFormat::Jpeg, frame.width, frame.height);
+    const PictureInfo info = reader.info(PictureFormat::Jpeg, frame.width, frame.height);
+    reader.support(scans <= kMaxScannedPixels / (info.width * info.height), "a JPEG of ", scans,
+                   " scans of ", info.width, " x ", info.height, " pixels, at most ",
+                   kMaxScannedPixels, " in all scans");
+    return info;
 }
 
 // ---- PNG: chunks of length, type, data and checksum.

@@ -21,6 +21,9 @@ uint8_t rounded(int32_t sum) {
     return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
 }
 
+// A C cast after which Pillow clamps: what is below zero becomes zero.
+size_t cut(double value) { return static_cast<size_t>(std::max(value, 0.0)); }
+
 // The weights of the outputs [first, first + count) of one direction.
 struct Filter {
     struct Taps {
@@ -39,9 +42,8 @@ struct Filter {
         std::vector<double> exact;
         for (size_t x = first; x < first + count; ++x) {
             const double center = (static_cast<double>(x) + 0.5) * scale;
-            // A double below zero becomes zero, as does a C cast after which Pillow clamps.
-            const auto low = static_cast<size_t>(std::max(center - radius + 0.5, 0.0));
-            const auto high = std::min(static_cast<size_t>(center + radius + 0.5), in);
+            const size_t low = cut(center - radius + 0.5);
+            const size_t high = std::min(cut(center + radius + 0.5), in);
             exact.clear();
             double sum = 0;
             for (size_t i = 0; i < high - low; ++i) {
@@ -52,7 +54,7 @@ struct Filter {
             outputs.push_back({low, high - low, weights.size()});
             for (double weight : exact) {
                 if (sum != 0) weight /= sum;
-                weights.push_back(static_cast<int32_t>(0.5 + weight * (1 << kFractionBits)));
+                weights.push_back(static_cast<int32_t>(cut(weight * (1 << kFractionBits) + 0.5)));
             }
         }
     }

@@ -121,6 +121,12 @@ TEST(PictureBytes, AJpegOfVeryManyScansIsRefused) {
         many.insert(many.end(), {0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0, 0});
     many.insert(many.end(), {0xff, 0xd9});
     expect_refused(many, StatusCode::Unsupported, "more than 200 scans");
+    // 100 scans of few pixels are read, of 64 million not.
+    many.resize(many.size() - 2 - 101 * 11);
+    many.insert(many.end(), {0xff, 0xd9});
+    EXPECT_EQ(inspect_picture(many, "x").width, kSampleWidth);
+    many = changed(many, find(many, {0xff, 0xc2}) + 5, {0x20, 0, 0x20, 0});
+    expect_refused(many, StatusCode::Unsupported, "100 scans of 8192 x 8192");
 }
 
 TEST(PictureBytes, PngChunksAreVerified) {
