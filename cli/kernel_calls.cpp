@@ -30,6 +30,25 @@ void each_chunk(const Stored& stored, F&& f) {
     }
 }
 
+constexpr size_t kPieces = 9;  // of a 3 x 3 window
+
+// Where kQueries pixels of some channels go.
+std::vector<float*> output_rows(KernelInputs& in, size_t channels) {
+    std::vector<float*> rows;
+    for (size_t q = 0; q < kQueries; ++q)
+        rows.push_back(in.out.mutable_data() + q * channels);
+    return rows;
+}
+
+// kQueries vectors from `first` on, whose values may be read up to a multiple of 16.
+std::vector<const float*> some_vectors(const Stored& stored, size_t d, size_t first) {
+    const size_t last = (stored.vectors() * d - blocks_for(d) * kBlock) / d;
+    std::vector<const float*> vectors;
+    for (size_t q = 0; q < kQueries; ++q)
+        vectors.push_back(stored.floats() + std::min(first + q, last) * d);
+    return vectors;
+}
+
 // Each runs an operation over the stored vectors once and returns how many vectors or queries that
 // was; operations of several queries at a time are told apart by serves_queries.
 size_t run(PairKernel* kernel, const Stored& stored, KernelInputs& in) {
@@ -91,6 +110,40 @@ size_t run(ScanCodesKernel* kernel, const Stored& stored, KernelInputs& in) {
         kernel(&stored.code, blocks, count, in.coded_queries.data(), kQueries, in.masks.data(),
                in.hits.data());
     });
+    return stored.vectors();
+}
+// Output channels are vectors, output pixels queries.
+size_t run(ConvKernel* kernel, const Stored& stored, KernelInputs& in) {
+    constexpr uint32_t kNowhere = 0;
+    each_chunk(stored, [&](const float* blocks, size_t count) {
+        const std::vector<float*> out = output_rows(in, count * kBlock);
+        const ConvView view{&kNowhere,           1,    in.d, count * kBlock, blocks,
+                            in.codebooks.data(), 0.0f, 6.0f};
+        kernel(&view, in.query_rows.data(), nullptr, out.data(), kQueries);
+    });
+    return stored.vectors();
+}
+// Nine pieces of as many channels as there are dimensions.
+size_t run(DepthwiseKernel* kernel, const Stored& stored, KernelInputs& in) {
+    const std::vector<uint32_t> offsets(kPieces, 0);
+    const std::vector<float*> out = output_rows(in, in.d);
+    for (size_t i = 0; i < stored.vectors(); i += kQueries) {
+        const ConvView view{offsets.data(),      kPieces, 1,   in.d, in.codebooks.data(),
+                            in.codebooks.data(), 0.0f,    6.0f};
+        const DepthwiseView depthwise{view};
+        const std::vector<const float*> pixels = some_vectors(stored, in.d, i);
+        kernel(&depthwise, pixels.data(), nullptr, out.data(), kQueries);
+    }
+    return stored.vectors();
+}
+size_t run(PoolKernel* kernel, const Stored& stored, KernelInputs& in) {
+    const std::vector<uint32_t> offsets(kPieces, 0);
+    const std::vector<float*> out = output_rows(in, in.d);
+    const PoolView view{offsets.data(), kPieces, in.d};
+    for (size_t i = 0; i < stored.vectors(); i += kQueries) {
+        const std::vector<const float*> pixels = some_vectors(stored, in.d, i);
+        kernel(&view, pixels.data(), out.data(), kQueries);
+    }
     return stored.vectors();
 }
 size_t run(DecodeKernel* kernel, const Stored& stored, KernelInputs& in) {
@@ -163,7 +216,7 @@ template <class Kernel>
 constexpr bool serves_queries =
     std::is_same_v<Kernel, ScanKernel> || std::is_same_v<Kernel, ScoresKernel> ||
     std::is_same_v<Kernel, ScoresInt16Kernel> || std::is_same_v<Kernel, AssignKernel> ||
-    std::is_same_v<Kernel, ScanCodesKernel>;
+    std::is_same_v<Kernel, ScanCodesKernel> || std::is_same_v<Kernel, ConvKernel>;
 
 template <class Kernel>
 constexpr bool is_peak =

@@ -36,8 +36,8 @@ KernelInputs::KernelInputs(size_t dim) : d(dim) {
     Random random(1);
     fill(queries, kQueries * d, random);
     fill(values, std::max(d, kChunk * kBlock), random);
-    fill(codebooks, 256 * d, random);
-    out.resize(kBlock * std::max(d, kQueries * kChunk));
+    fill(codebooks, 256 * (d + kBlock), random);  // and room past the last channel
+    out.resize(kQueries * std::max(d + kBlock, kBlock * kChunk));
     rows.resize(kChunk * kBlock * d);
     tables.assign(kQueries * divided_up(d, 32) * 128, 1);
     for (size_t q = 0; q < kQueries; ++q) {

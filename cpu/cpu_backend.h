@@ -27,6 +27,8 @@ class CpuBackend final : public Backend {
                         std::span<std::vector<Candidate>> candidates) const override;
     void rotate(MatrixView<const float> x, const float* factors, bool inverse,
                 MatrixView<float> out, int threads) const override;
+    void convolve(const ConvJob& job) const override;
+    void pool(const PoolJob& job) const override;
     float key(const float* a, const float* b, size_t dim, Metric metric) const override {
         return pair_kernel(metric)(a, b, dim);
     }

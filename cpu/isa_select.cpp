@@ -23,6 +23,7 @@
     void fill_row_##name(KernelTable&);        \
     void fill_select_##name(KernelTable&);     \
     void fill_rotate_##name(KernelTable&);     \
+    void fill_conv_##name(KernelTable&);       \
     void fill_peak_##name(KernelTable&);       \
     static const KernelTable& table_##name() { \
         static const KernelTable table = [] {  \
@@ -38,6 +39,7 @@
             fill_row_##name(t);                \
             fill_select_##name(t);             \
             fill_rotate_##name(t);             \
+            fill_conv_##name(t);               \
             fill_peak_##name(t);               \
             return t;                          \
         }();                                   \

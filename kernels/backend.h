@@ -15,6 +15,7 @@
 #include <nearcell/core/metric.h>
 #include <nearcell/core/top_k.h>
 #include <nearcell/kernels/code_view.h>
+#include <nearcell/kernels/convolution.h>
 
 namespace nearcell {
 
@@ -157,6 +158,10 @@ class Backend {
     // Rows of x rotated by the factors of a FastRotation, or back. out must not overlap x.
     virtual void rotate(MatrixView<const float> x, const float* factors, bool inverse,
                         MatrixView<float> out, int threads) const = 0;
+
+    // One layer of one picture, on the calling thread.
+    virtual void convolve(const ConvJob& job) const = 0;
+    virtual void pool(const PoolJob& job) const = 0;
 
     // The key of two vectors, for where one is wanted now and then (seeding): batches have their
     // own.

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include <nearcell/kernels/code_view.h>
+#include <nearcell/kernels/convolution.h>
 #include <nearcell/kernels/peaks.h>
 
 namespace nearcell {
@@ -146,6 +147,19 @@ using LaneKernel = float(const CodeView* code, const uint32_t* block, size_t lan
 
 // Decodes one lane of a block: the bits of the decode operation. out: d.
 using LaneDecodeKernel = void(const CodeView* code, const uint32_t* block, size_t lane, float* out);
+
+// Output pixels of a convolution (ConvView): pixels[p] is the first input value of the pixel that
+// goes to out[p], `channels` values. added: as many for each pixel, or null. Sums are in the order
+// of pieces and values. Of a depthwise one up to a multiple of 16 channels may be read. NaN is
+// clamped to `low`. Error: piece_count * length + 3 roundings.
+using ConvKernel = void(const ConvView* conv, const float* const* pixels, const float* const* added,
+                        float* const* out, size_t pixel_count);
+using DepthwiseKernel = void(const DepthwiseView* conv, const float* const* pixels,
+                             const float* const* added, float* const* out, size_t pixel_count);
+
+// Output pixels of a pooling (PoolView), as ConvKernel. Error: of the mean piece_count roundings.
+using PoolKernel = void(const PoolView* pool, const float* const* pixels, float* const* out,
+                        size_t pixel_count);
 
 struct KernelTable {
     const char* isa = "";

@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include <nearcell/core/half.h>
@@ -468,6 +469,50 @@ void lane_product4(const CodeView* code, const uint32_t* block, size_t number, f
         out[j] = lanes[j * kBlock + number];
 }
 
+// What a channel's sum reads: value `at` of its inner products, and the weight that it meets.
+template <class View>
+void conv(const View* conv, const float* const* pixels, const float* const* added,
+          float* const* out, size_t pixel_count) {
+    constexpr bool kDepthwise = std::is_same_v<View, DepthwiseView>;
+    const size_t inner = conv->piece_count * conv->length,
+                 room = blocks_for(conv->channels) * kBlock;
+    for (size_t p = 0; p < pixel_count; ++p) {
+        for (size_t c = 0; c < conv->channels; ++c) {
+            double sum = static_cast<double>(conv->bias[c]);
+            if (added != nullptr) sum += static_cast<double>(added[p][c]);
+            for (size_t i = 0; i < inner; ++i) {
+                const float* const piece = pixels[p] + conv->offsets[i / conv->length];
+                const size_t block = c / kBlock * inner * kBlock;
+                sum +=
+                    kDepthwise
+                        ? static_cast<double>(piece[c]) *
+                              static_cast<double>(conv->weights[i * room + c])
+                        : static_cast<double>(piece[i % conv->length]) *
+                              static_cast<double>(conv->weights[block + i * kBlock + c % kBlock]);
+            }
+            const double least =
+                sum > static_cast<double>(conv->low) ? sum : static_cast<double>(conv->low);
+            out[p][c] = static_cast<float>(
+                least < static_cast<double>(conv->high) ? least : static_cast<double>(conv->high));
+        }
+    }
+}
+
+template <bool kMax>
+void pool(const PoolView* pool, const float* const* pixels, float* const* out, size_t pixel_count) {
+    for (size_t p = 0; p < pixel_count; ++p) {
+        for (size_t c = 0; c < pool->channels; ++c) {
+            double result = static_cast<double>(pixels[p][pool->offsets[0] + c]);
+            for (size_t t = 1; t < pool->piece_count; ++t) {
+                const double x = static_cast<double>(pixels[p][pool->offsets[t] + c]);
+                result = kMax ? std::max(result, x) : result + x;
+            }
+            out[p][c] =
+                static_cast<float>(kMax ? result : result / static_cast<double>(pool->piece_count));
+        }
+    }
+}
+
 template <Key kKey>
 void peak(float x, float y, size_t rounds, float* sums) {
     const double key = key_of<kKey>(&x, 1, &y, 1);
@@ -540,6 +585,10 @@ const KernelTable& reference_table() {
         t.lane_l2_range_int8 = lane<Key::L2>;
         t.lane_ip_range_int8 = lane<Key::Dot>;
         t.lane_product4 = lane_product4;
+        t.conv_f32 = conv<ConvView>;
+        t.depthwise_f32 = conv<DepthwiseView>;
+        t.max_pool_f32 = pool<true>;
+        t.mean_pool_f32 = pool<false>;
         t.peak_fma = peak<Key::Dot>;
         t.peak_sub_fma = peak<Key::L2>;
         t.peak_sub_abs_add = peak<Key::L1>;

@@ -14,6 +14,7 @@ namespace nearcell::python {
 namespace nb = nanobind;
 
 void bind_choose_spec(nb::module_& module);
+void bind_extract(nb::module_& module);
 void bind_filter(nb::module_& module);
 void bind_index(nb::module_& module);
 void bind_kmeans(nb::module_& module);

@@ -9,6 +9,7 @@ NB_MODULE(_nearcell, module) {
     bind_filter(module);
     bind_index(module);
     bind_choose_spec(module);
+    bind_extract(module);
     bind_kmeans(module);
     bind_pca(module);
     bind_io(module);

@@ -25,6 +25,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
             "reference",
             "cpu/isa_select",
             "cpu/kernels_assign",
+            "cpu/kernels_conv",
             "cpu/kernels_decode",
             "cpu/kernels_int16",
             "cpu/kernels_int8",
@@ -45,6 +46,10 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
     "tests/kernels/coded_queries_test.cpp": ("queries of two operations", ["cpu/coded_queries"]),
     "tests/kernels/rerank_test.cpp": ("an operation of Backend", ["cpu/rerank"]),
     "tests/kernels/scan_cells_test.cpp": ("an operation of Backend", ["cpu/scan_cells"]),
+    "tests/extract/network_test.cpp": (
+        "layers with their weights and loops, against double precision",
+        ["pack_convolution", "cpu/convolve"],
+    ),
     "tests/ivf/cell_index_test.cpp": (
         "CellIndex's operations and their parts, against a model that scans everything",
         ["add", "cell", "file", "id_map", "search", "train", "transform"],

@@ -67,6 +67,7 @@ def main() -> int:
     for isa in ("avx2", "avx512", "avx512vnni", "amx"):
         for source in (
             "kernels_scan",
+            "kernels_conv",
             "kernels_int8",
             "kernels_int16",
             "kernels_lookup",

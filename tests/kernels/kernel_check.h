@@ -105,6 +105,10 @@ uint64_t check_op(const OpCase& op, RowKernel* kernel, RowKernel* reference, Che
 uint64_t check_op(const OpCase& op, LaneKernel* kernel, LaneKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, LaneDecodeKernel* kernel, LaneDecodeKernel* reference,
                   CheckLog& log);
+uint64_t check_op(const OpCase& op, ConvKernel* kernel, ConvKernel* reference, CheckLog& log);
+uint64_t check_op(const OpCase& op, DepthwiseKernel* kernel, DepthwiseKernel* reference,
+                  CheckLog& log);
+uint64_t check_op(const OpCase& op, PoolKernel* kernel, PoolKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, ScoresKernel* kernel, ScoresKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, AssignKernel* kernel, AssignKernel* reference, CheckLog& log);
 uint64_t check_op(const OpCase& op, PeakKernel* kernel, PeakKernel* reference, CheckLog& log);

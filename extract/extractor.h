@@ -1,0 +1,53 @@
+// Extractor: picture files to feature vectors: decode, resize, network, and where wanted a length
+// of 1. Works on some pictures at a time, so memory does not grow with the number of files. Cost:
+// that of the network (1.2 thousand million multiply-adds a picture or far more) and of decoding,
+// both on all threads. Immutable; safe from any number of threads.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nearcell/core/matrix_view.h>
+#include <nearcell/core/progress.h>
+#include <nearcell/extract/models.h>
+#include <nearcell/extract/network.h>
+
+namespace nearcell {
+
+struct ExtractOptions {
+    bool normalize = false;  // features of length 1; zeros stay zeros
+    bool strict = false;     // a picture that cannot be read is an error, not left out
+    int threads = 0;
+    Progress progress = {};
+};
+
+struct SkippedPicture {
+    size_t number = 0;   // in the list
+    std::string reason;  // names the file
+};
+
+class Extractor {
+   public:
+    // tap: a layer of the model; empty: its own choice.
+    Extractor(Model model, const Weights& weights, std::string_view tap = {});
+
+    const Model& model() const { return model_; }
+    const Network& network() const { return network_; }
+    size_t dim() const { return network_.output_shape().values(); }
+
+    // Calls sink(numbers, features) in the order of the list, on the calling thread: row i of the
+    // features is those of picture numbers[i]. Returns the pictures that were left out, a broken
+    // one among them; with `strict` the first of these is thrown. Throws Cancelled.
+    using Sink = std::function<void(std::span<const size_t> numbers, MatrixView<const float>)>;
+    std::vector<SkippedPicture> extract(std::span<const std::string> paths,
+                                        const ExtractOptions& options, const Sink& sink) const;
+
+   private:
+    Model model_;
+    Network network_;
+};
+
+}  // namespace nearcell

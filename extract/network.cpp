@@ -1,0 +1,212 @@
+#include <nearcell/extract/network.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include <nearcell/core/error.h>
+#include <nearcell/core/parallel.h>
+#include <nearcell/extract/network_plan.h>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kTogether = 64;  // pictures between two reports of progress
+
+// The memory of one thread: a slot may hold the maps of several layers, one after another.
+class Workspace {
+   public:
+    explicit Workspace(const std::vector<size_t>& slot_floats) {
+        for (const size_t floats : slot_floats)
+            slots_.emplace_back(floats);
+    }
+    float* slot(size_t number) { return slots_[number].mutable_data(); }
+
+   private:
+    std::vector<AlignedBuffer<float>> slots_;
+};
+
+float activated(float x, Activation activation) {
+    switch (activation) {
+        case Activation::None: return x;
+        case Activation::Relu: return x > 0 ? x : 0;
+        case Activation::Relu6: return std::min(x > 0 ? x : 0.0f, 6.0f);
+        case Activation::Silu: return x / (1.0f + std::exp(-x));
+    }
+    return x;
+}
+
+// f(values of a pixel) for all pixels of a map.
+template <class F>
+void each_pixel(const MapView& map, F&& f) {
+    for (size_t y = 0; y < map.height; ++y) {
+        for (size_t x = 0; x < map.width; ++x)
+            f(y, x);
+    }
+}
+
+void activate(const MapView& map, Activation activation) {
+    each_pixel(map, [&](size_t y, size_t x) {
+        float* const values = map.pixel(y, x);
+        for (size_t c = 0; c < map.channels; ++c)
+            values[c] = activated(values[c], activation);
+    });
+}
+
+void softmax(const MapView& in, const MapView& out) {
+    each_pixel(out, [&](size_t y, size_t x) {
+        const float* const from = in.pixel(y, x);
+        float* const to = out.pixel(y, x);
+        const float most = *std::max_element(from, from + in.channels);
+        double sum = 0;
+        for (size_t c = 0; c < in.channels; ++c)
+            sum += std::exp(static_cast<double>(from[c] - most));
+        for (size_t c = 0; c < in.channels; ++c)
+            to[c] = static_cast<float>(std::exp(static_cast<double>(from[c] - most)) / sum);
+    });
+}
+
+void add_maps(const MapView& a, const MapView& b, const MapView& out) {
+    each_pixel(out, [&](size_t y, size_t x) {
+        for (size_t c = 0; c < out.channels; ++c)
+            out.pixel(y, x)[c] = a.pixel(y, x)[c] + b.pixel(y, x)[c];
+    });
+}
+
+void convolve(const PackedConvolution& packed, const Layer& layer, const MapView& in,
+              const MapView& added, const MapView& out, const Backend& backend) {
+    const size_t group_in = in.channels / packed.groups;
+    for (size_t group = 0; group < packed.groups; ++group) {
+        ConvJob job;
+        job.conv = packed.view(group);
+        job.depthwise = packed.depthwise;
+        job.in = in.from_channel(group * group_in);
+        job.out = out.from_channel(group * packed.group_channels);
+        if (added.origin != nullptr) job.added = added.from_channel(group * packed.group_channels);
+        job.stride = layer.stride;
+        job.pad_top = packed.pad_top;
+        job.pad_left = packed.pad_left;
+        backend.convolve(job);
+    }
+}
+
+}  // namespace
+
+// ---- one picture ----
+
+namespace {
+
+// Planes to pixels, and back.
+void read_planes(const float* planes, const MapView& map) {
+    const size_t pixels = map.height * map.width;
+    each_pixel(map, [&](size_t y, size_t x) {
+        for (size_t c = 0; c < map.channels; ++c)
+            map.pixel(y, x)[c] = planes[c * pixels + y * map.width + x];
+    });
+}
+void write_planes(const MapView& map, float* planes) {
+    const size_t pixels = map.height * map.width;
+    each_pixel(map, [&](size_t y, size_t x) {
+        for (size_t c = 0; c < map.channels; ++c)
+            planes[c * pixels + y * map.width + x] = map.pixel(y, x)[c];
+    });
+}
+
+void run_layer(const PlannedLayer& planned, const MapView& in, const MapView& added,
+               const MapView& out, const Backend& backend) {
+    const Layer& layer = planned.layer;
+    switch (layer.kind) {
+        case LayerKind::Convolution:
+        case LayerKind::Linear:
+            convolve(planned.convolution, layer, in, added, out, backend);
+            if (layer.activation == Activation::Silu) activate(out, layer.activation);
+            return;
+        case LayerKind::MaxPool:
+        case LayerKind::MeanPool:
+        case LayerKind::GlobalMean: {
+            PoolJob job;
+            job.mean = layer.kind != LayerKind::MaxPool;
+            job.in = in;
+            job.out = out;
+            job.kernel_height = planned.kernel_height;
+            job.kernel_width = planned.kernel_width;
+            job.stride = layer.stride;
+            job.pad_top = planned.pad_top;
+            job.pad_left = planned.pad_left;
+            backend.pool(job);
+            break;
+        }
+        case LayerKind::Add: add_maps(in, added, out); break;
+        case LayerKind::Softmax: softmax(in, out); break;
+    }
+    if (layer.activation != Activation::None) activate(out, layer.activation);
+}
+
+}  // namespace
+
+Network::Network(const std::vector<Layer>& layers, const Weights& weights, MapShape input,
+                 std::string_view tap)
+    : plan_(std::make_unique<const Plan>(layers, weights, input, tap)) {}
+Network::~Network() = default;
+Network::Network(Network&&) noexcept = default;
+Network& Network::operator=(Network&&) noexcept = default;
+
+MapShape Network::input_shape() const { return plan_->maps.front().shape; }
+MapShape Network::output_shape() const { return plan_->maps.back().shape; }
+uint64_t Network::multiply_adds() const { return plan_->multiply_adds; }
+
+std::vector<std::string> Network::layers() const {
+    std::vector<std::string> names;
+    for (const PlannedLayer& planned : plan_->layers)
+        names.push_back(planned.layer.name);
+    return names;
+}
+
+size_t Network::activation_bytes() const {
+    size_t floats = 0;
+    for (const size_t slot : plan_->slot_floats)
+        floats += slot;
+    return floats * sizeof(float);
+}
+
+void Network::forward(MatrixView<const float> pictures, MatrixView<float> out, int threads,
+                      const Progress& progress) const {
+    const Plan& plan = *plan_;
+    check(pictures.cols == input_shape().values(), StatusCode::InvalidArgument, "pictures have ",
+          pictures.cols, " values each, but the network takes ", input_shape().channels, " x ",
+          input_shape().height, " x ", input_shape().width, " = ", input_shape().values());
+    check(out.rows == pictures.rows && out.cols == output_shape().values(),
+          StatusCode::InvalidArgument, "out is ", out.rows, " x ", out.cols, ", must be ",
+          pictures.rows, " x ", output_shape().values());
+    const Backend& backend = cpu_backend();
+    std::vector<std::unique_ptr<Workspace>> workspaces(
+        static_cast<size_t>(resolve_threads(threads)));
+    for (size_t first = 0; first < pictures.rows; first += kTogether) {
+        report(progress, "network", static_cast<double>(first), static_cast<double>(pictures.rows));
+        const size_t count = std::min(kTogether, pictures.rows - first);
+        parallel_for(count, threads, [&](size_t i, int worker) {
+            std::unique_ptr<Workspace>& mine = workspaces[static_cast<size_t>(worker)];
+            if (!mine) mine = std::make_unique<Workspace>(plan.slot_floats);
+            const auto view = [&](size_t map) {
+                return plan.maps[map].view(mine->slot(plan.maps[map].slot));
+            };
+            const auto clear = [&](size_t map) {
+                plan.maps[map].clear_border(mine->slot(plan.maps[map].slot));
+            };
+            clear(0);
+            read_planes(pictures.row(first + i), view(0));
+            for (size_t l = 0; l < plan.layers.size(); ++l) {
+                const PlannedLayer& planned = plan.layers[l];
+                clear(l + 1);
+                run_layer(planned, view(planned.input),
+                          planned.added == 0 ? MapView() : view(planned.added), view(l + 1),
+                          backend);
+            }
+            write_planes(view(plan.layers.size()), out.row(first + i));
+        });
+    }
+    report(progress, "network", static_cast<double>(pictures.rows),
+           static_cast<double>(pictures.rows));
+}
+
+}  // namespace nearcell

@@ -1,0 +1,58 @@
+// Network: the forward pass of a convolutional network over pictures, up to the layer whose output
+// is wanted as a feature. Made of a list of layers (extract/layer.h) and the tensors of a weights
+// file; batch norms become part of the weights. Cost: the multiply-adds of the layers, near what
+// the processor can do for all but depthwise layers (cpu/kernels_conv.cpp); memory: the weights
+// once, and for each thread the activations that are needed at one time (activation_bytes()).
+// Immutable; safe from any number of threads. The same bits for any number of threads and on every
+// instruction set with fused multiply-adds.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nearcell/core/matrix_view.h>
+#include <nearcell/core/progress.h>
+#include <nearcell/extract/layer.h>
+#include <nearcell/extract/resize.h>
+#include <nearcell/extract/safetensors.h>
+
+namespace nearcell {
+
+struct MapShape {
+    size_t height = 0, width = 0, channels = 0;
+    size_t values() const { return height * width * channels; }
+    bool operator==(const MapShape&) const = default;
+};
+
+class Network {
+   public:
+    // input: of a picture, as planes of `channels`. Layers that `tap` does not need are left out,
+    // with their weights. Throws InvalidArgument naming the layer that cannot be, NotFound for a
+    // tensor that is missing, Corrupt for one of another shape.
+    Network(const std::vector<Layer>& layers, const Weights& weights, MapShape input,
+            std::string_view tap);
+    ~Network();
+    Network(Network&&) noexcept;
+    Network& operator=(Network&&) noexcept;
+
+    MapShape input_shape() const;
+    MapShape output_shape() const;
+    // Layers that are computed, in order; the last is the tap.
+    std::vector<std::string> layers() const;
+    uint64_t multiply_adds() const;  // of one picture
+    size_t activation_bytes() const;
+
+    // A row of pictures is the planes of one, channel by channel and each row by row; a row of out
+    // is the tap's output in the same order. Throws InvalidArgument when the columns are not
+    // input_shape().values() and output_shape().values(), Cancelled.
+    void forward(MatrixView<const float> pictures, MatrixView<float> out, int threads,
+                 const Progress& progress = {}) const;
+
+   private:
+    struct Plan;
+    std::unique_ptr<const Plan> plan_;
+};
+
+}  // namespace nearcell

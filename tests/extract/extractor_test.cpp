@@ -1,0 +1,115 @@
+// Files to features: which come, in which order, what is left out and why.
+#include <gtest/gtest.h>
+
+#include <nearcell/core/error.h>
+#include <nearcell/extract/extractor.h>
+
+#include "extract/network_case.h"
+#include "extract/picture_case.h"
+#include "storage/scratch_dir.h"
+
+namespace nearcell {
+namespace {
+
+// A picture of 24 bits a pixel, of one colour.
+std::vector<uint8_t> plain_bmp(uint8_t red, uint8_t green, uint8_t blue) {
+    constexpr size_t kSide = 16, kHeader = 54;
+    std::vector<uint8_t> bytes(kHeader + kSide * kSide * 3);
+    bytes[0] = 'B';
+    bytes[1] = 'M';
+    bytes[10] = kHeader;
+    bytes[14] = 40;
+    bytes[18] = bytes[22] = kSide;
+    bytes[26] = 1;
+    bytes[28] = 24;
+    for (size_t i = 0; i < kSide * kSide; ++i) {
+        bytes[kHeader + 3 * i] = blue;
+        bytes[kHeader + 3 * i + 1] = green;
+        bytes[kHeader + 3 * i + 2] = red;
+    }
+    return bytes;
+}
+
+class ExtractorTest : public testing::Test {
+   protected:
+    // The mean of each channel.
+    Extractor means() {
+        Model model;
+        model.name = "means";
+        Layer layer;
+        layer.kind = LayerKind::GlobalMean;
+        layer.name = "mean";
+        model.layers = {layer};
+        model.preprocess.size = {8, 8};
+        model.tap = "mean";
+        const std::string path = dir_.file("w.safetensors");
+        write_safetensors(path, {{"unused", {{1}, {0.0f}}}});
+        return Extractor(model, Weights::open(path));
+    }
+    std::string picture(size_t number, uint8_t red) {
+        const std::string path = dir_.file(std::to_string(number) + ".bmp");
+        put_bytes(path, plain_bmp(red, 20, 30));
+        return path;
+    }
+    ScratchDir dir_;
+};
+
+TEST_F(ExtractorTest, LeavesBrokenPicturesOutAndSaysWhich) {
+    const Extractor extractor = means();
+    EXPECT_EQ(extractor.dim(), 3u);
+    std::vector<std::string> paths;
+    for (size_t i = 0; i < 150; ++i)
+        paths.push_back(picture(i, static_cast<uint8_t>(i)));
+    put_bytes(paths[70], {'B', 'M', 0});
+    paths[100] = dir_.file("nothing.png");
+    for (const int threads : {1, 3}) {
+        std::vector<size_t> numbers;
+        ExtractOptions options;
+        options.threads = threads;
+        const auto skipped = extractor.extract(
+            paths, options, [&](std::span<const size_t> found, MatrixView<const float> rows) {
+                ASSERT_EQ(found.size(), rows.rows);
+                for (size_t i = 0; i < found.size(); ++i) {
+                    EXPECT_EQ(rows.row(i)[0], static_cast<float>(found[i]));
+                    EXPECT_EQ(rows.row(i)[1], 20.0f);
+                    EXPECT_EQ(rows.row(i)[2], 30.0f);
+                    numbers.push_back(found[i]);
+                }
+            });
+        EXPECT_EQ(numbers.size(), 148u);
+        EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end()));
+        ASSERT_EQ(skipped.size(), 2u);
+        EXPECT_EQ(skipped[0].number, 70u);
+        EXPECT_NE(skipped[0].reason.find("70.bmp"), std::string::npos);
+        EXPECT_EQ(skipped[1].number, 100u);
+        EXPECT_NE(skipped[1].reason.find("nothing.png"), std::string::npos);
+    }
+}
+
+TEST_F(ExtractorTest, StrictThrowsAndNormalizeDivides) {
+    const Extractor extractor = means();
+    const std::vector<std::string> paths{picture(0, 10), dir_.file("nothing.png")};
+    ExtractOptions options;
+    options.strict = true;
+    const Error error = error_of([&] { extractor.extract(paths, options, [](auto, auto) {}); });
+    EXPECT_NE(std::string(error.what()).find("nothing.png"), std::string::npos);
+    options.strict = false;
+    options.normalize = true;
+    const std::vector<std::string> good{paths[0]};
+    extractor.extract(good, options, [](auto, MatrixView<const float> rows) {
+        const double length = std::sqrt(10.0 * 10 + 20.0 * 20 + 30.0 * 30);
+        EXPECT_NEAR(static_cast<double>(rows.row(0)[0]), 10 / length, 1e-6);
+    });
+}
+
+TEST_F(ExtractorTest, CancelsBetweenPictures) {
+    const Extractor extractor = means();
+    const std::vector<std::string> paths{picture(0, 10)};
+    ExtractOptions options;
+    options.progress = [](std::string_view, double, double) { return false; };
+    EXPECT_EQ(error_of([&] { extractor.extract(paths, options, [](auto, auto) {}); }).code(),
+              StatusCode::Cancelled);
+}
+
+}  // namespace
+}  // namespace nearcell

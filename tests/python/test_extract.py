@@ -1,0 +1,73 @@
+"""Networks on real weights, and pictures to features: the photographs of the shared folder."""
+
+from pathlib import Path
+
+import nearcell
+import numpy as np
+import pytest
+from support import ROOT
+
+SHARED = ROOT.parent / "shared" / "data"
+WEIGHTS = SHARED / "effnet-lite0" / "model.safetensors"
+IMAGES = SHARED / "images"
+needs_shared = pytest.mark.skipif(not WEIGHTS.exists(), reason=f"{WEIGHTS} is not there")
+
+
+def planes(pixels):
+    """What efficientnet-lite0 is fed of 8-bit pictures."""
+    floats = (pixels.astype(np.float32) - 127) / 128
+    return floats.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
+
+
+@needs_shared
+def test_the_same_pixels_give_the_features_of_torch():
+    reference = np.load(SHARED / "effnet-lite0" / "reference.npz")
+    network = nearcell.Network("efficientnet-lite0", WEIGHTS)
+    assert network.dim == 1280
+    features = network.forward(planes(reference["input_u8"]))
+    gap = np.abs(features - reference["features"]).max(axis=1)
+    assert (gap <= 1e-4 * np.abs(reference["features"]).max(axis=1)).all()
+    assert (network.forward(planes(reference["input_u8"]), threads=1) == features).all()
+
+    stem = nearcell.Network("efficientnet-lite0", WEIGHTS, tap="stem")
+    first = stem.forward(planes(reference["input_u8"][:1])).reshape(32, 112, 112)
+    assert np.abs(first - reference["first_stem"]).max() <= 1e-4 * first.max()
+
+
+@needs_shared
+def test_photographs_become_features_and_broken_ones_are_named():
+    reference = np.load(SHARED / "effnet-lite0" / "reference.npz")
+    features, names, skipped = nearcell.extract(IMAGES, weights=WEIGHTS)
+    assert [Path(name).name for name in names] == sorted(reference["names"])
+    assert features.shape == (len(names), 1280) and features.dtype == np.float32
+    assert [Path(reason.split(":")[0]).name for reason in skipped] == [
+        "broken-empty.jpg",
+        "broken-magic.png",
+        "broken-truncated.jpg",
+    ]
+    # PNG files are decoded alike by all; JPEG decoders differ by a level or two.
+    expected = reference["features"][np.argsort(reference["names"])]
+    for name, ours, theirs in zip(names, features, expected, strict=True):
+        gap = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert gap <= (1e-3 if name.endswith(".png") else 0.02), name
+    unit, _, _ = nearcell.extract([names[0]], weights=WEIGHTS, normalize=True)
+    assert np.linalg.norm(unit[0]) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(nearcell.CorruptFileError, match="broken-empty"):
+        nearcell.extract(IMAGES, weights=WEIGHTS, strict=True)
+
+
+@needs_shared
+def test_what_a_network_refuses():
+    with pytest.raises(ValueError, match="model"):
+        nearcell.Network("alexnet", WEIGHTS)
+    with pytest.raises(ValueError, match="tap"):
+        nearcell.Network("efficientnet-lite0", WEIGHTS, tap="fc")
+    network = nearcell.Network("efficientnet-lite0", WEIGHTS)
+    with pytest.raises(ValueError, match="pictures have 12 values"):
+        network.forward(np.zeros((1, 12), np.float32))
+    with pytest.raises(FileNotFoundError):
+        nearcell.Network("efficientnet-lite0", "nowhere.safetensors")
+    with pytest.raises(FileNotFoundError):
+        nearcell.extract("nowhere", weights=WEIGHTS)
+    with pytest.raises(KeyError, match="bn1.weight"):
+        nearcell.Network("resnet50", WEIGHTS)
