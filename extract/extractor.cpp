@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include <nearcell/core/error.h>
@@ -47,21 +48,21 @@ std::vector<SkippedPicture> Extractor::extract(std::span<const std::string> path
     for (size_t first = 0; first < paths.size(); first += kPicturesAtOnce) {
         report(options.progress, "pictures", static_cast<double>(first), total);
         const size_t count = std::min(kPicturesAtOnce, paths.size() - first);
-        std::vector<std::string> reasons(count);
+        std::vector<std::optional<Error>> errors(count);
         parallel_for(count, options.threads, [&](size_t i, int) {
             try {
                 preprocess(read_image(paths[first + i]), model_.preprocess,
                            {planes.data() + i * values, values});
             } catch (const Error& error) {
-                reasons[i] = error.what();
+                errors[i] = error;
             }
         });
         // Those that could be read move together.
         std::vector<size_t> numbers;
         for (size_t i = 0; i < count; ++i) {
-            if (!reasons[i].empty()) {
-                check(!options.strict, StatusCode::Corrupt, reasons[i]);
-                skipped.push_back({first + i, std::move(reasons[i])});
+            if (errors[i]) {
+                if (options.strict) throw *errors[i];
+                skipped.push_back({first + i, errors[i]->what()});
                 continue;
             }
             if (numbers.size() != i) {

@@ -1,7 +1,7 @@
 // Extractor: picture files to feature vectors: decode, resize, network, and where wanted a length
 // of 1. Works on some pictures at a time, so memory does not grow with the number of files. Cost:
-// that of the network (1.2 thousand million multiply-adds a picture or far more) and of decoding,
-// both on all threads. Immutable; safe from any number of threads.
+// that of the network (multiply_adds() a picture) and of decoding, both on all threads. Immutable;
+// safe from any number of threads.
 #pragma once
 
 #include <functional>
@@ -39,8 +39,8 @@ class Extractor {
     size_t dim() const { return network_.output_shape().values(); }
 
     // Calls sink(numbers, features) in the order of the list, on the calling thread: row i of the
-    // features is those of picture numbers[i]. Returns the pictures that were left out, a broken
-    // one among them; with `strict` the first of these is thrown. Throws Cancelled.
+    // features is those of picture numbers[i]. Returns the pictures that could not be read, with
+    // the reasons; with `strict` the first of these is thrown. Throws Cancelled.
     using Sink = std::function<void(std::span<const size_t> numbers, MatrixView<const float>)>;
     std::vector<SkippedPicture> extract(std::span<const std::string> paths,
                                         const ExtractOptions& options, const Sink& sink) const;

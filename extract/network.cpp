@@ -36,7 +36,7 @@ float activated(float x, Activation activation) {
     return x;
 }
 
-// f(values of a pixel) for all pixels of a map.
+// f(y, x) for all pixels of a map.
 template <class F>
 void each_pixel(const MapView& map, F&& f) {
     for (size_t y = 0; y < map.height; ++y) {
@@ -89,12 +89,6 @@ void convolve(const PackedConvolution& packed, const Layer& layer, const MapView
         backend.convolve(job);
     }
 }
-
-}  // namespace
-
-// ---- one picture ----
-
-namespace {
 
 // Planes to pixels, and back.
 void read_planes(const float* planes, const MapView& map) {

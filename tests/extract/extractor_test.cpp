@@ -92,6 +92,7 @@ TEST_F(ExtractorTest, StrictThrowsAndNormalizeDivides) {
     ExtractOptions options;
     options.strict = true;
     const Error error = error_of([&] { extractor.extract(paths, options, [](auto, auto) {}); });
+    EXPECT_EQ(error.code(), StatusCode::NotFound);
     EXPECT_NE(std::string(error.what()).find("nothing.png"), std::string::npos);
     options.strict = false;
     options.normalize = true;
