@@ -108,7 +108,11 @@ void build(const BuildOptions& options, Session& session) {
     const size_t dim = vector_file_info(options.base).cols;
     const IndexOptions wanted{dim, metric_from_option(options.metric), options.seed};
     if (!options.choose) parse_spec(options.spec, wanted);
-    if (options.tune_recall) check_recall_target(*options.tune_recall);
+    if (options.tune_recall) {
+        check_recall_target(*options.tune_recall);
+        check(options.k >= 1, StatusCode::InvalidArgument,
+              "--neighbors 0: tune for at least one neighbour");
+    }
     auto [queries, truth] = read_tune_input(options, dim);
     const CallOptions call{session.threads(), session.progress()};
 

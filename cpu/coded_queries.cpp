@@ -23,8 +23,11 @@ std::vector<float> codebook_columns(const CodeView& code) {
     std::vector<float> columns(16 * code.dim);
     for (size_t m = 0; m < code.subquantizers; ++m) {
         const size_t begin = code.sub_begin[m], width = code.sub_begin[m + 1] - begin;
-        for (size_t i = 0; i < 16 * width; ++i)
-            columns[(begin + i % width) * 16 + i / width] = code.codebooks[16 * begin + i];
+        const float* from = code.codebooks + 16 * begin;
+        for (size_t v = 0; v < 16; ++v) {
+            for (size_t j = 0; j < width; ++j)
+                columns[(begin + j) * 16 + v] = *from++;
+        }
     }
     return columns;
 }

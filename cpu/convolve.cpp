@@ -10,15 +10,15 @@ namespace {
 
 // Output pixels a kernel call: a multiple of every tile, so many that the weights of a tile are
 // used often, so few that what they read stays in the second cache.
-constexpr size_t kPixels = 96;
+constexpr size_t kPixelsAtOnce = 96;
 
 }  // namespace
 
 void CpuBackend::convolve(const ConvJob& job) const {
     const DepthwiseView depthwise{job.conv};
-    const float* pixels[kPixels];
-    const float* added[kPixels];
-    float* out[kPixels];
+    const float* pixels[kPixelsAtOnce];
+    const float* added[kPixelsAtOnce];
+    float* out[kPixelsAtOnce];
     const bool adds = job.added.origin != nullptr;
     const float* const first =
         job.in.origin - job.pad_top * job.in.row_stride - job.pad_left * job.in.channels;
@@ -37,7 +37,7 @@ void CpuBackend::convolve(const ConvJob& job) const {
             pixels[count] = row + x * job.stride * job.in.channels;
             out[count] = job.out.pixel(y, x);
             if (adds) added[count] = job.added.pixel(y, x);
-            if (++count == kPixels) flush();
+            if (++count == kPixelsAtOnce) flush();
         }
     }
     flush();
@@ -54,8 +54,8 @@ void CpuBackend::pool(const PoolJob& job) const {
         return Range{at > pad ? at - pad : 0, std::min(at + window - pad, size)};
     };
     Range rows_before, columns_before;
-    const float* pixels[kPixels];
-    float* out[kPixels];
+    const float* pixels[kPixelsAtOnce];
+    float* out[kPixelsAtOnce];
     size_t count = 0;
     const auto flush = [&] {
         const PoolView view{offsets.data(), offsets.size(), job.in.channels};
@@ -82,7 +82,7 @@ void CpuBackend::pool(const PoolJob& job) const {
             }
             pixels[count] = job.in.pixel(rows.first, columns.first);
             out[count] = job.out.pixel(y, x);
-            if (++count == kPixels) flush();
+            if (++count == kPixelsAtOnce) flush();
         }
     }
     flush();

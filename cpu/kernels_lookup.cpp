@@ -118,7 +118,7 @@ void product4_tables(const CodeView* code, const float* columns, const float* qu
                                                                   : __builtin_fabsf(high);
     }
     *unit = spans / (kLargestEntry * static_cast<float>(count));
-    const float slack = static_cast<float>(code->dim / 16 + 32) * 0x1p-24f;
+    const float slack = static_cast<float>(count + code->dim / 16 + 32) * 0x1p-24f;
     *offset = base - slack * magnitude;
     const float scale = *unit >= kLeastUnit ? 1.0f / *unit : 0.0f;
     for (size_t m = 0; m < nibbles; ++m) {

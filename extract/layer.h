@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <string>
-#include <vector>
 
 namespace nearcell {
 
@@ -29,9 +28,10 @@ constexpr const char* kNetworkInput = "input";
 struct Layer {
     std::string name;
     LayerKind kind = LayerKind::Convolution;
-    std::string input;       // a layer before this one, or kNetworkInput; empty: the one before
-    std::string added = {};  // Add, and Convolution, before its activation; empty: nothing
-    size_t channels = 0;     // Convolution, Linear
+    std::string input;  // a layer before this one, or kNetworkInput; empty: the one before
+    // Of Add; of Convolution and Linear, before the activation; empty: nothing.
+    std::string added = {};
+    size_t channels = 0;  // Convolution, Linear
     size_t kernel = 1, stride = 1, groups = 1;
     Padding padding = Padding::Explicit;
     size_t pad = 0;

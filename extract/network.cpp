@@ -1,7 +1,6 @@
 #include <nearcell/extract/network.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include <nearcell/core/error.h>
@@ -154,13 +153,6 @@ std::vector<std::string> Network::layers() const {
     for (const PlannedLayer& planned : plan_->layers)
         names.push_back(planned.layer.name);
     return names;
-}
-
-size_t Network::activation_bytes() const {
-    size_t floats = 0;
-    for (const size_t slot : plan_->slot_floats)
-        floats += slot;
-    return floats * sizeof(float);
 }
 
 void Network::forward(MatrixView<const float> pictures, MatrixView<float> out, int threads,

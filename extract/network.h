@@ -1,10 +1,9 @@
 // Network: the forward pass of a convolutional network over pictures, up to the layer whose output
 // is wanted as a feature. Made of a list of layers (extract/layer.h) and the tensors of a weights
-// file; batch norms become part of the weights. Cost: the multiply-adds of the layers, near what
-// the processor can do for all but depthwise layers (cpu/kernels_conv.cpp); memory: the weights
-// once, and for each thread the activations that are needed at one time (activation_bytes()).
-// Immutable; safe from any number of threads. The same bits for any number of threads and on every
-// instruction set with fused multiply-adds.
+// file; batch norms become part of the weights. Cost: the multiply-adds of the layers, see
+// cpu/kernels_conv.cpp; memory: the weights once, and for each thread the activations that are
+// needed at one time. Immutable; safe from any number of threads. The same bits for any number of
+// threads and on every instruction set with fused multiply-adds.
 #pragma once
 
 #include <memory>
@@ -29,8 +28,9 @@ struct MapShape {
 class Network {
    public:
     // input: of a picture, as planes of `channels`. Layers that `tap` does not need are left out,
-    // with their weights. Throws InvalidArgument naming the layer that cannot be, NotFound for a
-    // tensor that is missing, Corrupt for one of another shape.
+    // with their weights. Throws InvalidArgument naming the layer that cannot be; for a tensor
+    // NotFound (missing), Corrupt (of another shape), Unsupported (of integers). What NaN and
+    // infinity among the weights make of features is not defined.
     Network(const std::vector<Layer>& layers, const Weights& weights, MapShape input,
             std::string_view tap);
     ~Network();
@@ -42,7 +42,6 @@ class Network {
     // Layers that are computed, in order; the last is the tap.
     std::vector<std::string> layers() const;
     uint64_t multiply_adds() const;  // of one picture
-    size_t activation_bytes() const;
 
     // A row of pictures is the planes of one, channel by channel and each row by row; a row of out
     // is the tap's output in the same order. Throws InvalidArgument when the columns are not

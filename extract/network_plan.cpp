@@ -10,6 +10,7 @@ namespace nearcell {
 namespace {
 
 constexpr size_t kMostSide = 1 << 16, kMostChannels = 1 << 20;
+constexpr size_t kMostFloats = 0xffffffff;  // of a map: offsets within it have 32 bits
 
 bool is_window(LayerKind kind) {
     return kind == LayerKind::Convolution || kind == LayerKind::MaxPool ||
@@ -52,6 +53,11 @@ void check_layer(const Layer& layer, const MapShape& in) {
         require(layer.channels >= 1 && layer.channels <= kMostChannels,
                 "channels = ", layer.channels, " must be in [1, ", kMostChannels, "]");
     }
+    require(layer.added.empty() || layer.kind == LayerKind::Convolution ||
+                layer.kind == LayerKind::Linear || layer.kind == LayerKind::Add,
+            "adds ", layer.added, ", which its kind does not: use a layer of kind Add");
+    require(layer.groups == 1 || layer.kind == LayerKind::Convolution, "groups = ", layer.groups,
+            " must be 1 for all but convolutions");
     if (layer.kind == LayerKind::Convolution) {
         require(layer.groups >= 1 && in.channels % layer.groups == 0 &&
                     layer.channels % layer.groups == 0,
@@ -180,6 +186,12 @@ void Network::Plan::infer_shapes(MapShape input) {
                   ": add layers of one shape");
         }
         maps.push_back({out, {}, 0});
+    }
+    for (size_t m = 0; m < maps.size(); ++m) {
+        check(maps[m].floats() <= kMostFloats, StatusCode::InvalidArgument,
+              m == 0 ? std::string("the input") : "layer " + layers[m - 1].layer.name, " has ",
+              maps[m].floats(), " values with its border, at most ", kMostFloats,
+              " can be: feed smaller pictures, or stride more");
     }
 }
 

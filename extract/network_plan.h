@@ -2,7 +2,6 @@
 // which memory each layer's output takes. Internal.
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include <nearcell/core/aligned_buffer.h>

@@ -84,6 +84,8 @@ PackedConvolution pack_convolution(const PlannedLayer& planned, const MapPlace& 
     packed.pad_left = planned.pad_left;
     packed.group_channels = out_channels / packed.groups;
     const size_t in_channels = packed.depthwise ? 1 : channels / packed.groups;
+    const Scaling scaling = scaling_of(layer, out_channels, weights);
+    const std::span<const float> from = weight_values(planned, channels, out_channels, weights);
     // Taps of a row are one piece where nothing lies between them.
     const bool rows = !packed.depthwise && packed.groups == 1;
     packed.length = in_channels * (rows ? width : 1);
@@ -96,12 +98,10 @@ PackedConvolution pack_convolution(const PlannedLayer& planned, const MapPlace& 
         layer.activation == Activation::Relu || layer.activation == Activation::Relu6;
     packed.low = clamps ? 0.0f : -infinity;
     packed.high = layer.activation == Activation::Relu6 ? 6.0f : infinity;
-
-    const Scaling scaling = scaling_of(layer, out_channels, weights);
-    const std::span<const float> from = weight_values(planned, channels, out_channels, weights);
     for (size_t group = 0; group < packed.groups; ++group) {
         const size_t count = packed.group_channels, room = padded(count);
         AlignedBuffer<float> values(taps * in_channels * room), bias(room);
+        float* const to = values.mutable_data();
         for (size_t o = 0; o < count; ++o) {
             const size_t channel = group * count + o;
             bias.mutable_data()[o] = static_cast<float>(scaling.shift[channel]);
@@ -115,7 +115,7 @@ PackedConvolution pack_convolution(const PlannedLayer& planned, const MapPlace& 
                         packed.depthwise
                             ? tap * room + o
                             : (o / kBlock * taps * in_channels + inner) * kBlock + o % kBlock;
-                    values.mutable_data()[at] = static_cast<float>(value);
+                    to[at] = static_cast<float>(value);
                 }
             }
         }

@@ -2,10 +2,10 @@
 // to a recall, and says which answers queries fastest. Use it when nothing better is known of the
 // vectors; train an index of the string on all of them then, and tune() it, for the probes belong
 // to the size. Cost: about the time allowed; in memory a copy of the sample, unless it is all of
-// base, and those of its indexes that may still win. Speed is that of whole batches. The choice and
-// the size of the sample follow measured times, so they may be others on another machine, or where
-// two candidates are nearly equal; for the same sample, recalls and bytes are the same. Safe from
-// any number of threads, but what runs beside it spoils what it measures.
+// base, those of its indexes that may still win, and some 24 bytes a row. Speed is that of whole
+// batches. The choice and the size of the sample follow measured times, so they may be others on
+// another machine, or where two candidates are nearly equal; for the same sample, recalls and bytes
+// are the same. Safe from any number of threads, but what runs beside it spoils what it measures.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Held-out rows: rows of a base that serve as queries, because no others are there, and are left
-// out of what they search in, so that they do not find themselves. Cost: eight bytes a row and a
-// shuffle; copy_rows copies. Stateless.
+// out of what they search in, so that they do not find themselves. Cost: some 24 bytes a row while
+// it lasts, and a shuffle; copy_rows copies. Stateless.
 #pragma once
 
 #include <cstdint>

@@ -76,9 +76,9 @@ struct SearchOptions {
     // default_cutoff(), and where probes are given, none. Only L2 and Cosine. (An observation, see
     // ScanJob::reach; tune() finds what a recall allows.)
     float cutoff = 0;
-    // Scans by integers (SQ8; RaBitQ with a re-rank store and no rerank) score every vector exactly
-    // whose estimate, less `margin` times the bound of its error, is as good as the k-th best
-    // score.
+    // Scans by integers (SQ8 without a re-rank store; RaBitQ with one and no rerank) score every
+    // vector exactly whose estimate, less `margin` times the bound of its error, is as good as the
+    // k-th best score. (PQ of 4 bits needs no margin: its bound cannot fail.)
     float margin = 1;
     const IdFilter* filter = nullptr;
     int threads = 0;

@@ -236,7 +236,7 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
         parallel_for((count + 63) / 64, job.threads, [&](size_t task, int) {
             for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q) {
                 lists[q] = best[q].sorted();
-                if (by_integers) {
+                if (by_integers && !reranked) {
                     for (Candidate& candidate : lists[q])
                         candidate.key = candidate.lower;
                     std::sort(lists[q].begin(), lists[q].end(), nearer);

@@ -47,7 +47,7 @@ enum class CodeKind : uint32_t {
 };
 
 constexpr size_t kInt8Factors = 2;        // floats at the end of a RangeInt8 code that is scanned
-constexpr size_t kMostLookupLines = 128;  // lines of 32 dimensions that scan_bits takes
+constexpr size_t kMostLookupLines = 128;  // lines of nibbles that scans by look-ups take
 
 struct CodeView {
     CodeKind kind = CodeKind::Float32;

@@ -316,8 +316,8 @@ void product4_tables(const CodeView* code, const float* columns, const float* qu
         magnitude += std::max(std::fabs(*low), std::fabs(*high));
     }
     *unit = static_cast<float>(spans / (63.0 * static_cast<double>(count)));
-    *offset =
-        static_cast<float>(base - static_cast<double>(code->dim / 16 + 32) * 0x1p-24 * magnitude);
+    const double slack = static_cast<double>(count + code->dim / 16 + 32) * 0x1p-24;
+    *offset = static_cast<float>(base - slack * magnitude);
     std::fill_n(tables, code->words * 128, uint8_t{0});
     for (size_t i = 0; i < count * 16 && *unit >= 1e-36f; ++i) {
         const size_t m = i / 16;

@@ -48,6 +48,14 @@ nb::object forward(const Extractor& self, nb::handle planes, nb::handle threads,
     return numpy_array(std::move(features), {rows.view().rows, self.dim()});
 }
 
+// Names of files are bytes, which os.fsencode gives back.
+nb::object file_text(const std::string& text) {
+    PyObject* const decoded =
+        PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
+    if (decoded == nullptr) nb::raise_python_error();
+    return nb::steal(decoded);
+}
+
 std::vector<std::string> pictures_argument(nb::handle pictures) {
     if (nb::isinstance<nb::str>(pictures) || nb::hasattr(pictures, "__fspath__"))
         return opened([&] { return list_pictures(path_argument(pictures)); });
@@ -68,19 +76,19 @@ nb::tuple extract(nb::handle pictures, const std::string& model, nb::handle weig
     options.threads = thread_count(threads);
     options.progress = call.progress();
     std::vector<float> features;
-    std::vector<std::string> names;
-    const std::vector<SkippedPicture> skipped = call.run([&] {
-        return extractor.extract(
-            paths, options, [&](std::span<const size_t> numbers, MatrixView<const float> rows) {
-                features.insert(features.end(), rows.data, rows.data + rows.rows * rows.cols);
-                for (const size_t number : numbers)
-                    names.push_back(paths[number]);
-            });
-    });
-    std::vector<std::string> reasons;
+    std::vector<size_t> found;
+    const auto keep = [&](std::span<const size_t> numbers, MatrixView<const float> rows) {
+        features.insert(features.end(), rows.data, rows.data + rows.rows * rows.cols);
+        found.insert(found.end(), numbers.begin(), numbers.end());
+    };
+    const std::vector<SkippedPicture> skipped =
+        opened([&] { return call.run([&] { return extractor.extract(paths, options, keep); }); });
+    nb::list names, reasons;
+    for (const size_t number : found)
+        names.append(file_text(paths[number]));
     for (const SkippedPicture& one : skipped)
-        reasons.push_back(one.reason);
-    return nb::make_tuple(numpy_array(std::move(features), {names.size(), extractor.dim()}), names,
+        reasons.append(file_text(one.reason));
+    return nb::make_tuple(numpy_array(std::move(features), {found.size(), extractor.dim()}), names,
                           reasons);
 }
 

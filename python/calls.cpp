@@ -36,6 +36,16 @@ PyObject* new_exception(nb::module_& module, const char* name, const char* doc, 
     return type;  // lives as long as the process
 }
 
+// The message may name a file whose name is no UTF-8.
+void set_error(PyObject* type, const Error& error) {
+    const std::string message = error.what();
+    PyObject* const text = PyUnicode_DecodeUTF8(
+        message.data(), static_cast<Py_ssize_t>(message.size()), "backslashreplace");
+    if (text == nullptr) return;
+    PyErr_SetObject(type, text);
+    Py_DECREF(text);
+}
+
 }  // namespace
 
 void bind_errors(nb::module_& module) {
@@ -49,14 +59,14 @@ void bind_errors(nb::module_& module) {
         try {
             std::rethrow_exception(thrown);
         } catch (const Error& error) {
-            PyErr_SetString(exception_for(error.code()), error.what());
+            set_error(exception_for(error.code()), error);
         }
     });
 }
 
 void throw_file_error(const Error& error) {
     if (error.code() != StatusCode::NotFound) throw error;
-    PyErr_SetString(PyExc_FileNotFoundError, error.what());
+    set_error(PyExc_FileNotFoundError, error);
     nb::raise_python_error();
 }
 

@@ -181,6 +181,12 @@ TEST_F(NetworkTest, RefusesWhatCannotBe) {
     other = layer;
     other.stride = 0;
     refused({other}, "a", "stride");
+    other = layer_of(LayerKind::Linear, "a", 4);
+    other.groups = 0;
+    refused({other}, "a", "groups");
+    other = layer_of(LayerKind::MaxPool, "b");
+    other.added = "a";
+    refused({layer, other}, "b", "kind Add");
     other = layer;
     other.pad = 1;
     refused({other}, "a", "pad");

@@ -1,5 +1,6 @@
 """Networks on real weights, and pictures to features: the photographs of the shared folder."""
 
+import os
 from pathlib import Path
 
 import nearcell
@@ -57,6 +58,17 @@ def test_photographs_become_features_and_broken_ones_are_named():
 
 
 @needs_shared
+def test_names_that_are_no_text(tmp_path):
+    odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    with open(odd, "wb") as file:
+        file.write((IMAGES / "chelsea.png").read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    _, names, skipped = nearcell.extract(tmp_path, weights=WEIGHTS)
+    assert [os.fsencode(name) for name in names] == [odd]
+    assert "broken.png" in skipped[0]
+
+
+@needs_shared
 def test_what_a_network_refuses():
     with pytest.raises(ValueError, match="model"):
         nearcell.Network("alexnet", WEIGHTS)
@@ -69,5 +81,7 @@ def test_what_a_network_refuses():
         nearcell.Network("efficientnet-lite0", "nowhere.safetensors")
     with pytest.raises(FileNotFoundError):
         nearcell.extract("nowhere", weights=WEIGHTS)
+    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+        nearcell.extract(["nowhere.jpg"], weights=WEIGHTS, strict=True)
     with pytest.raises(KeyError, match="bn1.weight"):
         nearcell.Network("resnet50", WEIGHTS)
