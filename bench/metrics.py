@@ -16,15 +16,10 @@ from typing import Any
 
 import nearcell
 import numpy as np
-from datasets import BATCH, Floats
+from datasets import BATCH, Floats, read
 from peers.report import about_machine
 
 K, RECALL = 10, 0.95
-
-
-def load(name: str) -> tuple[Floats, Floats]:
-    data = np.load(name)
-    return data["base"].astype(np.float32), data["query"].astype(np.float32)
 
 
 def recall(found: Any, truth: Any) -> float:
@@ -51,7 +46,7 @@ def spread(values: Floats, digits: int = 2) -> str:
 
 
 def compare(data: str, spec: str, rounds: int) -> None:
-    base, queries = load(data)
+    base, queries = (np.asarray(x, np.float32) for x in read(data)[:2])
     half = len(queries) // 2
     batch = np.resize(queries[half:], (BATCH, base.shape[1]))
     print(f"{data.rsplit('/', 1)[-1]}: {len(base)} x {base.shape[1]}, {spec}, batches of {BATCH}")

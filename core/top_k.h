@@ -2,9 +2,8 @@
 // the outcome does not depend on the order of pushes or on how they were split over threads. A few
 // are a heap, the worst first: log k steps a push that enters, and a threshold that is always the
 // k-th best key so far. Many are a list with room for a quarter more, whose k best are selected
-// when it is full: some nanoseconds a push instead of log k mispredicted branches, and a threshold
-// that was the k-th best key at the last selection. Not thread safe: one per query and thread,
-// merged at the end.
+// when it is full, by counting instead of branching on each key; the threshold is that of the last
+// selection. Not thread safe: one per query and thread, merged at the end.
 #pragma once
 
 #include <algorithm>

@@ -25,21 +25,6 @@ constexpr size_t kPixels = 4;
 
 NEARCELL_INLINE size_t padded(size_t channels) { return (channels + kBlock - 1) / kBlock * kBlock; }
 
-// The first of sixteen values that exist. Not memcpy: a call would keep accumulators on the stack,
-// and by bits, lest the compiler makes it one.
-NEARCELL_INLINE void store_some(float* to, size_t count, const F32x16& x) {
-    if (count >= kBlock) {
-        store(to, x);
-        return;
-    }
-    alignas(64) float values[16];
-    store(values, x);
-    for (unsigned lanes = (1u << count) - 1u; lanes != 0; lanes &= lanes - 1) {
-        const int lane = __builtin_ctz(lanes);
-        to[lane] = values[lane];
-    }
-}
-
 NEARCELL_INLINE F32x16 load_some(const float* from, size_t count) {
     if (count >= kBlock) return load(from);
     alignas(64) float values[16] = {};

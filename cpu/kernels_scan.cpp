@@ -49,19 +49,7 @@ void scores(const float* blocks, size_t rows, size_t d, const float* const* quer
                         const size_t row = (first + b) * kBlock;
                         float* to = out + (q0 + q) * out_stride + row;
                         if constexpr (kKey == TileKey::Dot) key = sub(broadcast(0.0f), key);
-                        if (row + kBlock <= rows) {
-                            store(to, key);
-                        } else {
-                            alignas(64) float keys[16];
-                            store(keys, key);
-                            // Not memcpy: a call would keep accumulators on the stack, and by
-                            // bits, lest the compiler makes it one.
-                            unsigned lanes = (1u << (rows - row)) - 1u;
-                            for (; lanes != 0; lanes &= lanes - 1) {
-                                const int lane = __builtin_ctz(lanes);
-                                to[lane] = keys[lane];
-                            }
-                        }
+                        store_some(to, rows - row, key);
                     });
             });
     });

@@ -62,6 +62,21 @@ NEARCELL_INLINE void tile(const float* blocks, size_t d, const float* const* que
     });
 }
 
+// Stores the first `count` of sixteen values, or all. Not memcpy: a call would keep accumulators on
+// the stack, and by bits, lest the compiler makes it one.
+NEARCELL_INLINE void store_some(float* to, size_t count, const F32x16& x) {
+    if (count >= kBlock) {
+        store(to, x);
+        return;
+    }
+    alignas(64) float values[16];
+    store(values, x);
+    for (unsigned lanes = (1u << count) - 1u; lanes != 0; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes);
+        to[lane] = values[lane];
+    }
+}
+
 // Covers `query_count` queries by calls of run.template operator()<Q>(first query), Q in {6, 4, 2,
 // 1} as far as the tile allows.
 template <size_t kMost = kTileQueries, class Run>

@@ -1,7 +1,5 @@
 #include <nearcell/extract/models.h>
 
-#include <algorithm>
-#include <cstdio>
 #include <span>
 
 #include <nearcell/core/error.h>
@@ -65,12 +63,6 @@ struct Description {
     std::string_view tap;
 };
 
-std::string numbered(const char* format, size_t number) {
-    char text[64];
-    std::snprintf(text, sizeof text, format, number);
-    return text;
-}
-
 Layer convolution(std::string name, size_t channels, size_t kernel, size_t stride,
                   Activation activation) {
     Layer layer;
@@ -118,7 +110,9 @@ std::vector<Layer> efficientnet_layers(std::span<const Block> blocks) {
             continue;
         }
         for (size_t i = 0; i < block.repeats; ++i, ++number) {
-            const std::string prefix = numbered("blocks.%02zu.", number), from = layers.back().name;
+            const std::string prefix =
+                (number < 10 ? "blocks.0" : "blocks.") + std::to_string(number) + ".";
+            const std::string from = layers.back().name;
             const size_t stride = i == 0 ? block.stride : 1, wide = channels * block.expand;
             if (block.expand != 1)
                 add(convolution(prefix + "expand", wide, 1, 1, Activation::Relu6));

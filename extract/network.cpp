@@ -72,8 +72,9 @@ void add_maps(const MapView& a, const MapView& b, const MapView& out) {
     });
 }
 
-void convolve(const PackedConvolution& packed, const Layer& layer, const MapView& in,
-              const MapView& added, const MapView& out, const Backend& backend) {
+void convolve(const PlannedLayer& planned, const MapView& in, const MapView& added,
+              const MapView& out, const Backend& backend) {
+    const PackedConvolution& packed = planned.convolution;
     const size_t group_in = in.channels / packed.groups;
     for (size_t group = 0; group < packed.groups; ++group) {
         ConvJob job;
@@ -82,9 +83,9 @@ void convolve(const PackedConvolution& packed, const Layer& layer, const MapView
         job.in = in.from_channel(group * group_in);
         job.out = out.from_channel(group * packed.group_channels);
         if (added.origin != nullptr) job.added = added.from_channel(group * packed.group_channels);
-        job.stride = layer.stride;
-        job.pad_top = packed.pad_top;
-        job.pad_left = packed.pad_left;
+        job.stride = planned.layer.stride;
+        job.pad_top = planned.pad_top;
+        job.pad_left = planned.pad_left;
         backend.convolve(job);
     }
 }
@@ -111,7 +112,7 @@ void run_layer(const PlannedLayer& planned, const MapView& in, const MapView& ad
     switch (layer.kind) {
         case LayerKind::Convolution:
         case LayerKind::Linear:
-            convolve(planned.convolution, layer, in, added, out, backend);
+            convolve(planned, in, added, out, backend);
             if (layer.activation == Activation::Silu) activate(out, layer.activation);
             return;
         case LayerKind::MaxPool:

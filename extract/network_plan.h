@@ -38,7 +38,6 @@ struct MapPlace {
 struct PackedConvolution {
     bool depthwise = false;
     size_t groups = 1;
-    size_t pad_top = 0, pad_left = 0;
     std::vector<uint32_t> offsets;
     size_t length = 0;
     size_t group_channels = 0;  // of the output

@@ -80,8 +80,6 @@ PackedConvolution pack_convolution(const PlannedLayer& planned, const MapPlace& 
     PackedConvolution packed;
     packed.depthwise = layer.groups == channels && out_channels == channels && channels > 1;
     packed.groups = packed.depthwise ? 1 : layer.groups;
-    packed.pad_top = planned.pad_top;
-    packed.pad_left = planned.pad_left;
     packed.group_channels = out_channels / packed.groups;
     const size_t in_channels = packed.depthwise ? 1 : channels / packed.groups;
     const Scaling scaling = scaling_of(layer, out_channels, weights);

@@ -33,7 +33,6 @@ constexpr Candidate kCandidates[] = {
 };
 constexpr double kMostCells = 4;  // times the root of the rows; at least once the root
 
-constexpr size_t kLeastRows = 20, kMostQueries = 2000;
 constexpr size_t kFirstRows = 20000;  // the sample that tells how long a candidate takes...
 constexpr double kGrowth = 1.5;       // ...which grows with this power of the rows at most
 constexpr double kWorthMore = 2;      // and is drawn again where so many times the rows fit
@@ -86,7 +85,7 @@ class Chooser {
             rows_ = std::move(parts.rest);
         }
         const Vectors& from = options.queries ? *options.queries : base;
-        asked = sample_rows(asked, std::min(kMostQueries, asked.size()), options.seed);
+        asked = sample_rows(asked, std::min(kMostHeldOut, asked.size()), options.seed);
         const std::vector<int64_t> tuning = sample_rows(asked, asked.size() / 2, options.seed + 1);
         std::vector<int64_t> judging;
         std::set_difference(asked.begin(), asked.end(), tuning.begin(), tuning.end(),
@@ -298,8 +297,8 @@ SpecChoice choose_spec(const Vectors& base, const ChooseSpecOptions& options) {
           "seconds = ", options.seconds, " must be above 0 and finite: pass a time such as 60");
     check(options.max_bytes >= 0, StatusCode::InvalidArgument, "max_bytes = ", options.max_bytes,
           " must not be negative: pass 0 for no limit");
-    check(base.rows >= kLeastRows, StatusCode::InvalidArgument, "base has ", base.rows,
-          " rows, fewer than ", kLeastRows, ", too few to choose by: use Flat");
+    check(base.rows >= kLeastHeldOutBase, StatusCode::InvalidArgument, "base has ", base.rows,
+          " rows, fewer than ", kLeastHeldOutBase, ", too few to choose by: use Flat");
     if (options.queries) {
         check_dim(*options.queries, base.cols, "queries");
         check(options.queries->rows >= 2, StatusCode::InvalidArgument, "queries has ",

@@ -9,16 +9,12 @@
 #include <nearcell/core/random.h>
 
 namespace nearcell {
-namespace {
-
-constexpr size_t kMostHeldOut = 2000;
-constexpr size_t kLeastRows = 20;
-
-}  // namespace
+namespace {}  // namespace
 
 HeldOut hold_out(size_t rows, uint64_t seed) {
-    check(rows >= kLeastRows, StatusCode::InvalidArgument, "base has ", rows, " rows, fewer than ",
-          kLeastRows, ", too few to hold some out as queries: pass queries");
+    check(rows >= kLeastHeldOutBase, StatusCode::InvalidArgument, "base has ", rows,
+          " rows, fewer than ", kLeastHeldOutBase,
+          ", too few to hold some out as queries: pass queries");
     std::vector<int64_t> all(rows);
     std::iota(all.begin(), all.end(), 0);
     HeldOut parts;

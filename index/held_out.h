@@ -12,6 +12,9 @@
 
 namespace nearcell {
 
+constexpr size_t kLeastHeldOutBase = 20;  // rows of which some can be held out
+constexpr size_t kMostHeldOut = 2000;
+
 struct HeldOut {
     std::vector<int64_t> queries, rest;  // row numbers, ascending; together all of them
 };

@@ -94,10 +94,11 @@ using BitsTablesKernel = void(const float* query, size_t d, uint8_t* tables, flo
 
 // The same for codes Product4: entry v of a nibble's table is what centroid v of its codebook adds
 // to the key (squared distance; with `similarity` the negated dot product) above what the nearest
-// one does, in `unit`s, rounded down and at most 63. unit: the mean over the tables of what an
-// entry spans, / 63. unit * (sum of a code's entries) + offset is never above the key of the
-// decoded vector as the pair kernels have it. columns: value v of dimension j of the codebooks at
-// 16 j + v; tables: code->words * 128 bytes, 0 past the last codebook.
+// one does, in `unit`s, at most 63, rounded down (whole numbers perhaps to one less). unit: the
+// mean over the tables of what an entry spans, / 63. unit * (sum of a code's entries) + offset is
+// never above the key of the decoded vector as the pair kernels have it. columns: value v of
+// dimension j of the codebooks at 16 j + v; tables: code->words * 128 bytes, 0 past the last
+// codebook.
 using ProductTablesKernel = void(const CodeView* code, const float* columns, const float* query,
                                  int similarity, uint8_t* tables, float* unit, float* offset);
 

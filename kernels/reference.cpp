@@ -267,32 +267,43 @@ double sum_of_entries(const uint32_t* block, size_t lines, size_t lane, const ui
     return sum;
 }
 
-size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
-                 const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
-    const size_t lines = (code->dim + 31) / 32;
+// What scans of codes by integers share: key_of(query, block, lane) of every vector that the masks
+// allow, kept where it meets the threshold.
+template <class KeyOf>
+size_t scan_codes(const CodeView* code, const void* blocks, size_t block_count,
+                  const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits,
+                  KeyOf&& key_of) {
     size_t count = 0;
     for (size_t q = 0; q < query_count; ++q) {
-        const CodedQuery& query = queries[q];
-        const uint8_t* const tables = static_cast<const uint8_t*>(query.operand);
         for (size_t row = 0; row < block_count * kBlock; ++row) {
             const size_t lane = row % kBlock;
             if ((masks[row / kBlock] >> lane & 1) == 0) continue;
             const uint32_t* block =
                 static_cast<const uint32_t*>(blocks) + row / kBlock * code->words * kBlock;
-            const double negated_dot =
-                sum_of_entries(block, lines, lane, tables) * static_cast<double>(query.unit) +
-                static_cast<double>(query.offset);
-            const float key = static_cast<float>(
-                static_cast<double>(query.shift) -
-                static_cast<double>(query.reach) *
-                    bits_factor_of(*code, block, BitsFactor::Error, lane) +
-                bits_factor_of(*code, block, BitsFactor::Term, lane) +
-                bits_factor_of(*code, block, BitsFactor::Scale, lane) * negated_dot);
-            if (!(key <= query.threshold)) continue;
+            const float key = static_cast<float>(key_of(queries[q], block, lane));
+            if (!(key <= queries[q].threshold)) continue;
             hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
         }
     }
     return count;
+}
+
+size_t scan_bits(const CodeView* code, const void* blocks, size_t block_count,
+                 const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
+    const size_t lines = (code->dim + 31) / 32;
+    return scan_codes(
+        code, blocks, block_count, queries, query_count, masks, hits,
+        [&](const CodedQuery& query, const uint32_t* block, size_t lane) {
+            const double negated_dot =
+                sum_of_entries(block, lines, lane, static_cast<const uint8_t*>(query.operand)) *
+                    static_cast<double>(query.unit) +
+                static_cast<double>(query.offset);
+            return static_cast<double>(query.shift) -
+                   static_cast<double>(query.reach) *
+                       bits_factor_of(*code, block, BitsFactor::Error, lane) +
+                   bits_factor_of(*code, block, BitsFactor::Term, lane) +
+                   bits_factor_of(*code, block, BitsFactor::Scale, lane) * negated_dot;
+        });
 }
 
 void product4_tables(const CodeView* code, const float* columns, const float* query, int similarity,
@@ -330,24 +341,14 @@ void product4_tables(const CodeView* code, const float* columns, const float* qu
 size_t scan_product4(const CodeView* code, const void* blocks, size_t block_count,
                      const CodedQuery* queries, size_t query_count, const uint16_t* masks,
                      Hit* hits) {
-    size_t count = 0;
-    for (size_t q = 0; q < query_count; ++q) {
-        const CodedQuery& query = queries[q];
-        const uint8_t* const tables = static_cast<const uint8_t*>(query.operand);
-        for (size_t row = 0; row < block_count * kBlock; ++row) {
-            const size_t lane = row % kBlock;
-            if ((masks[row / kBlock] >> lane & 1) == 0) continue;
-            const uint32_t* block =
-                static_cast<const uint32_t*>(blocks) + row / kBlock * code->words * kBlock;
-            const float key = static_cast<float>(static_cast<double>(query.shift) +
-                                                 sum_of_entries(block, code->words, lane, tables) *
-                                                     static_cast<double>(query.unit) +
-                                                 static_cast<double>(query.offset));
-            if (!(key <= query.threshold)) continue;
-            hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
-        }
-    }
-    return count;
+    return scan_codes(code, blocks, block_count, queries, query_count, masks, hits,
+                      [&](const CodedQuery& query, const uint32_t* block, size_t lane) {
+                          const uint8_t* const tables = static_cast<const uint8_t*>(query.operand);
+                          return static_cast<double>(query.shift) +
+                                 sum_of_entries(block, code->words, lane, tables) *
+                                     static_cast<double>(query.unit) +
+                                 static_cast<double>(query.offset);
+                      });
 }
 
 void int8_query(const float* weights, const float* center, size_t d, int largest_pair,
@@ -375,29 +376,19 @@ void int8_query(const float* weights, const float* center, size_t d, int largest
 size_t scan_int8(const CodeView* code, const void* blocks, size_t block_count,
                  const CodedQuery* queries, size_t query_count, const uint16_t* masks, Hit* hits) {
     const size_t lines = code->words - kInt8Factors;
-    size_t count = 0;
-    for (size_t q = 0; q < query_count; ++q) {
-        const CodedQuery& query = queries[q];
-        const int8_t* const bytes = static_cast<const int8_t*>(query.operand);
-        for (size_t row = 0; row < block_count * kBlock; ++row) {
-            const size_t lane = row % kBlock;
-            if ((masks[row / kBlock] >> lane & 1) == 0) continue;
-            const uint32_t* block =
-                static_cast<const uint32_t*>(blocks) + row / kBlock * code->words * kBlock;
+    return scan_codes(
+        code, blocks, block_count, queries, query_count, masks, hits,
+        [&](const CodedQuery& query, const uint32_t* block, size_t lane) {
+            const int8_t* const bytes = static_cast<const int8_t*>(query.operand);
             int64_t sum = 0;
             for (size_t j = 0; j < code->dim; ++j)
                 sum += int64_t{bytes[j]} * (word_of(block, j / 4, lane) >> (j % 4 * 8) & 255u);
-            const float key = static_cast<float>(
-                static_cast<double>(query.shift) -
-                static_cast<double>(query.reach) * float_of(block, lines + 1, lane) +
-                float_of(block, lines, lane) +
-                static_cast<double>(sum) * static_cast<double>(query.unit) +
-                static_cast<double>(query.offset));
-            if (!(key <= query.threshold)) continue;
-            hits[count++] = {key, static_cast<uint32_t>(q), static_cast<uint32_t>(row)};
-        }
-    }
-    return count;
+            return static_cast<double>(query.shift) -
+                   static_cast<double>(query.reach) * float_of(block, lines + 1, lane) +
+                   float_of(block, lines, lane) +
+                   static_cast<double>(sum) * static_cast<double>(query.unit) +
+                   static_cast<double>(query.offset);
+        });
 }
 
 void rotate_f32(const float* factors, size_t d, int inverse, float* x) {

@@ -89,10 +89,8 @@ class Data(NamedTuple):
         return self.folder / name
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    """Clustered small whole numbers: distances are exact in float32, so ids can be compared."""
-    folder = tmp_path_factory.mktemp("cli")
+def clustered(*counts: int) -> list[np.ndarray]:
+    """Rows of small whole numbers around the same centres: distances are exact in float32."""
     rng = np.random.default_rng(7)
     centers = rng.integers(0, 200, (40, DIM))
 
@@ -100,7 +98,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         noise = rng.integers(0, 50, (count, DIM))
         return (centers[rng.integers(0, 40, count)] + noise).astype(np.float32)
 
-    base, queries = sample(ROWS), sample(QUERIES)
+    return [sample(count) for count in counts]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    folder = tmp_path_factory.mktemp("cli")
+    base, queries = clustered(ROWS, QUERIES)
     truth, scores = nearest(base, queries, 100)
     write_bin(folder / "base.fbin", base)
     write_bin(folder / "queries.fbin", queries)

@@ -17,8 +17,10 @@ from test_cli import (
     BAD_INPUT,
     CANCELLED,
     CLI,
+    DIM,
     NOT_FOUND,
     USAGE,
+    clustered,
     nearest,
     pytestmark,
     read_bin,
@@ -29,7 +31,7 @@ from test_cli import (
 )
 
 __all__ = ["pytestmark"]
-ROWS, QUERIES, DIM = 12000, 300, 16
+ROWS, QUERIES = 12000, 300
 NO_TIME = ["--tune-seconds", 1e-9]
 
 
@@ -42,16 +44,8 @@ class Files(NamedTuple):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Clustered small whole numbers: distances are exact in float32."""
     folder = tmp_path_factory.mktemp("build")
-    rng = np.random.default_rng(7)
-    centers = rng.integers(0, 200, (40, DIM))
-
-    def sample(count: int) -> np.ndarray:
-        noise = rng.integers(0, 50, (count, DIM))
-        return (centers[rng.integers(0, 40, count)] + noise).astype(np.float32)
-
-    base, queries = sample(ROWS), sample(QUERIES)
+    base, queries = clustered(ROWS, QUERIES)
     write_bin(folder / "base.fbin", base)
     write_bin(folder / "queries.fbin", queries)
     truth, _ = nearest(base, queries, 10)
