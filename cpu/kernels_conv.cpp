@@ -5,6 +5,8 @@
 // second cache, a line for every Q multiply-adds. depthwise_f32 and pooling, loop: a piece of P
 // pixels and sixteen channels a step, P loads for P multiply-adds: bound by the loads of the first
 // cache where it holds the rows that are read.
+#include <algorithm>
+
 #include <nearcell/cpu/simd.h>
 #include <nearcell/cpu/tile.h>
 #include <nearcell/kernels/kernel_table.h>
@@ -15,10 +17,11 @@ using nearcell::ConvView;
 using nearcell::DepthwiseView;
 using nearcell::PoolView;
 
+// Of a row, in depthwise_row: the sides of pictures' maps are often multiples of seven.
 #if defined(NEARCELL_SANITIZED)
-constexpr size_t kPixels = 1;
+constexpr size_t kPixels = 2;
 #elif defined(__AVX512F__)
-constexpr size_t kPixels = 8;
+constexpr size_t kPixels = 7;
 #else
 constexpr size_t kPixels = 4;
 #endif
@@ -44,9 +47,15 @@ NEARCELL_INLINE void finish(const ConvView& conv, F32x16 sum, size_t c, const fl
     store_some(out + c, conv.channels - c, sum);
 }
 
+// A stretch of memory that is asked for a little at a time, while something else is computed.
+struct Ahead {
+    const char* at;
+    size_t step;  // bytes a step of the loop
+};
+
 template <size_t Q, size_t NB>
 NEARCELL_INLINE void conv_tile(const ConvView& conv, size_t first_block, const float* const* pixels,
-                               const float* const* added, float* const* out) {
+                               const float* const* added, float* const* out, Ahead ahead) {
     const size_t inner = conv.piece_count * conv.length;
     const float* weights = conv.weights + first_block * inner * kBlock;
     F32x16 sum[Q][NB];
@@ -57,7 +66,8 @@ NEARCELL_INLINE void conv_tile(const ConvView& conv, size_t first_block, const f
         const float* x[Q];
         unroll<Q>([&](auto q)
                       __attribute__((always_inline)) { x[q] = pixels[q] + conv.offsets[t]; });
-        for (size_t j = 0; j < conv.length; ++j, weights += kBlock) {
+        for (size_t j = 0; j < conv.length; ++j, weights += kBlock, ahead.at += ahead.step) {
+            __builtin_prefetch(ahead.at, 0, 2);
             F32x16 w[NB];
             unroll<NB>([&](auto b) __attribute__((always_inline)) {
                 w[b] = load(weights + b * inner * kBlock);
@@ -78,31 +88,85 @@ NEARCELL_INLINE void conv_tile(const ConvView& conv, size_t first_block, const f
     });
 }
 
-void conv_f32(const ConvView* conv, const float* const* pixels, const float* const* added,
-              float* const* out, size_t pixel_count) {
-    for_block_tiles(
-        padded(conv->channels) / kBlock, [&]<size_t NB>(
-                                             size_t first) __attribute__((always_inline)) {
-            for_query_tiles(
-                pixel_count, [&]<size_t Q>(size_t p) __attribute__((always_inline)) {
-                    conv_tile<Q, NB>(*conv, first, pixels + p,
-                                     added == nullptr ? nullptr : added + p, out + p);
-                });
-        });
+// NB blocks of channels of all pixels. Each tile asks for its share of the next blocks' weights:
+// those of deep layers come from memory, and are used by few pixels.
+template <size_t NB>
+NEARCELL_INLINE void conv_blocks(const ConvView& conv, size_t first_block, size_t block_count,
+                                 const float* const* pixels, const float* const* added,
+                                 float* const* out, size_t pixel_count) {
+    const size_t inner = conv.piece_count * conv.length;
+    const size_t next = std::min(NB, block_count - first_block - NB);
+    const char* const next_weights =
+        reinterpret_cast<const char*>(conv.weights + (first_block + NB) * inner * kBlock);
+    const size_t bytes = next * inner * kBlock * sizeof(float);
+    const auto run = [&]<size_t Q>(size_t p) __attribute__((always_inline)) {
+        const Ahead ahead = {next_weights + bytes * p / pixel_count,
+                             next * kBlock * sizeof(float) * Q / pixel_count};
+        conv_tile<Q, NB>(conv, first_block, pixels + p, added == nullptr ? nullptr : added + p,
+                         out + p, ahead);
+    };
+    size_t p = 0;
+    if constexpr (NB == 1 && kTileBlocks > 1) {  // so few sums would wait for each other
+        for (; p + 12 <= pixel_count; p += 12)
+            run.template operator()<12>(p);
+    }
+    for_query_tiles(
+        pixel_count - p, [&]<size_t Q>(size_t q)
+                             __attribute__((always_inline)) { run.template operator()<Q>(p + q); });
 }
 
-// P pixels, sixteen channels from c on.
-template <size_t P>
-NEARCELL_INLINE void depthwise_tile(const ConvView& conv, size_t c, const float* const* pixels,
-                                    const float* const* added, float* const* out) {
+void conv_f32(const ConvView* conv, const float* const* pixels, const float* const* added,
+              float* const* out, size_t pixel_count) {
+    const size_t blocks = padded(conv->channels) / kBlock;
+    size_t b = 0;
+    const auto run = [&]<size_t NB>() __attribute__((always_inline)) {
+        conv_blocks<NB>(*conv, b, blocks, pixels, added, out, pixel_count);
+        b += NB;
+    };
+    if constexpr (kTileBlocks >= 4) {
+        while (blocks - b == 4 || blocks - b > 5)
+            run.template operator()<4>();
+        if (blocks - b == 5 || blocks - b == 3) run.template operator()<3>();
+    }
+    if constexpr (kTileBlocks >= 2) {
+        while (blocks - b >= 2)
+            run.template operator()<2>();
+    }
+    while (blocks > b)
+        run.template operator()<1>();
+}
+
+// Sixteen channels, from c on, of one pixel: a load for each multiply-add.
+NEARCELL_INLINE void depthwise_pixel(const ConvView& conv, size_t c, const float* pixel,
+                                     const float* added, float* out) {
+    const size_t room = padded(conv.channels);
+    F32x16 sum = broadcast(0.0f);
+    for (size_t t = 0; t < conv.piece_count; ++t)
+        sum = fma(load(pixel + conv.offsets[t] + c), load(conv.weights + t * room + c), sum);
+    finish(conv, sum, c, added, out);
+}
+
+// P pixels of a row, `kStride` steps of the kernel's K wide rows apart: what is loaded serves all
+// the pixels that need it.
+template <size_t K, size_t kStride, size_t P>
+NEARCELL_INLINE void depthwise_row(const ConvView& conv, size_t step, size_t c,
+                                   const float* const* pixels, const float* const* added,
+                                   float* const* out) {
     const size_t room = padded(conv.channels);
     F32x16 sum[P];
     unroll<P>([&](auto p) __attribute__((always_inline)) { sum[p] = broadcast(0.0f); });
-    for (size_t t = 0; t < conv.piece_count; ++t) {
-        const F32x16 w = load(conv.weights + t * room + c);
-        const size_t at = conv.offsets[t] + c;
-        unroll<P>([&](auto p) __attribute__((always_inline)) {
-            sum[p] = fma(load(pixels[p] + at), w, sum[p]);
+    for (size_t t = 0; t < conv.piece_count; t += K) {
+        const float* x = pixels[0] + conv.offsets[t] + c;
+        const float* const w = conv.weights + t * room + c;
+        unroll<(P - 1) * kStride + K>([&](auto i) __attribute__((always_inline)) {
+            const F32x16 value = load(x);
+            x += step;
+            unroll<K>([&](auto k) __attribute__((always_inline)) {
+                if constexpr (i >= k && (i - k) % kStride == 0 && (i - k) / kStride < P) {
+                    constexpr size_t p = (i - k) / kStride;
+                    sum[p] = fma(value, load(w + k * room), sum[p]);
+                }
+            });
         });
     }
     unroll<P>([&](auto p) __attribute__((always_inline)) {
@@ -110,19 +174,58 @@ NEARCELL_INLINE void depthwise_tile(const ConvView& conv, size_t c, const float*
     });
 }
 
+// The distance between the pieces of a kernel's rows, when these are K wide and all alike; or 0.
+size_t row_step(const ConvView& conv, size_t width) {
+    if (conv.piece_count % width != 0) return 0;
+    const uint32_t* const offsets = conv.offsets;
+    if (offsets[1] <= offsets[0]) return 0;
+    const size_t step = offsets[1] - offsets[0];
+    for (size_t t = 0; t < conv.piece_count; ++t) {
+        if (t % width != 0 && offsets[t] != offsets[t - 1] + step) return 0;
+    }
+    return step;
+}
+
+bool equally_far(const float* const* pixels, size_t count, size_t distance) {
+    for (size_t p = 1; p < count; ++p) {
+        if (pixels[p] != pixels[p - 1] + distance) return false;
+    }
+    return true;
+}
+
+template <size_t K>
+void depthwise_rows(const ConvView& conv, size_t step, const float* const* pixels,
+                    const float* const* added, float* const* out, size_t pixel_count) {
+    // Channels by channels: their weights and what pixels share stay in the first cache.
+    for (size_t c = 0; c < conv.channels; c += kBlock) {
+        for (size_t p = 0; p < pixel_count;) {
+            const size_t left = pixel_count - p;
+            const float* const* const addends = added == nullptr ? nullptr : added + p;
+            const auto run = [&]<size_t kStride, size_t P>() __attribute__((always_inline)) {
+                if (left < P || !equally_far(pixels + p, P, kStride * step)) return false;
+                depthwise_row<K, kStride, P>(conv, step, c, pixels + p, addends, out + p);
+                p += P;
+                return true;
+            };
+            if (run.template operator()<1, kPixels>() || run.template operator()<2, kPixels>() ||
+                run.template operator()<1, 2>() || run.template operator()<2, 2>())
+                continue;
+            depthwise_pixel(conv, c, pixels[p], added == nullptr ? nullptr : added[p], out[p]);
+            ++p;
+        }
+    }
+}
+
 void depthwise_f32(const DepthwiseView* conv, const float* const* pixels, const float* const* added,
                    float* const* out, size_t pixel_count) {
-    size_t p = 0;
-    const auto run = [&]<size_t P>() __attribute__((always_inline)) {
-        for (; p + P <= pixel_count; p += P) {
-            for (size_t c = 0; c < conv->channels; c += kBlock) {
-                depthwise_tile<P>(*conv, c, pixels + p, added == nullptr ? nullptr : added + p,
-                                  out + p);
-            }
-        }
-    };
-    run.template operator()<kPixels>();
-    run.template operator()<1>();
+    if (const size_t step = row_step(*conv, 5); step != 0)
+        return depthwise_rows<5>(*conv, step, pixels, added, out, pixel_count);
+    if (const size_t step = row_step(*conv, 3); step != 0)
+        return depthwise_rows<3>(*conv, step, pixels, added, out, pixel_count);
+    for (size_t p = 0; p < pixel_count; ++p) {
+        for (size_t c = 0; c < conv->channels; c += kBlock)
+            depthwise_pixel(*conv, c, pixels[p], added == nullptr ? nullptr : added[p], out[p]);
+    }
 }
 
 template <bool kMax>

@@ -28,6 +28,23 @@ struct Reading {
         for (size_t p = 0; p < pixel_count; ++p)
             pixels.push_back(input.data() + random.below(200));
     }
+    // As a map's: rows of `width` pieces, and pixels next to each other but for a new row now and
+    // then.
+    void lay_out(size_t width, size_t step, size_t stride, Values values, Random& random) {
+        const size_t rows = 1 + random.below(4), row_stride = (width + 3) * step + random.below(5);
+        offsets.clear();
+        for (size_t t = 0; t < rows * width; ++t)
+            offsets.push_back(static_cast<uint32_t>(t / width * row_stride + t % width * step));
+        std::vector<size_t> places;
+        size_t place = 0;
+        for (size_t p = 0; p < pixels.size(); ++p) {
+            places.push_back(place);
+            place += random.below(12) == 0 ? row_stride : stride * step;
+        }
+        input = Floats(place + offsets.back() + length + kBlock, values, random);
+        for (size_t p = 0; p < pixels.size(); ++p)
+            pixels[p] = input.data() + places[p];
+    }
 };
 
 // Output pixels of some channels, with room between them that must stay as it was.
@@ -58,10 +75,15 @@ uint64_t check_convolution(const OpCase& op, Kernel* kernel, Kernel* reference, 
     Random random(83);
     for (size_t turn = 0; turn < 200; ++turn) {
         const size_t channels = 1 + random.below(turn % 4 == 0 ? 150 : 40);
-        const size_t pieces = 1 + random.below(9), pixel_count = random.below(20);
-        const size_t length = depthwise ? 1 : 1 + random.below(50), inner = pieces * length;
+        const size_t pixel_count = random.below(20);
+        const size_t length = depthwise ? 1 : 1 + random.below(50);
         const Values values = turn % 3 == 0 ? Values::Mixed : Values::Plain;
-        Reading in(pieces, depthwise ? channels : length, pixel_count, values, random);
+        Reading in(1 + random.below(9), depthwise ? channels : length, pixel_count, values, random);
+        if (depthwise && turn % 2 == 0) {
+            in.lay_out(3 + 2 * random.below(2), channels + random.below(3), 1 + random.below(3),
+                       values, random);
+        }
+        const size_t pieces = in.offsets.size(), inner = pieces * length;
         Floats weights(inner * padded(channels), Values::Plain, random);
         Floats bias(padded(channels), Values::Plain, random);
         std::vector<Floats> adds;
