@@ -34,8 +34,10 @@ void read_values(const InputFile& file, uint64_t offset, std::string_view type,
 
 }  // namespace
 
-Weights Weights::open(const std::string& path) {
-    const InputFile file(path);
+Weights Weights::open(const std::string& path) { return open(InputFile(path)); }
+
+Weights Weights::open(const InputFile& file) {
+    const std::string& path = file.path();
     uint8_t length_bytes[8];
     file.read_at(0, length_bytes, sizeof length_bytes, "the header of a safetensors file");
     const auto length = std::bit_cast<uint64_t>(length_bytes);

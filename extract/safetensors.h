@@ -16,6 +16,8 @@
 
 namespace nearcell {
 
+class InputFile;
+
 constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;
 constexpr size_t kMaxTensorRank = 8;
 
@@ -35,6 +37,7 @@ class Weights {
     // number, more than kMaxTensorRank dimensions). Tensors of integers, float64 and the like are
     // listed with their shape, and only get() refuses them: counters of training are in many files.
     static Weights open(const std::string& path);
+    static Weights open(const InputFile& file);
 
     const std::string& path() const { return path_; }
     bool has(std::string_view name) const { return tensors_->contains(name); }

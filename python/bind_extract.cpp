@@ -2,11 +2,13 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <nearcell/extract/extractor.h>
+#include <nearcell/extract/known_weights.h>
 #include <nearcell/extract/picture_list.h>
 
 #include "arrays.h"
@@ -27,11 +29,13 @@ auto opened(Open&& open) {
 }
 
 Extractor make_extractor(const std::string& model, nb::handle weights, nb::handle tap) {
-    const std::string file = path_argument(weights);
+    std::optional<std::string> file;
+    if (!weights.is_none()) file = path_argument(weights);
     const std::string layer = tap.is_none() ? std::string() : nb::cast<std::string>(tap);
     const Model known = model_by_name(model);
     Call call;
-    const Weights tensors = opened([&] { return call.run([&] { return Weights::open(file); }); });
+    const Weights tensors =
+        opened([&] { return call.run([&] { return open_weights(model, file); }); });
     return call.run([&] { return Extractor(known, tensors, layer); });
 }
 
@@ -102,12 +106,15 @@ void bind_extract(nb::module_& module) {
             [](Extractor* self, const std::string& model, nb::handle weights, nb::handle tap) {
                 new (self) Extractor(make_extractor(model, weights, tap));
             },
-            nb::arg("model"), nb::arg("weights"), nb::arg("tap") = nb::none(),
+            nb::arg("model"), nb::arg("weights") = nb::none(), nb::arg("tap") = nb::none(),
             nb::sig("def __init__(self, model: typing.Literal['efficientnet-lite0', 'resnet18', "
-                    "'resnet34', 'resnet50', 'vgg16'], weights: str | os.PathLike[str], tap: str | "
-                    "None = None) -> None"),
-            "weights: a safetensors file; for ResNet and VGG with torchvision's names. tap: a "
-            "layer, by its name in the weights; None: that before the classifier.")
+                    "'resnet34', 'resnet50', 'vgg16'], weights: str | os.PathLike[str] | None = "
+                    "None, tap: str | None = None) -> None"),
+            "weights: a safetensors file; for ResNet and VGG with torchvision's names. None: "
+            "MODEL.safetensors in the folder $NEARCELL_WEIGHTS, or else in nearcell/ of the "
+            "user's cache; of efficientnet-lite0 its SHA-256 is checked, and `python -m "
+            "nearcell.weights` makes it. tap: a layer, by its name in the weights; None: that "
+            "before the classifier.")
         .def("forward", &forward, nb::arg("planes").none(), nb::arg("threads") = nb::none(),
              nb::arg("progress") = nb::none(),
              nb::sig("def forward(self, planes: numpy.typing.ArrayLike, threads: int | None = "
@@ -129,20 +136,28 @@ void bind_extract(nb::module_& module) {
         });
     module.def(
         "extract", &extract, nb::arg("pictures"), nb::arg("model") = "efficientnet-lite0",
-        nb::kw_only(), nb::arg("weights"), nb::arg("tap") = nb::none(),
+        nb::kw_only(), nb::arg("weights") = nb::none(), nb::arg("tap") = nb::none(),
         nb::arg("normalize") = false, nb::arg("strict") = false, nb::arg("threads") = nb::none(),
         nb::arg("progress") = nb::none(),
         nb::sig("def extract(pictures: str | os.PathLike[str] | collections.abc.Iterable[str | "
                 "os.PathLike[str]], model: typing.Literal['efficientnet-lite0', 'resnet18', "
                 "'resnet34', 'resnet50', 'vgg16'] = 'efficientnet-lite0', *, weights: str | "
-                "os.PathLike[str], tap: str | None = None, normalize: bool = False, strict: bool = "
-                "False, threads: int | None = None, progress: "
+                "os.PathLike[str] | None = None, tap: str | None = None, normalize: bool = False, "
+                "strict: bool = False, threads: int | None = None, progress: "
                 "collections.abc.Callable[[str, float, float], object] | None = None) -> "
                 "tuple[numpy.typing.NDArray[numpy.float32], list[str], list[str]]"),
         "Features of pictures (JPEG, PNG, BMP): (features, names, skipped). pictures: a folder "
         "with all below it, a pattern with * and **, a list file, or paths. Row i is of names[i]; "
         "skipped says of each picture that could not be read what is wrong with it. strict: the "
-        "first of these is an error. weights: a safetensors file. normalize: to length one.");
+        "first of these is an error. weights: as of Network. normalize: to length one.");
+    // For nearcell.weights, which writes there.
+    module.def(
+        "weights_path",
+        [](const std::string& model) {
+            return file_text(opened([&] { return weights_path(model); }));
+        },
+        nb::arg("model"), nb::sig("def weights_path(model: str) -> str"),
+        "Where the weights of a known model are looked for.");
 }
 
 }  // namespace nearcell::python

