@@ -23,7 +23,10 @@ struct KnownWeights {
 };
 
 constexpr std::string_view kEfficientNetLite0[] = {
-    "f2293e8edfec3fc77d7f1f5305389fef3ebcd4caf6cef97db3794f545323c86c",  // with a table of layers
+    "f2293e8edfec3fc77d7f1f5305389fef3ebcd4caf6cef97db3794f545323c86c",  // with remarks in its
+                                                                         // header
+    "885ee21a31323e070545b08336b4b5ca5366a812ad231536b8869afaa49b2602",  // python -m
+                                                                         // nearcell.weights
 };
 
 constexpr KnownWeights kKnown[] = {

