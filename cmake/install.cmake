@@ -30,10 +30,10 @@ file(RELATIVE_PATH prefix_from_pc
      ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
 set(private_libs)
-set(libraries ${HDF5_LIBRARIES} ${OPENSSL_CRYPTO_LIBRARY})
+set(libraries ${HDF5_LIBRARIES} ${JPEG_LIBRARIES} ${OPENSSL_CRYPTO_LIBRARY})
 list(REMOVE_DUPLICATES libraries)  # HDF5 may use libcrypto, too
 foreach(library IN LISTS libraries)
-    if(library MATCHES "lib(hdf5|crypto)\\.")
+    if(library MATCHES "lib(hdf5|jpeg|crypto)\\.")
         cmake_path(GET library PARENT_PATH directory)
         string(APPEND private_libs " -L${directory} -l${CMAKE_MATCH_1}")
     endif()

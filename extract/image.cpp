@@ -6,6 +6,7 @@
 #include <new>
 
 #include <nearcell/core/error.h>
+#include <nearcell/extract/jpeg.h>
 #include <nearcell/extract/picture_bytes.h>
 #include <nearcell/storage/input_file.h>
 
@@ -79,7 +80,6 @@ thread_local DecodeMemory* DecodeMemory::current = nullptr;
 }  // namespace
 }  // namespace nearcell
 
-#define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
 #define STBI_NO_STDIO
@@ -106,10 +106,8 @@ static_assert(kMaxPictureSide == STBI_MAX_DIMENSIONS);
 static_assert(kMaxPictureBytes <= 0x7fffffff, "stb counts bytes in an int");
 
 size_t memory_limit(const PictureInfo& info, size_t file_bytes) {
-    // JPEG pads to whole blocks of at most 32 x 32. The most is needed by an interlaced PNG of four
-    // 16-bit channels: 24 bytes a pixel.
-    const size_t padded = (info.width + 31) / 32 * 32 * ((info.height + 31) / 32 * 32);
-    return padded * 32 + file_bytes * 4 + (size_t{1} << 20);
+    // The most is needed by an interlaced PNG of four 16-bit channels: 24 bytes a pixel.
+    return info.width * info.height * 32 + file_bytes * 4 + (size_t{1} << 20);
 }
 
 uint8_t over_white(unsigned value, unsigned alpha) {
@@ -145,6 +143,7 @@ Image to_rgb(const uint8_t* from, const PictureInfo& info, int channels) {
 
 Image decode_image(std::span<const uint8_t> bytes, std::string_view name) {
     const PictureInfo info = inspect_picture(bytes, name);
+    if (info.format == PictureFormat::Jpeg) return decode_jpeg(bytes, info, name);
     DecodeMemory memory(memory_limit(info, bytes.size()), name);
     int width = 0, height = 0, channels = 0;
     // The fourth channel of a BMP is mostly not alpha but padding: three are asked for.

@@ -103,20 +103,6 @@ void read_frame(const Reader& reader, uint8_t code, size_t body, size_t bytes, J
     reader.support(n == 1 || n == 3 || n == 4, "a JPEG of ", n, " channels");
 }
 
-// Huffman tables: a byte of kind, 16 counts of codes by length, a byte a code. stb 2.27 writes past
-// the end of its table when the counts are more than 256.
-void check_tables(const Reader& reader, size_t at, size_t end) {
-    while (at < end) {
-        reader.require(end - at >= 17, "a broken JPEG file: a code table at byte ", at);
-        size_t codes = 0;
-        for (size_t i = 1; i <= 16; ++i)
-            codes += reader.big(at + i, 1);
-        reader.require(codes <= 256 && end - at >= 17 + codes,
-                       "a broken JPEG file: a code table of ", codes, " codes at byte ", at);
-        at += 17 + codes;
-    }
-}
-
 PictureInfo inspect_jpeg(const Reader& reader) {
     JpegFrame frame;
     bool adobe = false, coded = false;
@@ -135,8 +121,6 @@ PictureInfo inspect_jpeg(const Reader& reader) {
         at += length;
         if (code >= 0xc0 && code <= 0xcf && code != 0xc4 && code != 0xc8 && code != 0xcc) {
             read_frame(reader, code, body, length - 2, frame);
-        } else if (code == 0xc4) {
-            check_tables(reader, body, at);
         } else if (code == 0xee && length >= 14) {
             adobe = adobe || std::memcmp(reader.at(body, 6), "Adobe", 6) == 0;
         } else if (code == 0xda) {

@@ -40,6 +40,7 @@ THIRD_PARTY = {
     r"CLI/": ["cli"],
     r"nlohmann/": ["cli", "extract"],
     r"stb/": ["extract"],  # image.cpp
+    r"(jpeglib|jerror)\.h": ["extract"],  # jpeg.cpp
     r"openssl/": ["extract"],  # known_weights.cpp
     r"nanobind/|Python\.h": ["python"],
     r"(gtest|gmock)/": ["tests"],

@@ -87,26 +87,25 @@ palette = rgb.quantize(16)
 deep = (smooth.astype(">u2") * 257 - 128 * (smooth > 0)).astype(">u2")
 adam7 = b"".join(filtered(smooth[t::dy, left::dx]) for left, t, dx, dy in PASSES)
 
-# name: (bytes, pixels, exact)
+# name: (bytes, pixels)
 samples = {}
 
 
-def add(name, data, pixels=None, exact=True):
+def add(name, data, pixels=None):
     if pixels is None:
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    samples[name] = (data, pixels, exact)
+    samples[name] = (data, pixels)
 
 
-add("JpegBaseline", saved(rgb, format="JPEG", quality=60, optimize=True), exact=False)
-add("JpegFull", saved(rgb, format="JPEG", quality=90, subsampling=0, optimize=True), exact=False)
-add("JpegProgressive", saved(rgb, format="JPEG", quality=60, progressive=True), exact=False)
-add("JpegGrey", saved(grey, format="JPEG", quality=80, optimize=True), exact=False)
+add("JpegBaseline", saved(rgb, format="JPEG", quality=60, optimize=True))
+add("JpegFull", saved(rgb, format="JPEG", quality=90, subsampling=0, optimize=True))
+add("JpegProgressive", saved(rgb, format="JPEG", quality=60, progressive=True))
+add("JpegGrey", saved(grey, format="JPEG", quality=80, optimize=True))
 add(
     "JpegRestarts",
     saved(rgb, format="JPEG", quality=60, optimize=True, restart_marker_blocks=1),
-    exact=False,
 )
-add("JpegCmyk", saved(rgb.convert("CMYK"), format="JPEG", quality=80, optimize=True), exact=False)
+add("JpegCmyk", saved(rgb.convert("CMYK"), format="JPEG", quality=80, optimize=True))
 add("PngRgb", saved(rgb, format="PNG"))
 add("PngGrey", saved(grey, format="PNG"))
 add("PngBits", saved(grey.convert("1"), format="PNG"))
@@ -131,14 +130,12 @@ print(
     "// Small pictures and what Pillow makes of them, made by make_picture_samples.py, which says what\n"
     "// is in them.\n#pragma once\n\n#include <cstddef>\n#include <cstdint>\n\n"
     "namespace nearcell {\n\n// clang-format off\n"
-    "struct PictureSample {\n    const char* name;\n    bool exact;  // decoders agree on every pixel\n"
-    "    uint64_t hash;  // FNV-1a of the pixels\n    const char* bytes;  // hexadecimal, as is:\n    const char* pixels;  // empty if exact\n};\n\n"
+    "struct PictureSample {\n    const char* name;\n    uint64_t hash;  // FNV-1a of the pixels\n    const char* bytes;  // hexadecimal\n};\n\n"
     f"constexpr size_t kSampleWidth = {WIDE}, kSampleHeight = {HIGH};\n"
     "constexpr PictureSample kPictureSamples[] = {"
 )
-for name, (data, pixels, exact) in samples.items():
-    print(f'    {{"{name}", {str(exact).lower()}, 0x{fnv(pixels.tobytes()):016x}u,\n{lines(data)},')
-    print((lines(pixels.tobytes()) if not exact else '        ""') + "},")
+for name, (data, pixels) in samples.items():
+    print(f'    {{"{name}", 0x{fnv(pixels.tobytes()):016x}u,\n{lines(data)}}},')
 print("};\n")
 
 print(
@@ -180,15 +177,12 @@ for width, height, side, crop in [
 print("};\n")
 
 print(
-    "// shared/data/effnet-lite0/reference.npz: input_u8 of the photographs, as a hash, and as the means\n"
-    "// of 7 x 7 squares of 32 x 32 pixels, in tenths.\nstruct PhotoSample {\n    const char* name;\n"
-    "    uint64_t hash;\n    uint16_t means[7 * 7 * 3];\n};\n\nconstexpr PhotoSample kPhotoSamples[] = {"
+    "// shared/data/effnet-lite0/reference.npz: input_u8 of the photographs, as a hash.\n"
+    "struct PhotoSample {\n    const char* name;\n    uint64_t hash;\n};\n\n"
+    "constexpr PhotoSample kPhotoSamples[] = {"
 )
 shared = Path(sys.argv[1])
 reference = np.load(shared / "effnet-lite0" / "reference.npz")
 for name, pixels in zip(reference["names"], reference["input_u8"], strict=True):
-    means = pixels.reshape(7, 32, 7, 32, 3).mean((1, 3)) * 10
-    numbers = [str(round(v)) for v in means.ravel()]
-    rows = ",\n".join("      " + ", ".join(numbers[i : i + 15]) for i in range(0, len(numbers), 15))
-    print(f'    {{"{name}", 0x{fnv(pixels.tobytes()):016x}u,\n     {{{rows[6:]}}}}},')
+    print(f'    {{"{name}", 0x{fnv(pixels.tobytes()):016x}u}},')
 print("};\n// clang-format on\n\n}  // namespace nearcell")

@@ -101,18 +101,6 @@ TEST(PictureBytes, JpegPartsInTheWrongOrderAreRefused) {
     expect_refused(twice, StatusCode::Corrupt, "frame header");
 }
 
-TEST(PictureBytes, CodeTablesFitTheirSegmentAndTheDecoder) {
-    const Bytes good = sample_bytes("JpegBaseline");
-    const size_t table = find(good, {0xff, 0xc4});
-    expect_refused(changed(good, table + 5, {200}), StatusCode::Corrupt, "a code table of ");
-    Bytes large(good.begin(), good.begin() + static_cast<ptrdiff_t>(table));
-    large.insert(large.end(), {0xff, 0xc4, 2, 19, 0, 255, 255});
-    large.resize(large.size() + 14 + 510);
-    large.insert(large.end(), good.begin() + static_cast<ptrdiff_t>(table), good.end());
-    expect_refused(large, StatusCode::Corrupt, "of 510 codes");
-    expect_refused(changed(good, table + 2, {0, 4}), StatusCode::Corrupt, "a code table at byte");
-}
-
 TEST(PictureBytes, AJpegOfVeryManyScansIsRefused) {
     const Bytes good = sample_bytes("JpegProgressive");
     const auto scan = static_cast<ptrdiff_t>(find(good, {0xff, 0xda}));

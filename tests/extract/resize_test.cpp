@@ -56,21 +56,13 @@ TEST(Resize, APartIsThatPartOfTheWhole) {
     }
 }
 
-// From decoded photographs: exact where decoders agree, near where they need not.
+// From the file on, pixel for pixel.
 TEST(Resize, PhotographsBecomeTheReferencesInputs) {
     if (shared_file("data/images/china.jpg").empty()) GTEST_SKIP() << "no shared photographs";
     for (const PhotoSample& photo : kPhotoSamples) {
         const std::string name = photo.name;
         const Image out = resize(read_image(shared_file("data/images/" + name)), {224, 224});
-        EXPECT_TRUE(!name.ends_with(".png") || fnv(out.pixels) == photo.hash) << name;
-        for (size_t i = 0; i < 7 * 7 * 3; ++i) {
-            const size_t top = i / 21 * 32, left = i / 3 % 7 * 32, channel = i % 3;
-            double sum = 0;
-            for (size_t y = top; y < top + 32; ++y)
-                for (size_t x = left; x < left + 32; ++x)
-                    sum += out.row(y)[x * 3 + channel];
-            EXPECT_NEAR(sum / 1024, photo.means[i] / 10.0, 0.5) << name << " " << i;
-        }
+        EXPECT_EQ(fnv(out.pixels), photo.hash) << name;
     }
 }
 

@@ -46,11 +46,11 @@ def test_photographs_become_features_and_broken_ones_are_named():
         "broken-magic.png",
         "broken-truncated.jpg",
     ]
-    # PNG files are decoded alike by all; JPEG decoders differ by a level or two.
     expected = reference["features"][np.argsort(reference["names"])]
     for name, ours, theirs in zip(names, features, expected, strict=True):
-        gap = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
-        assert gap <= (1e-3 if name.endswith(".png") else 0.02), name
+        assert np.linalg.norm(ours - theirs) <= 1e-3 * np.linalg.norm(theirs), name
+        cosine = ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs)
+        assert cosine >= 0.9999, name
     unit, _, _ = nearcell.extract([names[0]], weights=WEIGHTS, normalize=True)
     assert np.linalg.norm(unit[0]) == pytest.approx(1, abs=1e-5)
     with pytest.raises(nearcell.CorruptFileError, match="broken-empty"):
