@@ -14,14 +14,14 @@ namespace {
 
 constexpr size_t kPicturesAtOnce = 64;
 
-void normalize(float* row, size_t dim) {
+void normalize(std::span<float> feature) {
     double square = 0;
-    for (size_t j = 0; j < dim; ++j)
-        square += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+    for (const float value : feature)
+        square += static_cast<double>(value) * static_cast<double>(value);
     if (square == 0) return;
     const double scale = 1 / std::sqrt(square);
-    for (size_t j = 0; j < dim; ++j)
-        row[j] = static_cast<float>(static_cast<double>(row[j]) * scale);
+    for (float& value : feature)
+        value = static_cast<float>(static_cast<double>(value) * scale);
 }
 
 MapShape input_of(const Preprocess& preprocess) {
@@ -40,22 +40,35 @@ Extractor::Extractor(Model model, const Weights& weights, std::string_view tap)
 std::vector<SkippedPicture> Extractor::extract(std::span<const std::string> paths,
                                                const ExtractOptions& options,
                                                const Sink& sink) const {
-    const size_t values = model_.preprocess.values(),
-                 most = std::min(kPicturesAtOnce, paths.size());
-    std::vector<float> planes(most * values), features(most * dim());
+    const size_t most = std::min(kPicturesAtOnce, paths.size());
+    std::vector<float> features(most * dim());
+    // A picture is decoded by the thread that computes it: while some decode, others compute.
+    struct Worker {
+        explicit Worker(const Network& network)
+            : planes(network.input_shape().values()), pass(network) {}
+        std::vector<float> planes;
+        Network::Pass pass;
+    };
+    std::vector<std::optional<Worker>> workers(
+        static_cast<size_t>(resolve_threads(options.threads)));
     std::vector<SkippedPicture> skipped;
     const auto total = static_cast<double>(paths.size());
     for (size_t first = 0; first < paths.size(); first += kPicturesAtOnce) {
         report(options.progress, "pictures", static_cast<double>(first), total);
         const size_t count = std::min(kPicturesAtOnce, paths.size() - first);
         std::vector<std::optional<Error>> errors(count);
-        parallel_for(count, options.threads, [&](size_t i, int) {
+        parallel_for(count, options.threads, [&](size_t i, int number) {
+            std::optional<Worker>& mine = workers[static_cast<size_t>(number)];
+            if (!mine) mine.emplace(network_);
+            const std::span<float> feature(features.data() + i * dim(), dim());
             try {
-                preprocess(read_image(paths[first + i]), model_.preprocess,
-                           {planes.data() + i * values, values});
+                preprocess(read_image(paths[first + i]), model_.preprocess, mine->planes);
             } catch (const Error& error) {
                 errors[i] = error;
+                return;
             }
+            mine->pass.run(mine->planes, feature);
+            if (options.normalize) normalize(feature);
         });
         // Those that could be read move together.
         std::vector<size_t> numbers;
@@ -66,15 +79,11 @@ std::vector<SkippedPicture> Extractor::extract(std::span<const std::string> path
                 continue;
             }
             if (numbers.size() != i) {
-                std::copy_n(planes.begin() + static_cast<ptrdiff_t>(i * values), values,
-                            planes.begin() + static_cast<ptrdiff_t>(numbers.size() * values));
+                std::copy_n(features.data() + i * dim(), dim(),
+                            features.data() + numbers.size() * dim());
             }
             numbers.push_back(first + i);
         }
-        const MatrixView<float> rows(features.data(), numbers.size(), dim());
-        network_.forward({planes.data(), numbers.size(), values}, rows, options.threads);
-        for (size_t i = 0; options.normalize && i < numbers.size(); ++i)
-            normalize(rows.row(i), dim());
         sink(numbers, {features.data(), numbers.size(), dim()});
     }
     report(options.progress, "pictures", total, total);

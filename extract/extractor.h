@@ -1,7 +1,8 @@
 // Extractor: picture files to feature vectors: decode, resize, network, and where wanted a length
-// of 1. Works on some pictures at a time, so memory does not grow with the number of files. Cost:
-// that of the network (multiply_adds() a picture) and of decoding, both on all threads. Immutable;
-// safe from any number of threads.
+// of 1. Each thread decodes and computes pictures of its own, so that both go on at once. Memory
+// does not grow with the number of files: for each thread one picture's, for all 64 features. Cost:
+// that of the network (multiply_adds() a picture) and of decoding. Immutable; safe from any number
+// of threads.
 #pragma once
 
 #include <functional>

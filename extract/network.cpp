@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
@@ -11,19 +12,6 @@ namespace nearcell {
 namespace {
 
 constexpr size_t kTogether = 64;  // pictures between two reports of progress
-
-// The memory of one thread: a slot may hold the maps of several layers, one after another.
-class Workspace {
-   public:
-    explicit Workspace(const std::vector<size_t>& slot_floats) {
-        for (const size_t floats : slot_floats)
-            slots_.emplace_back(floats);
-    }
-    float* slot(size_t number) { return slots_[number].mutable_data(); }
-
-   private:
-    std::vector<AlignedBuffer<float>> slots_;
-};
 
 float activated(float x, Activation activation) {
     switch (activation) {
@@ -156,40 +144,46 @@ std::vector<std::string> Network::layers() const {
     return names;
 }
 
+Network::Pass::Pass(const Network& network) : plan_(*network.plan_) {
+    for (const size_t floats : plan_.slot_floats)
+        slots_.emplace_back(floats);
+}
+
+void Network::Pass::run(std::span<const float> planes, std::span<float> out) {
+    const size_t last = plan_.layers.size(), values = plan_.maps.front().shape.values(),
+                 dim = plan_.maps.back().shape.values();
+    check(planes.size() == values && out.size() == dim, StatusCode::InvalidArgument, "planes has ",
+          planes.size(), " values and out ", out.size(), ", must be ", values, " and ", dim);
+    const Backend& backend = cpu_backend();
+    const auto memory = [&](size_t map) { return slots_[plan_.maps[map].slot].mutable_data(); };
+    const auto view = [&](size_t map) { return plan_.maps[map].view(memory(map)); };
+    plan_.maps.front().clear_border(memory(0));
+    read_planes(planes.data(), view(0));
+    for (size_t l = 0; l < last; ++l) {
+        const PlannedLayer& planned = plan_.layers[l];
+        plan_.maps[l + 1].clear_border(memory(l + 1));
+        run_layer(planned, view(planned.input),
+                  planned.added == 0 ? MapView() : view(planned.added), view(l + 1), backend);
+    }
+    write_planes(view(last), out.data());
+}
+
 void Network::forward(MatrixView<const float> pictures, MatrixView<float> out, int threads,
                       const Progress& progress) const {
-    const Plan& plan = *plan_;
-    check(pictures.cols == input_shape().values(), StatusCode::InvalidArgument, "pictures have ",
-          pictures.cols, " values each, but the network takes ", input_shape().channels, " x ",
-          input_shape().height, " x ", input_shape().width, " = ", input_shape().values());
-    check(out.rows == pictures.rows && out.cols == output_shape().values(),
-          StatusCode::InvalidArgument, "out is ", out.rows, " x ", out.cols, ", must be ",
-          pictures.rows, " x ", output_shape().values());
-    const Backend& backend = cpu_backend();
-    std::vector<std::unique_ptr<Workspace>> workspaces(
-        static_cast<size_t>(resolve_threads(threads)));
+    const size_t values = input_shape().values(), dim = output_shape().values();
+    check(pictures.cols == values, StatusCode::InvalidArgument, "pictures have ", pictures.cols,
+          " values each, but the network takes ", input_shape().channels, " x ",
+          input_shape().height, " x ", input_shape().width, " = ", values);
+    check(out.rows == pictures.rows && out.cols == dim, StatusCode::InvalidArgument, "out is ",
+          out.rows, " x ", out.cols, ", must be ", pictures.rows, " x ", dim);
+    std::vector<std::optional<Pass>> passes(static_cast<size_t>(resolve_threads(threads)));
     for (size_t first = 0; first < pictures.rows; first += kTogether) {
         report(progress, "network", static_cast<double>(first), static_cast<double>(pictures.rows));
         const size_t count = std::min(kTogether, pictures.rows - first);
         parallel_for(count, threads, [&](size_t i, int worker) {
-            std::unique_ptr<Workspace>& mine = workspaces[static_cast<size_t>(worker)];
-            if (!mine) mine = std::make_unique<Workspace>(plan.slot_floats);
-            const auto view = [&](size_t map) {
-                return plan.maps[map].view(mine->slot(plan.maps[map].slot));
-            };
-            const auto clear = [&](size_t map) {
-                plan.maps[map].clear_border(mine->slot(plan.maps[map].slot));
-            };
-            clear(0);
-            read_planes(pictures.row(first + i), view(0));
-            for (size_t l = 0; l < plan.layers.size(); ++l) {
-                const PlannedLayer& planned = plan.layers[l];
-                clear(l + 1);
-                run_layer(planned, view(planned.input),
-                          planned.added == 0 ? MapView() : view(planned.added), view(l + 1),
-                          backend);
-            }
-            write_planes(view(plan.layers.size()), out.row(first + i));
+            std::optional<Pass>& mine = passes[static_cast<size_t>(worker)];
+            if (!mine) mine.emplace(*this);
+            mine->run({pictures.row(first + i), values}, {out.row(first + i), dim});
         });
     }
     report(progress, "network", static_cast<double>(pictures.rows),

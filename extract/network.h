@@ -7,10 +7,12 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <nearcell/core/aligned_buffer.h>
 #include <nearcell/core/matrix_view.h>
 #include <nearcell/core/progress.h>
 #include <nearcell/extract/layer.h>
@@ -49,9 +51,24 @@ class Network {
     void forward(MatrixView<const float> pictures, MatrixView<float> out, int threads,
                  const Progress& progress = {}) const;
 
+    // The same for one picture at a time, with memory that is used again: for one thread, while
+    // the network is there.
+    class Pass;
+
    private:
     struct Plan;
     std::unique_ptr<const Plan> plan_;
+};
+
+class Network::Pass {
+   public:
+    explicit Pass(const Network& network);
+    // planes: input_shape().values(); out: output_shape().values().
+    void run(std::span<const float> planes, std::span<float> out);
+
+   private:
+    const Plan& plan_;
+    std::vector<AlignedBuffer<float>> slots_;  // each may hold the maps of several layers in turn
 };
 
 }  // namespace nearcell
