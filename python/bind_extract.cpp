@@ -14,6 +14,7 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "calls.h"
+#include "layer_argument.h"
 
 namespace nearcell::python {
 namespace {
@@ -28,26 +29,71 @@ auto opened(Open&& open) {
     }
 }
 
-Extractor make_extractor(const std::string& model, nb::handle weights, nb::handle tap) {
+Weights weights_argument(const std::string& model, nb::handle weights) {
     std::optional<std::string> file;
     if (!weights.is_none()) file = path_argument(weights);
-    const std::string layer = tap.is_none() ? std::string() : nb::cast<std::string>(tap);
-    const Model known = model_by_name(model);
     Call call;
-    const Weights tensors =
-        opened([&] { return call.run([&] { return open_weights(model, file); }); });
-    return call.run([&] { return Extractor(known, tensors, layer); });
+    return opened([&] { return call.run([&] { return open_weights(model, file); }); });
 }
 
-nb::object forward(const Extractor& self, nb::handle planes, nb::handle threads,
+std::string tap_argument(nb::handle tap, const std::string& otherwise) {
+    return tap.is_none() ? otherwise : nb::cast<std::string>(tap);
+}
+
+// What Python's Network is: a network, and what repr() calls it.
+struct NamedNetwork {
+    std::string name;
+    Network network;
+
+    size_t dim() const { return network.output_shape().values(); }
+};
+
+NamedNetwork listed_network(nb::handle model, nb::handle weights, nb::handle tap,
+                            nb::handle input_shape) {
+    const std::vector<Layer> layers = layers_argument(model);
+    if (layers.empty()) value_error("model = [] must have at least one layer");
+    if (weights.is_none())
+        value_error("weights = None is for known models: name the file for this list of layers");
+    if (input_shape.is_none())
+        value_error(
+            "input_shape = None is for known models: a list of layers needs (height, "
+            "width, channels) of its pictures");
+    const MapShape input = input_shape_argument(input_shape);
+    const Weights tensors = weights_argument({}, weights);
+    const std::string last = tap_argument(tap, layers.back().name);
+    Call call;
+    return {std::to_string(layers.size()) + " layers",
+            call.run([&] { return Network(layers, tensors, input, last); })};
+}
+
+NamedNetwork make_network(nb::handle model, nb::handle weights, nb::handle tap,
+                          nb::handle input_shape) {
+    if (!nb::isinstance<nb::str>(model)) return listed_network(model, weights, tap, input_shape);
+    if (!input_shape.is_none())
+        value_error("input_shape = " + nb::cast<std::string>(nb::repr(input_shape)) +
+                    " is for lists of layers: a known model has its own");
+    const Model known = model_by_name(nb::cast<std::string>(model));
+    const Weights tensors = weights_argument(known.name, weights);
+    const MapShape input{known.preprocess.size.height, known.preprocess.size.width, kImageChannels};
+    const std::string last = tap_argument(tap, known.tap);
+    Call call;
+    return {"'" + known.name + "'",
+            call.run([&] { return Network(known.layers, tensors, input, last); })};
+}
+
+nb::tuple shape_tuple(MapShape shape) {
+    return nb::make_tuple(shape.height, shape.width, shape.channels);
+}
+
+nb::object forward(const NamedNetwork& self, nb::handle planes, nb::handle threads,
                    nb::handle progress) {
     const FloatRows rows(planes, "planes");
     const int count = thread_count(threads);
     std::vector<float> features(rows.view().rows * self.dim());
     Call call(progress);
     call.run([&] {
-        self.network().forward(rows.view(), {features.data(), rows.view().rows, self.dim()}, count,
-                               call.progress());
+        self.network.forward(rows.view(), {features.data(), rows.view().rows, self.dim()}, count,
+                             call.progress());
     });
     return numpy_array(std::move(features), {rows.view().rows, self.dim()});
 }
@@ -72,8 +118,11 @@ std::vector<std::string> pictures_argument(nb::handle pictures) {
 nb::tuple extract(nb::handle pictures, const std::string& model, nb::handle weights, nb::handle tap,
                   bool normalize, bool strict, nb::handle threads, nb::handle progress) {
     const std::vector<std::string> paths = pictures_argument(pictures);
-    const Extractor extractor = make_extractor(model, weights, tap);
+    const Model known = model_by_name(model);
+    const Weights tensors = weights_argument(known.name, weights);
+    const std::string last = tap_argument(tap, known.tap);
     Call call(progress);
+    const Extractor extractor = call.run([&] { return Extractor(known, tensors, last); });
     ExtractOptions options;
     options.normalize = normalize;
     options.strict = strict;
@@ -96,25 +145,44 @@ nb::tuple extract(nb::handle pictures, const std::string& model, nb::handle weig
                           reasons);
 }
 
+constexpr const char* kNetworkText =
+    "model: a known one, or a list of layers in the order of work.\n\n"
+    "weights: a safetensors file; for ResNet and VGG with torchvision's names. None:\n"
+    "MODEL.safetensors in the folder $NEARCELL_WEIGHTS, or else in nearcell/ of the user's\n"
+    "cache; of efficientnet-lite0 its SHA-256 is checked, and `python -m nearcell.weights`\n"
+    "makes it. tap: a layer, by its name; None: that before the classifier, of a list the last.\n\n"
+    "Each layer of a list is a dict. All have `name` and `kind`, and may have `input` (a layer\n"
+    "before it, or \"input\", the picture; else the layer before it) and `activation` (\"none\",\n"
+    "\"relu\", \"relu6\", \"silu\"). Further keys by kind:\n\n"
+    "- convolution: channels, kernel, stride, groups, padding (\"explicit\", or \"same\" as\n"
+    "  TensorFlow's), pad (pixels on each side), added (a layer that is added before the\n"
+    "  activation), weights (tensors weights.weight and weights.bias; else the layer's name),\n"
+    "  batch_norm (tensors .weight, .bias, .running_mean, .running_var of that name), epsilon\n"
+    "- linear: channels, added, weights, batch_norm, epsilon\n"
+    "- max_pool, mean_pool: kernel, stride, padding, pad; padding is no part of a window\n"
+    "- add: added, the layer that is added to the input\n"
+    "- global_mean, softmax: none\n\n"
+    "input_shape: (height, width, channels) of the pictures that a list of layers takes.";
+
 }  // namespace
 
 void bind_extract(nb::module_& module) {
-    nb::class_<Extractor>(module, "Network",
-                          "A convolutional network up to the layer whose output is the feature.")
+    nb::class_<NamedNetwork>(module, "Network",
+                             "A convolutional network up to the layer whose output is the feature.")
         .def(
             "__init__",
-            [](Extractor* self, const std::string& model, nb::handle weights, nb::handle tap) {
-                new (self) Extractor(make_extractor(model, weights, tap));
+            [](NamedNetwork* self, nb::handle model, nb::handle weights, nb::handle tap,
+               nb::handle input_shape) {
+                new (self) NamedNetwork(make_network(model, weights, tap, input_shape));
             },
             nb::arg("model"), nb::arg("weights") = nb::none(), nb::arg("tap") = nb::none(),
+            nb::arg("input_shape") = nb::none(),
             nb::sig("def __init__(self, model: typing.Literal['efficientnet-lite0', 'resnet18', "
-                    "'resnet34', 'resnet50', 'vgg16'], weights: str | os.PathLike[str] | None = "
-                    "None, tap: str | None = None) -> None"),
-            "weights: a safetensors file; for ResNet and VGG with torchvision's names. None: "
-            "MODEL.safetensors in the folder $NEARCELL_WEIGHTS, or else in nearcell/ of the "
-            "user's cache; of efficientnet-lite0 its SHA-256 is checked, and `python -m "
-            "nearcell.weights` makes it. tap: a layer, by its name in the weights; None: that "
-            "before the classifier.")
+                    "'resnet34', 'resnet50', 'vgg16'] | "
+                    "collections.abc.Sequence[collections.abc.Mapping[str, object]], weights: str "
+                    "| os.PathLike[str] | None = None, tap: str | None = None, input_shape: "
+                    "tuple[int, int, int] | None = None) -> None"),
+            kNetworkText)
         .def("forward", &forward, nb::arg("planes").none(), nb::arg("threads") = nb::none(),
              nb::arg("progress") = nb::none(),
              nb::sig("def forward(self, planes: numpy.typing.ArrayLike, threads: int | None = "
@@ -123,15 +191,24 @@ void bind_extract(nb::module_& module) {
              "Features (pictures x dim) of pictures that have the network's size and range "
              "already: a row is the planes of one, red, green and blue, each row by row. Of a tap "
              "that is a map a row is its planes.")
-        .def_prop_ro("dim", &Extractor::dim, "Values of a feature.")
+        .def_prop_ro("dim", &NamedNetwork::dim, "Values of a feature.")
         .def_prop_ro(
-            "layers", [](const Extractor& self) { return self.network().layers(); },
+            "input_shape",
+            [](const NamedNetwork& self) { return shape_tuple(self.network.input_shape()); },
+            nb::sig("def input_shape(self) -> tuple[int, int, int]"),
+            "Of a picture: (height, width, channels).")
+        .def_prop_ro(
+            "output_shape",
+            [](const NamedNetwork& self) { return shape_tuple(self.network.output_shape()); },
+            nb::sig("def output_shape(self) -> tuple[int, int, int]"), "The same of the tap.")
+        .def_prop_ro(
+            "layers", [](const NamedNetwork& self) { return self.network.layers(); },
             "Names of the layers that are computed; the last is the tap.")
         .def_prop_ro(
-            "multiply_adds", [](const Extractor& self) { return self.network().multiply_adds(); },
+            "multiply_adds", [](const NamedNetwork& self) { return self.network.multiply_adds(); },
             "Of one picture.")
-        .def("__repr__", [](const Extractor& self) {
-            return "Network('" + self.model().name + "', tap='" + self.network().layers().back() +
+        .def("__repr__", [](const NamedNetwork& self) {
+            return "Network(" + self.name + ", tap='" + self.network.layers().back() +
                    "', dim=" + std::to_string(self.dim()) + ")";
         });
     module.def(

@@ -195,6 +195,8 @@ TYPED = """
     choice: nearcell.SpecChoice = nearcell.choose_spec(x, seconds=1, max_bytes=40)
     trials: list[nearcell.SpecTrial] = choice.tried
     words: str = nearcell.Index.open("x.nc", mmap=True).spec
+    layers = [{"name": "a", "kind": "max_pool", "kernel": 3}]
+    shape: tuple[int, int, int] = nearcell.Network(layers, "w", input_shape=(5, 5, 1)).output_shape
 """
 WRONG = """
     import nearcell
