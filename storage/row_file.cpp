@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include <nearcell/storage/atomic_file.h>
 #include <nearcell/storage/checked_size.h>
 
 namespace nearcell {
@@ -179,27 +178,31 @@ IdData read_row_ids(const InputFile& file, const RowFile& rows, RowRange range) 
     return result;
 }
 
-void write_rows(const std::string& path, const RowHeader& header, const void* data, uint64_t rows,
-                uint64_t row_bytes, uint64_t stride) {
-    AtomicFile file(path);
-    file.reserve(header.file.size() + rows * (header.row.size() + row_bytes));
-    file.append(header.file.data(), header.file.size());
+void append_rows(AtomicFile& file, const std::string& row_header, const void* data, uint64_t rows,
+                 uint64_t row_bytes, uint64_t stride) {
     const uint8_t* from = static_cast<const uint8_t*>(data);
-    if (header.row.empty() && stride == row_bytes) {
+    if (row_header.empty() && stride == row_bytes) {
         file.append(from, rows * row_bytes);
-        file.commit();
         return;
     }
     const uint64_t block_rows =
-        std::max<uint64_t>(1, kBufferBytes / (header.row.size() + row_bytes));
+        std::max<uint64_t>(1, kBufferBytes / (row_header.size() + row_bytes));
     std::string block;
     for (uint64_t i = 0; i < rows; ++i) {
-        block += header.row;
+        block += row_header;
         block.append(reinterpret_cast<const char*>(from + i * stride), row_bytes);
         if ((i + 1) % block_rows != 0 && i + 1 != rows) continue;
         file.append(block.data(), block.size());
         block.clear();
     }
+}
+
+void write_rows(const std::string& path, const RowHeader& header, const void* data, uint64_t rows,
+                uint64_t row_bytes, uint64_t stride) {
+    AtomicFile file(path);
+    file.reserve(header.file.size() + rows * (header.row.size() + row_bytes));
+    file.append(header.file.data(), header.file.size());
+    append_rows(file, header.row, data, rows, row_bytes, stride);
     file.commit();
 }
 

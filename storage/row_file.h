@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include <nearcell/core/error.h>
+#include <nearcell/storage/atomic_file.h>
 #include <nearcell/storage/input_file.h>
 #include <nearcell/storage/vector_file.h>
 
@@ -61,6 +62,8 @@ struct RowHeader {
 RowHeader vecs_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols);
 RowHeader bin_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols);
 RowHeader npy_header(FileElement element, uint64_t rows, uint64_t cols);
+// That of any format but HDF5.
+RowHeader row_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols);
 
 // The rows that options ask for; throws InvalidArgument when the first is beyond the end.
 struct RowRange {
@@ -72,7 +75,9 @@ RowRange choose_rows(uint64_t rows, const VectorFileOptions& options, const std:
 VectorData read_row_vectors(const InputFile& file, const RowFile& rows, RowRange range);
 IdData read_row_ids(const InputFile& file, const RowFile& rows, RowRange range);
 
-// `stride` is in bytes.
+// `stride` is in bytes; `row_header` comes before each row.
+void append_rows(AtomicFile& file, const std::string& row_header, const void* data, uint64_t rows,
+                 uint64_t row_bytes, uint64_t stride);
 void write_rows(const std::string& path, const RowHeader& header, const void* data, uint64_t rows,
                 uint64_t row_bytes, uint64_t stride);
 

@@ -37,17 +37,6 @@ RowFile parse(const InputFile& file, VectorFormat format, const VectorFileOption
     }
 }
 
-RowHeader header_for(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols) {
-    switch (format) {
-        case VectorFormat::Fvecs:
-        case VectorFormat::Bvecs:
-        case VectorFormat::Ivecs: return vecs_header(format, element, rows, cols);
-        case VectorFormat::Npy: return npy_header(element, rows, cols);
-        case VectorFormat::Raw: return {};
-        default: return bin_header(format, element, rows, cols);
-    }
-}
-
 void check_shape(const std::string& path, const void* data, size_t rows, size_t cols) {
     check(cols > 0, StatusCode::InvalidArgument, path, ": cannot write rows of 0 columns");
     check(data != nullptr || rows == 0, StatusCode::InvalidArgument, path, ": cannot write ", rows,
@@ -69,6 +58,17 @@ std::vector<int32_t> narrow_ids(const std::string& path, VectorFormat format, co
 }
 
 }  // namespace
+
+RowHeader row_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols) {
+    switch (format) {
+        case VectorFormat::Fvecs:
+        case VectorFormat::Bvecs:
+        case VectorFormat::Ivecs: return vecs_header(format, element, rows, cols);
+        case VectorFormat::Npy: return npy_header(element, rows, cols);
+        case VectorFormat::Raw: return {};
+        default: return bin_header(format, element, rows, cols);
+    }
+}
 
 std::string_view format_name(VectorFormat format) {
     for (const FormatName& known : kFormats) {
@@ -133,7 +133,7 @@ void write_vectors(const std::string& path, const Vectors& vectors,
                    vectors.stride);
         return;
     }
-    const RowHeader header = header_for(format, element, vectors.rows, vectors.cols);
+    const RowHeader header = row_header(format, element, vectors.rows, vectors.cols);
     const size_t size = element_size(vectors.type);
     write_rows(path, header, vectors.data, vectors.rows, vectors.cols * size,
                vectors.stride * size);
@@ -153,7 +153,7 @@ void write_ids(const std::string& path, const int64_t* ids, size_t rows, size_t 
             return;
         case VectorFormat::Ivecs:
         case VectorFormat::Ibin: {
-            const RowHeader header = header_for(format, FileElement::Int32, rows, cols);
+            const RowHeader header = row_header(format, FileElement::Int32, rows, cols);
             const std::vector<int32_t> narrow = narrow_ids(path, format, ids, rows, cols);
             write_rows(path, header, narrow.data(), rows, cols * sizeof(int32_t),
                        cols * sizeof(int32_t));
