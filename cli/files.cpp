@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include <nearcell/core/error.h>
+#include <nearcell/storage/atomic_file.h>
 
 namespace nearcell::cli {
 namespace {
@@ -94,6 +95,12 @@ uint64_t file_bytes(const std::string& path) {
     std::error_code error;
     const uint64_t bytes = std::filesystem::file_size(output_file(path), error);
     return error ? 0 : bytes;
+}
+
+void save_text(const std::string& path, std::string_view text) {
+    AtomicFile file(path);
+    file.append(text.data(), text.size());
+    file.commit();
 }
 
 void add_metric_option(CLI::App& command, std::string& name) {

@@ -43,6 +43,8 @@ void check_output(const std::string& path);
 // The file of "file.hdf5:data_set".
 std::string output_file(const std::string& path);
 uint64_t file_bytes(const std::string& path);
+// The whole file at once: it appears complete or not at all.
+void save_text(const std::string& path, std::string_view text);
 
 // Declares --metric on a command; metric_from_option() reads what it left.
 void add_metric_option(CLI::App& command, std::string& name);

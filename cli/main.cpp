@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
     Session session;
     add_info(app, session);
     add_convert(app, session);
+    add_extract(app, session);
     add_truth(app, session);
     add_reduce(app, session);
     add_build(app, session);

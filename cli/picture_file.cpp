@@ -14,7 +14,6 @@
 #include <sstream>
 
 #include <nearcell/core/error.h>
-#include <nearcell/storage/atomic_file.h>
 
 #include "files.h"
 
@@ -90,10 +89,7 @@ void check_picture(const std::string& path) {
 }
 
 void save_picture(const std::string& path, const std::string& svg) {
-    const std::string bytes = path.ends_with(".png") ? png_from_svg(svg) : svg;
-    AtomicFile file(path);
-    file.append(bytes.data(), bytes.size());
-    file.commit();
+    save_text(path, path.ends_with(".png") ? png_from_svg(svg) : svg);
 }
 
 }  // namespace nearcell::cli

@@ -1,0 +1,20 @@
+// NamesFile: which picture each row of a file is of: one path a line, in the order of the rows,
+// byte for byte as the system has it.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace nearcell::cli {
+
+// "feats.npy" becomes "feats.names.txt": the same with another suffix.
+std::string beside(const std::string& path, std::string_view suffix);
+
+// Throws InvalidArgument naming a path that one line cannot hold, before the work begins.
+void check_names(std::span<const std::string> pictures);
+// The paths of some pictures, by their numbers.
+void write_names(const std::string& path, std::span<const std::string> pictures,
+                 std::span<const size_t> numbers);
+
+}  // namespace nearcell::cli

@@ -1,0 +1,59 @@
+#include "network_options.h"
+
+#include <CLI/CLI.hpp>
+#include <utility>
+
+#include <nearcell/extract/denoise.h>
+#include <nearcell/extract/picture_list.h>
+
+namespace nearcell::cli {
+
+void NetworkOptions::add_options(CLI::App& command) {
+    command.add_option("-m,--model", model, "network")
+        ->check(CLI::IsMember(model_names()))
+        ->capture_default_str();
+    command.add_option("--weights", weights, "its weights, a safetensors file")->required();
+    command.add_option("--tap", tap, "layer whose output is the feature; else the model's own");
+    command.add_option("--denoise", denoise, "noise reduction before resizing")
+        ->check(CLI::IsMember({"none", "median", "gaussian"}))
+        ->capture_default_str();
+    command.add_option("--sigma", sigma, "of --denoise gaussian, in pixels; else 1");
+    command.add_flag("--strict", strict, "a picture that cannot be read is an error");
+}
+
+Extractor NetworkOptions::make_extractor() const {
+    check(!sigma || denoise == "gaussian", StatusCode::InvalidArgument,
+          "--sigma is of --denoise gaussian, not of ", denoise, "; leave it out");
+    check(!sigma || (*sigma >= kMinSigma && *sigma <= kMaxSigma), StatusCode::InvalidArgument,
+          "--sigma ", sigma.value_or(0), " must be ", kMinSigma, " to ", kMaxSigma, " pixels");
+    Model network = model_by_name(model);
+    network.preprocess.denoise = denoise == "median"     ? Denoise::Median3x3
+                                 : denoise == "gaussian" ? Denoise::Gaussian
+                                                         : Denoise::None;
+    network.preprocess.sigma = sigma.value_or(network.preprocess.sigma);
+    return Extractor(std::move(network), Weights::open(weights), tap);
+}
+
+std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources) {
+    std::vector<std::string> all;
+    for (const std::string& source : sources) {
+        std::vector<std::string> found = list_pictures(source);
+        all.insert(all.end(), std::make_move_iterator(found.begin()),
+                   std::make_move_iterator(found.end()));
+    }
+    return all;
+}
+
+Json report_skipped(std::span<const std::string> pictures, std::span<const SkippedPicture> skipped,
+                    Session& session) {
+    Json list = Json::array();
+    for (const SkippedPicture& one : skipped) {
+        list.push_back({{"picture", pictures[one.number]}, {"reason", one.reason}});
+        session.warn("left out: " + one.reason);
+    }
+    check(skipped.size() < pictures.size(), StatusCode::Corrupt, "none of ", pictures.size(),
+          " pictures could be read; the first: ", skipped.empty() ? "" : skipped[0].reason);
+    return list;
+}
+
+}  // namespace nearcell::cli

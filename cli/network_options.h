@@ -1,0 +1,35 @@
+// NetworkOptions: what the commands over pictures share: which pictures, which network with which
+// weights, what the network is fed, and what is said of pictures that could not be read.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nearcell/extract/extractor.h>
+
+#include "session.h"
+
+namespace nearcell::cli {
+
+struct NetworkOptions {
+    std::string model = "efficientnet-lite0", weights, tap, denoise = "none";
+    std::optional<double> sigma;
+    bool strict = false;
+
+    void add_options(CLI::App& command);
+    // Throws what reading the weights does, and InvalidArgument naming the option at fault.
+    Extractor make_extractor() const;
+};
+
+// The pictures of folders, patterns, list files and single pictures, one source after the other.
+std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources);
+
+// Warns of each picture that was left out. Returns the list for JSON. Throws Corrupt with the first
+// reason when no picture is left.
+Json report_skipped(std::span<const std::string> pictures, std::span<const SkippedPicture> skipped,
+                    Session& session);
+
+}  // namespace nearcell::cli
