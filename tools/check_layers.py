@@ -39,7 +39,7 @@ THIRD_PARTY = {
     r"omp\.h": ["core"],
     r"CLI/": ["cli"],
     r"nlohmann/": ["cli", "extract"],
-    r"stb/": ["extract"],  # image.cpp
+    r"stb/": ["extract"],  # image.cpp, image_write.cpp
     r"(jpeglib|jerror)\.h": ["extract"],  # jpeg.cpp
     r"openssl/": ["extract"],  # known_weights.cpp
     r"nanobind/|Python\.h": ["python"],
