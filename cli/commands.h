@@ -12,6 +12,7 @@ class Session;
 void add_info(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
 void add_extract(CLI::App& app, Session& session);
+void add_images(CLI::App& app, Session& session);
 void add_truth(CLI::App& app, Session& session);
 void add_reduce(CLI::App& app, Session& session);
 void add_build(CLI::App& app, Session& session);

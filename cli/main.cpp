@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
     add_info(app, session);
     add_convert(app, session);
     add_extract(app, session);
+    add_images(app, session);
     add_truth(app, session);
     add_reduce(app, session);
     add_build(app, session);

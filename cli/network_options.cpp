@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <nearcell/extract/denoise.h>
+#include <nearcell/extract/known_weights.h>
 #include <nearcell/extract/picture_list.h>
 
 namespace nearcell::cli {
@@ -12,7 +13,9 @@ void NetworkOptions::add_options(CLI::App& command) {
     command.add_option("-m,--model", model, "network")
         ->check(CLI::IsMember(model_names()))
         ->capture_default_str();
-    command.add_option("--weights", weights, "its weights, a safetensors file")->required();
+    command.add_option("--weights", weights,
+                       "its weights, a safetensors file; else MODEL.safetensors in "
+                       "$NEARCELL_WEIGHTS, or in nearcell/ of the user's cache folder");
     command.add_option("--tap", tap, "layer whose output is the feature; else the model's own");
     command.add_option("--denoise", denoise, "noise reduction before resizing")
         ->check(CLI::IsMember({"none", "median", "gaussian"}))
@@ -31,7 +34,7 @@ Extractor NetworkOptions::make_extractor() const {
                                  : denoise == "gaussian" ? Denoise::Gaussian
                                                          : Denoise::None;
     network.preprocess.sigma = sigma.value_or(network.preprocess.sigma);
-    return Extractor(std::move(network), Weights::open(weights), tap);
+    return Extractor(std::move(network), open_weights(model, weights), tap);
 }
 
 std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources) {

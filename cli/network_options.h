@@ -15,7 +15,8 @@
 namespace nearcell::cli {
 
 struct NetworkOptions {
-    std::string model = "efficientnet-lite0", weights, tap, denoise = "none";
+    std::string model = "efficientnet-lite0", tap, denoise = "none";
+    std::optional<std::string> weights;  // else they are looked for
     std::optional<double> sigma;
     bool strict = false;
 

@@ -1,11 +1,15 @@
-"""nearcell extract, as a user drives it: pictures in, features and names out."""
+"""nearcell extract and images, as a user drives them: pictures in, features or neighbours out."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import signal
+import struct
 import subprocess
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +26,7 @@ from test_cli import (
     IO,
     NOT_FOUND,
     OK,
+    UNSUPPORTED,
     USAGE,
     pytestmark,
     read_bin,
@@ -239,3 +244,220 @@ def test_photographs(tmp_path: Path) -> None:
     features, names, _ = nearcell.extract(SHARED / "images", weights=TRAINED)
     np.testing.assert_array_equal(np.load(out), features)
     assert [os.fsdecode(name) for name in names_of(tmp_path / "x.names.txt")] == names
+
+
+# -- images ---------------------------------------------------------------------------------------
+
+
+def images(data: Data, *words: object, code: int = OK) -> dict[str, Any]:
+    return run_json("images", *words, "--weights", data.weights, code=code)
+
+
+def cosines(features: np.ndarray) -> np.ndarray:
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def found(report: dict[str, Any]) -> list[list[int]]:
+    return [[one["id"] for one in asked["neighbors"]] for asked in report["neighbors"]]
+
+
+def test_pictures_of_the_collection_find_others(data: Data, tmp_path: Path) -> None:
+    extract(data, data.pictures, "-o", tmp_path / "x.npy")
+    scores = cosines(np.load(tmp_path / "x.npy").astype(float))
+    report = images(data, data.pictures, "--sample", 3, "-n", 5)
+    assert (report["pictures"], report["rows"], report["queries"]) == (COUNT, COUNT, 3)
+    assert (report["spec"], report["metric"]) == ("Flat", "cosine")
+    rows = [0, COUNT // 3, 2 * COUNT // 3]
+    np.fill_diagonal(scores, -2)
+    assert [one["query"] for one in report["neighbors"]] == [str(data.path(row)) for row in rows]
+    assert found(report) == np.argsort(-scores[rows], axis=1)[:, :5].tolist()
+    for row, asked in zip(rows, report["neighbors"], strict=True):
+        for one in asked["neighbors"]:
+            assert one["picture"] == str(data.path(one["id"]))
+            assert one["score"] == pytest.approx(scores[row, one["id"]], abs=1e-5)
+    few = images(data, data.path(0), data.path(1), "-n", 5)
+    assert found(few) == [[1], [0]]
+    text = run("images", data.pictures, "--weights", data.weights, "-n", 2).stdout
+    assert "query" in text and str(data.path(0)) in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--metric", "l2"],
+        ["--metric", "l1"],
+        ["-k", "IVF4,SQ8", "--probes", 4],
+        ["--pca", 8, "-k", "IVF4,PQ4x4fs,RFlat", "--probes", 4],
+    ],
+    ids=lambda words: " ".join(map(str, words)) or "defaults",
+)
+def test_a_picture_of_the_collection_finds_itself(data: Data, words: list[object]) -> None:
+    asked = ["--query", data.path(7), "--query", data.pictures / "1[23].bmp"]
+    report = images(data, *asked, data.pictures, *words, "-n", 4)
+    assert [ids[0] for ids in found(report)] == [7, 12, 13]
+    assert report["queries"] == 3 and report["skipped_queries"] == []
+    assert all(len(set(ids)) == 4 for ids in found(report))
+
+
+class Page(HTMLParser):
+    """What a contact sheet shows, and everything that it refers to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.titles: list[str] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = {name: value or "" for name, value in attrs}
+        assert not {"href", "srcset", "style", "onload", "onerror"} & set(values)
+        if "src" in values:
+            self.sources.append(values["src"])
+        if "title" in values:
+            self.titles.append(values["title"])
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_needs_no_other_file(data: Data, tmp_path: Path) -> None:
+    folder, out = tmp_path / "p", tmp_path / "out.html"
+    folder.mkdir()
+    odd = [b"<script>&'\".bmp", b"caf\xe9 1.bmp", "ö→.bmp".encode(), b"tab\t.bmp", b"plain.bmp"]
+    for number, name in enumerate(odd):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write(bmp(pattern(number)))
+    (folder / "<b>.png").write_bytes(b"")
+    report = images(data, folder, "--html", out, "-n", 3)
+    assert report["html"] == str(out) and len(report["skipped"]) == 1
+    source = out.read_text(encoding="utf-8")
+    assert "http" not in source and "url(" not in source and "@import" not in source
+    assert "color-scheme: light dark" in source and "prefers-color-scheme: dark" in source
+    page = Page(out)
+    assert not {"script", "link", "iframe", "b>"} & set(page.tags)
+    assert page.tags.count("img") == len(odd) * 4 == len(page.sources)
+    for source in page.sources:
+        kind, _, content = source.partition(",")
+        assert kind == "data:image/jpeg;base64"
+        picture = base64.b64decode(content, validate=True)
+        assert picture.startswith(b"\xff\xd8") and picture.endswith(b"\xff\xd9")
+    assert str(folder / "<script>&'\".bmp") in page.titles
+    assert str(folder / "ö→.bmp") in page.titles
+    assert str(folder / "caf\ufffd 1.bmp") in page.titles
+    assert str(folder / "tab\ufffd.bmp") in page.titles
+    assert "among 5 pictures" in page.text and "1 picture could not be read" in page.text
+    assert "<b>.png: is empty" in page.text and "Flat" in page.text
+    for asked in report["neighbors"]:
+        for one in asked["neighbors"]:
+            assert f"{one['score']:.3f}" in page.text
+
+
+def test_the_sheet_as_a_picture(data: Data, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    images(data, data.pictures, "--png", out, "--sample", 2, "-n", 5)
+    small = out.read_bytes()
+    assert small.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", small[16:24])
+    assert width > 6 * 192 and height > 2 * 192
+    images(data, data.pictures, "--png", out, "--sample", 2, "-n", 5, "--threads", 1)
+    assert out.read_bytes() == small
+    # What was written is a picture that can be read.
+    assert extract(data, out, "-o", tmp_path / "x.npy")["rows"] == 1
+    images(data, data.pictures, "--png", out, "--sample", 2, "-n", 15)
+    wide, high = struct.unpack(">II", out.read_bytes()[16:24])
+    assert wide > width and high > height  # two lines a query
+
+
+def test_the_index_is_kept_with_names_and_pca(data: Data, tmp_path: Path) -> None:
+    index = tmp_path / "x.nc"
+    words = [data.pictures, "--pca", 6, "-k", "IVF2,Flat", "--probes", 2, "-n", 3]
+    report = images(data, *words, "--save-index", index, "--query", data.path(4))
+    assert files_in(tmp_path) == ["x.names.txt", "x.nc", "x.pca.nc"]
+    assert (report["pca_file"], report["names"]) == (
+        str(tmp_path / "x.pca.nc"),
+        str(tmp_path / "x.names.txt"),
+    )
+    assert 0 < report["variance_kept"] < 1
+    extract(data, data.path(4), "-o", tmp_path / "q.npy")
+    run("reduce", tmp_path / "q.npy", "--apply", tmp_path / "x.pca.nc", "-o", tmp_path / "r.npy")
+    found_words = ["-n", 3, "--probes", 2, "-o", tmp_path / "found.ibin"]
+    run("search", index, tmp_path / "r.npy", *found_words)
+    ids = read_bin(tmp_path / "found.ibin", "<i4")[0]
+    names = names_of(tmp_path / "x.names.txt")
+    assert [names[i].decode() for i in ids] == [
+        one["picture"] for one in report["neighbors"][0]["neighbors"]
+    ]
+    assert run_json("info", index)["rows"] == COUNT
+
+
+def test_what_images_refuses(data: Data, tmp_path: Path) -> None:
+    out = ["--html", tmp_path / "x.html", "--png", tmp_path / "x.png"]
+    broken = tmp_path / "broken.bmp"
+    broken.write_bytes(b"")
+
+    def message(*words: object, code: int = BAD_INPUT) -> str:
+        report = images(data, data.pictures, *words, *out, code=code)
+        return str(report["error"]["message"])
+
+    for limit in (0, COUNT):
+        text = message("--pca", limit)
+        assert f"--pca {limit}" in text and f"1 to {COUNT - 1}" in text and "fewer" in text
+    text = message("-k", "IVF64,Flat")
+    assert "-k IVF64,Flat" in text and "64" in text and f"are {COUNT}" in text and "Flat" in text
+    assert "256" in message("-k", "PQ16")
+    assert "XY" in message("-k", "XY")
+    assert "-n 0" in message("-n", 0)
+    assert "--sample 0" in message("--sample", 0)
+    assert "sheet" in message("-n", 10_000)
+    listed = tmp_path / "many.txt"
+    listed.write_text(f"{data.path(0)}\n" * 900)
+    assert "--png" in message("--query", listed)
+    message("-k", "PCA4,Flat", "--metric", "l1", code=UNSUPPORTED)
+    assert "none of 1" in message("--query", broken, code=CORRUPT)
+    assert "broken.bmp" in message("--query", data.path(0), "--query", broken, "--strict", code=5)
+    message("--query", "nowhere.bmp", code=NOT_FOUND)
+    message("--save-index", tmp_path / "none" / "x.nc", code=IO)
+    words = ["images", data.pictures, "--weights", data.weights]
+    run(*words, "--query", data.path(0), "--sample", 3, code=USAGE)
+    run(*words, "--metric", "hamming", code=USAGE)
+    assert files_in(tmp_path) == ["broken.bmp", "many.txt"]
+
+    report = images(data, data.pictures, "--query", data.path(0), "--query", broken)
+    assert report["queries"] == 1 and report["skipped"] == []
+    assert report["skipped_queries"][0]["picture"] == str(broken)
+
+
+def test_interrupted_images_leave_nothing_behind(data: Data, tmp_path: Path) -> None:
+    listed = tmp_path / "many.txt"
+    listed.write_text(f"{data.path(0)}\n" * 20_000)  # minutes of work
+    words = ["images", listed, "--weights", data.weights, "--html", tmp_path / "x.html"]
+    child = subprocess.Popen([str(CLI), *map(str, words)], stderr=subprocess.PIPE)
+    status = Path(f"/proc/{child.pid}/status")
+
+    def catches_interrupts() -> bool:
+        mask = int(re.search(r"^SigCgt:\s*(\w+)", status.read_text(), re.MULTILINE)[1], 16)
+        return bool(mask >> (signal.SIGINT - 1) & 1)
+
+    while child.poll() is None and not catches_interrupts():
+        os.sched_yield()
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == CANCELLED and b"nothing was written" in stderr
+    assert files_in(tmp_path) == ["many.txt"]
+
+
+@needs_shared
+def test_photographs_find_their_like(tmp_path: Path) -> None:
+    words = [SHARED / "images", "--weights", TRAINED, "--html", tmp_path / "x.html"]
+    report = run_json("images", *words, "--query", SHARED / "images" / "flower-*.jpg", "-n", 2)
+    assert len(report["skipped"]) == 3
+    near = [
+        [Path(one["picture"]).stem for one in asked["neighbors"]] for asked in report["neighbors"]
+    ]
+    assert near == [["flower-macro", "flower-sklearn"], ["flower-sklearn", "flower-macro"]]
+    assert "http" not in (tmp_path / "x.html").read_text()
