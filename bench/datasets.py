@@ -72,6 +72,16 @@ def distances(base: Floats, queries: Floats, ids: NDArray[np.int64], metric: str
     return result
 
 
+def fashion_labels() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Which of ten kinds of clothing a picture shows, of the base and of the queries."""
+
+    def labels(file: str) -> NDArray[np.uint8]:
+        with gzip.open(FASHION / file) as data:
+            return np.frombuffer(data.read(), np.uint8, offset=8)
+
+    return labels("train-labels-idx1-ubyte.gz"), labels("t10k-labels-idx1-ubyte.gz")
+
+
 def read(name: str) -> tuple[Any, Any, Any, str | None]:
     """Base, queries, truth and metric, each of the last two None where the file does not say."""
     if name == "fashion-mnist":
