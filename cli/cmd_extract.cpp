@@ -53,8 +53,10 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     const double seconds = watch.seconds();
     check_interrupted();
     const Json left_out = report_skipped(pictures, skipped, session);
-    write_names(names, pictures, rows);
+    AtomicFile names_file(names);
+    append_names(names_file, pictures, rows);
     writer.commit();
+    names_file.commit();
 
     describe(extractor, session);
     session.fact("pictures", pictures.size());

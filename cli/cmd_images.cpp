@@ -91,9 +91,11 @@ void add_facts(const Extractor& extractor, const PictureFeatures& base, const Pi
 void save_index(const std::string& path, const PictureIndex& index, const PictureFeatures& base,
                 Session& session) {
     const std::string names = beside(path, ".names.txt"), pca = beside(path, ".pca.nc");
-    write_names(names, base.listed, base.rows);
+    AtomicFile names_file(names);
+    append_names(names_file, base.listed, base.rows);
     if (index.pca()) save_pca(*index.pca(), pca);
     index.index().save(path);
+    names_file.commit();
     session.fact("index", path);
     session.fact("names", names);
     if (index.pca()) session.fact("pca_file", pca);

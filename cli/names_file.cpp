@@ -4,8 +4,6 @@
 
 #include <nearcell/core/error.h>
 
-#include "files.h"
-
 namespace nearcell::cli {
 
 std::string beside(const std::string& path, std::string_view suffix) {
@@ -26,14 +24,14 @@ void check_names(std::span<const std::string> pictures) {
     }
 }
 
-void write_names(const std::string& path, std::span<const std::string> pictures,
-                 std::span<const size_t> numbers) {
+void append_names(AtomicFile& file, std::span<const std::string> pictures,
+                  std::span<const size_t> numbers) {
     std::string text;
     for (const size_t number : numbers) {
         text += pictures[number];
         text += '\n';
     }
-    save_text(path, text);
+    file.append(text.data(), text.size());
 }
 
 }  // namespace nearcell::cli

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include <nearcell/storage/atomic_file.h>
+
 namespace nearcell::cli {
 
 // "feats.npy" becomes "feats.names.txt": the same with another suffix.
@@ -13,8 +15,9 @@ std::string beside(const std::string& path, std::string_view suffix);
 
 // Throws InvalidArgument naming a path that one line cannot hold, before the work begins.
 void check_names(std::span<const std::string> pictures);
-// The paths of some pictures, by their numbers.
-void write_names(const std::string& path, std::span<const std::string> pictures,
-                 std::span<const size_t> numbers);
+// The paths of some pictures, by their numbers. The file is the caller's to commit, after the one
+// that it belongs to: then a disk that is full leaves neither.
+void append_names(AtomicFile& file, std::span<const std::string> pictures,
+                  std::span<const size_t> numbers);
 
 }  // namespace nearcell::cli

@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import re
+import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -39,7 +41,7 @@ TRAINED = SHARED / "effnet-lite0" / "model.safetensors"
 needs_shared = pytest.mark.skipif(not TRAINED.exists(), reason=f"{TRAINED} is not there")
 
 
-def run(*words: object, code: int = OK) -> subprocess.CompletedProcess[str]:
+def run(*words: object, code: int = OK, **options: Any) -> subprocess.CompletedProcess[str]:
     """As test_cli's, but names of pictures may be any bytes."""
     done = subprocess.run(
         [str(CLI), *map(str, words)],
@@ -48,6 +50,7 @@ def run(*words: object, code: int = OK) -> subprocess.CompletedProcess[str]:
         text=True,
         errors="surrogateescape",
         timeout=120,
+        **options,
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
@@ -230,6 +233,29 @@ def test_interrupt_leaves_nothing_behind(data: Data, tmp_path: Path) -> None:
     assert child.returncode == CANCELLED
     assert json.loads(stdout)["error"]["code"] == "Cancelled"
     assert files_in(tmp_path) == ["many.txt"]
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(data: Data, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    words = ["extract", data.pictures, "--weights", data.weights, "-o", tmp_path / "x.npy"]
+    assert "cannot write" in run(*words, code=IO, preexec_fn=limit).stderr
+    assert files_in(tmp_path) == []
+
+
+def test_weights_are_looked_for(data: Data, tmp_path: Path) -> None:
+    words = ["extract", data.path(0), "-o", tmp_path / "x.npy"]
+    env = {**os.environ, "NEARCELL_WEIGHTS": str(tmp_path)}
+    done = run(*words, code=NOT_FOUND, env=env)
+    assert str(tmp_path / "efficientnet-lite0.safetensors") in done.stderr
+    # Random weights are not those that are known by that name.
+    shutil.copy(data.weights, tmp_path / "efficientnet-lite0.safetensors")
+    assert "SHA-256" in run(*words, code=CORRUPT, env=env).stderr
+    assert files_in(tmp_path) == ["efficientnet-lite0.safetensors"]
+    if TRAINED.exists():
+        shutil.copy(TRAINED, tmp_path / "efficientnet-lite0.safetensors")
+        run(*words, env=env)
 
 
 @needs_shared
