@@ -84,7 +84,8 @@ void add_facts(const Extractor& extractor, const PictureFeatures& base, const Pi
     const auto count = static_cast<double>(base.listed.size());
     facts.emplace_back("Features", seconds_text(seconds.extract) + ", " +
                                        count_text(count / seconds.extract) + " pictures a second");
-    facts.emplace_back("Index built", seconds_text(index.pca_seconds() + index.build_seconds()));
+    facts.emplace_back(index.pca() ? "PCA and index built" : "Index built",
+                       seconds_text(index.pca_seconds() + index.build_seconds()));
     facts.emplace_back("Search", seconds_text(seconds.search));
 }
 

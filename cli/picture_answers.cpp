@@ -21,7 +21,7 @@ std::vector<size_t> even_rows(size_t rows, size_t count) {
 std::string score_text(Metric metric, float score) {
     if (metric == Metric::Cosine) return fixed_text(static_cast<double>(score), 3);
     char text[32];
-    std::snprintf(text, sizeof text, "%.4g", static_cast<double>(score));
+    std::snprintf(text, sizeof text, "%#.4g", static_cast<double>(score));
     return text;
 }
 

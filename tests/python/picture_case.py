@@ -78,4 +78,5 @@ def pattern(number: int) -> np.ndarray:
     angle = 0.1 * number
     wave = np.sin(0.5 * (x * np.cos(angle) + y * np.sin(angle)) + 0.2 * number)
     channels = [127 + 120 * wave, 4.0 * y + 2 * number, 255 - 6.0 * x]
-    return np.clip(np.stack(channels, axis=-1), 0, 255)
+    pixels: np.ndarray = np.clip(np.stack(channels, axis=-1), 0, 255)
+    return pixels
