@@ -152,6 +152,7 @@ void add_bench(CLI::App& app, Session& session) {
         ->delimiter(',');
     command.add_flag("--memory", options->memory, "stored vectors in memory, not in the cache");
     session.add_command(command, [options, &session] { bench_kernels(*options, session); });
+    add_bench_network(group, session);
 }
 
 }  // namespace nearcell::cli

@@ -21,5 +21,6 @@ void add_eval(CLI::App& app, Session& session);
 void add_tune(CLI::App& app, Session& session);
 void add_verify(CLI::App& app, Session& session);
 void add_bench(CLI::App& app, Session& session);
+void add_bench_network(CLI::App& group, Session& session);
 
 }  // namespace nearcell::cli

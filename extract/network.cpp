@@ -1,6 +1,7 @@
 #include <nearcell/extract/network.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <optional>
 
@@ -135,7 +136,26 @@ Network& Network::operator=(Network&&) noexcept = default;
 
 MapShape Network::input_shape() const { return plan_->maps.front().shape; }
 MapShape Network::output_shape() const { return plan_->maps.back().shape; }
-uint64_t Network::multiply_adds() const { return plan_->multiply_adds; }
+std::vector<LayerCost> Network::costs() const {
+    std::vector<LayerCost> costs;
+    for (size_t l = 0; l < plan_->layers.size(); ++l) {
+        const PlannedLayer& planned = plan_->layers[l];
+        const MapShape out = plan_->maps[l + 1].shape;
+        size_t floats = plan_->maps[planned.input].shape.values() + out.values() +
+                        (planned.added == 0 ? 0 : out.values());
+        for (const AlignedBuffer<float>& weights : planned.convolution.weights)
+            floats += weights.size();
+        costs.push_back({planned.layer.name, out, planned.multiply_adds, floats * sizeof(float)});
+    }
+    return costs;
+}
+
+uint64_t Network::multiply_adds() const {
+    uint64_t sum = 0;
+    for (const PlannedLayer& planned : plan_->layers)
+        sum += planned.multiply_adds;
+    return sum;
+}
 
 std::vector<std::string> Network::layers() const {
     std::vector<std::string> names;
@@ -149,21 +169,28 @@ Network::Pass::Pass(const Network& network) : plan_(*network.plan_) {
         slots_.emplace_back(floats);
 }
 
-void Network::Pass::run(std::span<const float> planes, std::span<float> out) {
+void Network::Pass::run(std::span<const float> planes, std::span<float> out,
+                        std::span<double> layer_seconds) {
     const size_t last = plan_.layers.size(), values = plan_.maps.front().shape.values(),
                  dim = plan_.maps.back().shape.values();
     check(planes.size() == values && out.size() == dim, StatusCode::InvalidArgument, "planes has ",
           planes.size(), " values and out ", out.size(), ", must be ", values, " and ", dim);
+    check(layer_seconds.empty() || layer_seconds.size() == last, StatusCode::InvalidArgument,
+          "layer_seconds has ", layer_seconds.size(), " values, must be empty or have ", last);
     const Backend& backend = cpu_backend();
     const auto memory = [&](size_t map) { return slots_[plan_.maps[map].slot].mutable_data(); };
     const auto view = [&](size_t map) { return plan_.maps[map].view(memory(map)); };
     plan_.maps.front().clear_border(memory(0));
     read_planes(planes.data(), view(0));
+    using Clock = std::chrono::steady_clock;
     for (size_t l = 0; l < last; ++l) {
         const PlannedLayer& planned = plan_.layers[l];
+        const Clock::time_point start = layer_seconds.empty() ? Clock::time_point() : Clock::now();
         plan_.maps[l + 1].clear_border(memory(l + 1));
         run_layer(planned, view(planned.input),
                   planned.added == 0 ? MapView() : view(planned.added), view(l + 1), backend);
+        if (!layer_seconds.empty())
+            layer_seconds[l] = std::chrono::duration<double>(Clock::now() - start).count();
     }
     write_planes(view(last), out.data());
 }

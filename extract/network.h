@@ -27,6 +27,13 @@ struct MapShape {
     bool operator==(const MapShape&) const = default;
 };
 
+// What a layer takes for one picture; bytes: its weights, what it reads and what it writes, once.
+struct LayerCost {
+    std::string name;
+    MapShape output;
+    uint64_t multiply_adds = 0, bytes = 0;
+};
+
 class Network {
    public:
     // input: of a picture, as planes of `channels`. Layers that `tap` does not need are left out,
@@ -43,6 +50,7 @@ class Network {
     MapShape output_shape() const;
     // Layers that are computed, in order; the last is the tap.
     std::vector<std::string> layers() const;
+    std::vector<LayerCost> costs() const;
     uint64_t multiply_adds() const;  // of one picture
 
     // A row of pictures is the planes of one, channel by channel and each row by row; a row of out
@@ -63,8 +71,10 @@ class Network {
 class Network::Pass {
    public:
     explicit Pass(const Network& network);
-    // planes: input_shape().values(); out: output_shape().values().
-    void run(std::span<const float> planes, std::span<float> out);
+    // planes: input_shape().values(); out: output_shape().values(). layer_seconds: of each layer,
+    // or empty.
+    void run(std::span<const float> planes, std::span<float> out,
+             std::span<double> layer_seconds = {});
 
    private:
     const Plan& plan_;

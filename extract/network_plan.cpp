@@ -234,7 +234,7 @@ void Network::Plan::pack_weights(const Weights& weights) {
         planned.convolution = pack_convolution(planned, in, out.channels, weights);
         const uint64_t inner = uint64_t{planned.kernel_height} * planned.kernel_width *
                                (in.shape.channels / planned.layer.groups);
-        multiply_adds += inner * out.values();
+        planned.multiply_adds = inner * out.values();
     }
 }
 

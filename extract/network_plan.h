@@ -52,6 +52,7 @@ struct PlannedLayer {
     size_t input = 0, added = 0;  // maps; added: 0 is none, as nothing adds the picture
     size_t kernel_height = 1, kernel_width = 1, pad_top = 0, pad_left = 0;  // of windows
     PackedConvolution convolution;
+    uint64_t multiply_adds = 0;
 };
 
 struct Network::Plan {
@@ -61,7 +62,6 @@ struct Network::Plan {
     std::vector<PlannedLayer> layers;  // layer i gives map i + 1
     std::vector<MapPlace> maps;        // the picture, then each layer's output
     std::vector<size_t> slot_floats;
-    uint64_t multiply_adds = 0;
 
    private:
     void choose_layers(const std::vector<Layer>& all, std::string_view tap);
