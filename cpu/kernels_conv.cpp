@@ -2,9 +2,10 @@
 //
 // conv_f32, loop: one input value of Q output pixels and NB blocks of sixteen output channels a
 // step: the tile of tile.h, bound by the multiply-add unit; the weights of a tile come from the
-// second cache, a line for every Q multiply-adds. depthwise_f32 and pooling, loop: a piece of P
-// pixels and sixteen channels a step, P loads for P multiply-adds: bound by the loads of the first
-// cache where it holds the rows that are read.
+// second cache, a line for every Q multiply-adds. depthwise_f32, loop: a value of sixteen channels,
+// loaded once, for each of the up to K of P pixels that it belongs to; bound by how fast the second
+// cache gives rows that the first does not hold, in large maps by memory. Pooling: a load for each
+// operation. `nearcell bench network` says what layers reach.
 #include <algorithm>
 
 #include <nearcell/cpu/simd.h>
@@ -38,6 +39,8 @@ NEARCELL_INLINE F32x16 load_some(const float* from, size_t count) {
     return load(values);
 }
 
+constexpr size_t kMostTileBytes = size_t{640} << 10;
+
 // Sixteen channels of a pixel, from channel c on, leave.
 NEARCELL_INLINE void finish(const ConvView& conv, F32x16 sum, size_t c, const float* added,
                             float* out) {
@@ -66,6 +69,7 @@ NEARCELL_INLINE void conv_tile(const ConvView& conv, size_t first_block, const f
         const float* x[Q];
         unroll<Q>([&](auto q)
                       __attribute__((always_inline)) { x[q] = pixels[q] + conv.offsets[t]; });
+#pragma GCC unroll 4
         for (size_t j = 0; j < conv.length; ++j, weights += kBlock, ahead.at += ahead.step) {
             __builtin_prefetch(ahead.at, 0, 2);
             F32x16 w[NB];
@@ -124,9 +128,12 @@ void conv_f32(const ConvView* conv, const float* const* pixels, const float* con
         b += NB;
     };
     if constexpr (kTileBlocks >= 4) {
-        while (blocks - b == 4 || blocks - b > 5)
-            run.template operator()<4>();
-        if (blocks - b == 5 || blocks - b == 3) run.template operator()<3>();
+        // Else a tile's weights and those asked for would not fit the second cache together.
+        if (conv->piece_count * conv->length * 4 * kBlock * sizeof(float) <= kMostTileBytes) {
+            while (blocks - b == 4 || blocks - b > 5)
+                run.template operator()<4>();
+            if (blocks - b == 5 || blocks - b == 3) run.template operator()<3>();
+        }
     }
     if constexpr (kTileBlocks >= 2) {
         while (blocks - b >= 2)
