@@ -99,7 +99,7 @@ constexpr Key kKeys[] = {
 };
 
 void set_key(Layer& layer, const std::string& key, nb::handle value, const std::string& where,
-             const char* kind) {
+             const std::string& kind) {
     std::string known, what = where;
     what.append("['").append(key).append("']");
     for (const Key& one : kKeys) {
@@ -123,9 +123,9 @@ Layer layer_argument(nb::handle description, const std::string& where) {
             value_error(where + " has no '" + needed + "': every layer needs a name and a kind");
     }
     layer.kind = word_argument(parts["kind"], where + "['kind']", kKinds);
+    const std::string kind = nb::cast<std::string>(parts["kind"]);
     for (const auto [key, value] : parts) {
-        set_key(layer, text_argument(key, "a key of " + where), value, where,
-                kKinds[static_cast<size_t>(layer.kind)].text);
+        set_key(layer, text_argument(key, "a key of " + where), value, where, kind);
     }
     if (layer.padding == Padding::Same && layer.pad != 0)
         value_error(where + "['pad'] = " + std::to_string(layer.pad) +
