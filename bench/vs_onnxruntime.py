@@ -59,7 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--pictures", type=int, default=16)
     parser.set_defaults(threads=1)  # for the report
     options = parser.parse_args()
     print(about_machine(options), f"; onnxruntime {onnxruntime.__version__}", sep="")
