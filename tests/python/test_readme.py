@@ -1,4 +1,4 @@
-"""README.md keeps its word: every code block runs, in the order of the page, in one folder.
+"""Pages keep their word: every code block runs, in the order of the page, in one folder a page.
 
 So a block may use the files of an earlier one, as a reader's would.
 """
@@ -17,7 +17,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("NEARCELL_BUILD", ROOT / "build" / "test"))
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+RUNNABLE = ["README.md"]
+BLOCKS = [
+    (page, number, *block)
+    for page in RUNNABLE
+    for number, block in enumerate(
+        re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    )
+]
 PAGES = ["README.md", "SECURITY.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))]
 
 needs_build = pytest.mark.skipif(
@@ -26,6 +33,7 @@ needs_build = pytest.mark.skipif(
 
 
 def run(command: list[str | Path], folder: Path, **env: str) -> str:
+    env["PATH"] = f"{BUILD / 'cli'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, env=os.environ | env, timeout=1200
     )
@@ -39,7 +47,7 @@ def run_shell(text: str, work: Path) -> None:
     in_project = any(line.startswith(("./run", ".venv/")) for line in lines)
     environment = {
         "NEARCELL_BUILD": str(BUILD),  # ./run demo: with what was built for the tests
-        "PATH": f"{BUILD / 'cli'}:{os.environ['PATH']}",
+        "NEARCELL_WEIGHTS": str(work / "weights"),  # not those of who runs the tests
         # pip install: with the packages that are here, and not into the tests' own environment.
         "PIP_NO_BUILD_ISOLATION": "0",
         "PIP_NO_DEPS": "1",
@@ -66,16 +74,18 @@ def run_cpp(text: str, work: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("readme")
+def works(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {page: tmp_path_factory.mktemp(Path(page).stem) for page in RUNNABLE}
 
 
 @needs_build
-@pytest.mark.parametrize("block", range(len(BLOCKS)))
-def test_block(block: int, work: Path) -> None:
-    language, text = BLOCKS[block]
+@pytest.mark.parametrize(
+    "page, number, language, text", BLOCKS, ids=[f"{b[0]}-{b[1]}" for b in BLOCKS]
+)
+def test_block(page: str, number: int, language: str, text: str, works: dict[str, Path]) -> None:
+    work = works[page]
     if language == "python":
-        run([sys.executable, "-c", text], work)
+        run([sys.executable, "-c", text], work, NEARCELL_WEIGHTS=str(work / "weights"))
     elif language == "sh":
         run_shell(text, work)
     elif language == "cpp":
@@ -88,7 +98,7 @@ def test_shape() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
     assert {"./run demo", "./run test"} <= {line.split("  ")[0] for line in lines[:8]}
-    assert {language for language, _ in BLOCKS} == {"sh", "python", "cpp"}
+    assert {block[2] for block in BLOCKS if block[0] == "README.md"} == {"sh", "python", "cpp"}
 
 
 @pytest.mark.parametrize("page", PAGES)
