@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("NEARCELL_BUILD", ROOT / "build" / "test"))
 README = (ROOT / "README.md").read_text()
-RUNNABLE = ["README.md"]
+RUNNABLE = ["README.md", "docs/pictures.md"]
 BLOCKS = [
     (page, number, *block)
     for page in RUNNABLE
