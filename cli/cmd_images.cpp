@@ -33,6 +33,8 @@ void check_outputs(const ImagesOptions& options, size_t queries) {
     const size_t k = options.question.k;
     for (const std::string& path : {options.html, options.png, options.save_index})
         if (!path.empty()) check_output(path);
+    check(options.html.empty() || options.html != options.png, StatusCode::InvalidArgument,
+          "--html and --png are both ", options.html, ": name two files");
     if (options.wants_sheet()) check_sheet_size(queries, k);
     if (!options.png.empty()) check_png_size(queries, k);
     if (options.save_index.empty()) return;

@@ -451,6 +451,9 @@ def test_what_images_refuses(data: Data, tmp_path: Path) -> None:
     words = ["images", data.pictures, "--weights", data.weights]
     run(*words, "--query", data.path(0), "--sample", 3, code=USAGE)
     run(*words, "--metric", "hamming", code=USAGE)
+    same = ["images", data.pictures, "--weights", data.weights, "--json"]
+    same += ["--html", tmp_path / "x.png", "--png", tmp_path / "x.png"]
+    assert "two files" in run(*same, code=BAD_INPUT).stdout
     assert files_in(tmp_path) == ["broken.bmp", "many.txt"]
 
     report = images(data, data.pictures, "--query", data.path(0), "--query", broken)
