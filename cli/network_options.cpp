@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <utility>
 
-#include <nearcell/extract/denoise.h>
 #include <nearcell/extract/known_weights.h>
 #include <nearcell/extract/picture_list.h>
 
@@ -25,15 +24,8 @@ void NetworkOptions::add_options(CLI::App& command) {
 }
 
 Extractor NetworkOptions::make_extractor() const {
-    check(!sigma || denoise == "gaussian", StatusCode::InvalidArgument,
-          "--sigma is of --denoise gaussian, not of ", denoise, "; leave it out");
-    check(!sigma || (*sigma >= kMinSigma && *sigma <= kMaxSigma), StatusCode::InvalidArgument,
-          "--sigma ", sigma.value_or(0), " must be ", kMinSigma, " to ", kMaxSigma, " pixels");
     Model network = model_by_name(model);
-    network.preprocess.denoise = denoise == "median"     ? Denoise::Median3x3
-                                 : denoise == "gaussian" ? Denoise::Gaussian
-                                                         : Denoise::None;
-    network.preprocess.sigma = sigma.value_or(network.preprocess.sigma);
+    set_denoise(network.preprocess, denoise, sigma);
     return Extractor(std::move(network), open_weights(model, weights), tap);
 }
 

@@ -25,6 +25,20 @@ Preprocess preprocess_preset(std::string_view model) {
     return how;
 }
 
+void set_denoise(Preprocess& how, std::string_view name, std::optional<double> sigma) {
+    check(name == "none" || name == "median" || name == "gaussian", StatusCode::InvalidArgument,
+          "denoise = \"", name, "\" is not known: use none, median or gaussian");
+    check(!sigma || name == "gaussian", StatusCode::InvalidArgument,
+          "sigma is of denoise gaussian, not of ", name, "; leave it out");
+    Preprocess changed = how;
+    changed.denoise = name == "median"     ? Denoise::Median3x3
+                      : name == "gaussian" ? Denoise::Gaussian
+                                           : Denoise::None;
+    changed.sigma = sigma.value_or(how.sigma);
+    check_preprocess(changed);
+    how = changed;
+}
+
 void check_preprocess(const Preprocess& how) {
     const ImageSize size = how.size;
     check(size.width > 0 && size.height > 0 && size.width <= kMaxPictureSide &&

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -39,6 +40,10 @@ struct Preprocess {
 
 // "efficientnet-lite0", "resnet" or "vgg16"; throws InvalidArgument for another name.
 Preprocess preprocess_preset(std::string_view model);
+
+// Sets noise reduction by its name, "none", "median" or "gaussian", the last with a sigma or that
+// of `how`. Throws InvalidArgument for another name, for a sigma of another kind or out of range.
+void set_denoise(Preprocess& how, std::string_view name, std::optional<double> sigma);
 
 // Throws InvalidArgument naming the field that is out of range.
 void check_preprocess(const Preprocess& how);

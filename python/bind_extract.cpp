@@ -116,9 +116,14 @@ std::vector<std::string> pictures_argument(nb::handle pictures) {
 }
 
 nb::tuple extract(nb::handle pictures, const std::string& model, nb::handle weights, nb::handle tap,
-                  bool normalize, bool strict, nb::handle threads, nb::handle progress) {
+                  bool normalize, bool strict, nb::handle denoise, nb::handle sigma,
+                  nb::handle threads, nb::handle progress) {
     const std::vector<std::string> paths = pictures_argument(pictures);
-    const Model known = model_by_name(model);
+    Model known = model_by_name(model);
+    std::optional<double> blur;
+    if (!sigma.is_none()) blur = real_number(sigma, "sigma");
+    set_denoise(known.preprocess, denoise.is_none() ? "none" : nb::cast<std::string>(denoise),
+                blur);
     const Weights tensors = weights_argument(known.name, weights);
     const std::string last = tap_argument(tap, known.tap);
     Call call(progress);
@@ -214,19 +219,24 @@ void bind_extract(nb::module_& module) {
     module.def(
         "extract", &extract, nb::arg("pictures"), nb::arg("model") = "efficientnet-lite0",
         nb::kw_only(), nb::arg("weights") = nb::none(), nb::arg("tap") = nb::none(),
-        nb::arg("normalize") = false, nb::arg("strict") = false, nb::arg("threads") = nb::none(),
+        nb::arg("normalize") = false, nb::arg("strict") = false, nb::arg("denoise") = nb::none(),
+        nb::arg("sigma") = nb::none(), nb::arg("threads") = nb::none(),
         nb::arg("progress") = nb::none(),
-        nb::sig("def extract(pictures: str | os.PathLike[str] | collections.abc.Iterable[str | "
-                "os.PathLike[str]], model: typing.Literal['efficientnet-lite0', 'resnet18', "
-                "'resnet34', 'resnet50', 'vgg16'] = 'efficientnet-lite0', *, weights: str | "
-                "os.PathLike[str] | None = None, tap: str | None = None, normalize: bool = False, "
-                "strict: bool = False, threads: int | None = None, progress: "
-                "collections.abc.Callable[[str, float, float], object] | None = None) -> "
-                "tuple[numpy.typing.NDArray[numpy.float32], list[str], list[str]]"),
+        nb::sig(
+            "def extract(pictures: str | os.PathLike[str] | collections.abc.Iterable[str | "
+            "os.PathLike[str]], model: typing.Literal['efficientnet-lite0', 'resnet18', "
+            "'resnet34', 'resnet50', 'vgg16'] = 'efficientnet-lite0', *, weights: str | "
+            "os.PathLike[str] | None = None, tap: str | None = None, normalize: bool = False, "
+            "strict: bool = False, denoise: typing.Literal['median', 'gaussian'] | None = None, "
+            "sigma: float | None = None, threads: int | None = None, progress: "
+            "collections.abc.Callable[[str, float, float], object] | None = None) -> "
+            "tuple[numpy.typing.NDArray[numpy.float32], list[str], list[str]]"),
         "Features of pictures (JPEG, PNG, BMP): (features, names, skipped). pictures: a folder "
         "with all below it, a pattern with * and **, a list file, or paths. Row i is of names[i]; "
         "skipped says of each picture that could not be read what is wrong with it. strict: the "
-        "first of these is an error. weights: as of Network. normalize: to length one.");
+        "first of these is an error. weights: as of Network. normalize: to length one. denoise: "
+        "noise "
+        "reduction before resizing, sigma (of gaussian, 1 if None) in pixels of the picture.");
     // For nearcell.weights, which writes there.
     module.def(
         "weights_path",

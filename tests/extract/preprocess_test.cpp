@@ -87,5 +87,26 @@ TEST(Preprocess, WrongArgumentsAreTold) {
               StatusCode::InvalidArgument);
 }
 
+TEST(Preprocess, NoiseReductionHasNames) {
+    Preprocess how = preprocess_preset("resnet");
+    set_denoise(how, "median", {});
+    EXPECT_EQ(how.denoise, Denoise::Median3x3);
+    set_denoise(how, "gaussian", 2.5);
+    EXPECT_EQ(how.denoise, Denoise::Gaussian);
+    EXPECT_EQ(how.sigma, 2.5);
+    const auto refuses = [&](const char* name, std::optional<double> sigma, const char* words) {
+        const Error error = error_of([&] { set_denoise(how, name, sigma); });
+        EXPECT_EQ(error.code(), StatusCode::InvalidArgument);
+        EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+        EXPECT_EQ(how.sigma, 2.5);
+    };
+    refuses("blur", {}, "median");
+    refuses("median", 1.0, "sigma");
+    refuses("gaussian", 0.0, "sigma = 0");
+    refuses("gaussian", 1e9, "pixels");
+    set_denoise(how, "none", {});
+    EXPECT_EQ(how.denoise, Denoise::None);
+}
+
 }  // namespace
 }  // namespace nearcell

@@ -53,6 +53,10 @@ def test_photographs_become_features_and_broken_ones_are_named():
         assert cosine >= 0.9999, name
     unit, _, _ = nearcell.extract([names[0]], weights=WEIGHTS, normalize=True)
     assert np.linalg.norm(unit[0]) == pytest.approx(1, abs=1e-5)
+    smooth, _, _ = nearcell.extract([names[0]], weights=WEIGHTS, denoise="gaussian", sigma=3)
+    assert (smooth[0] != features[0]).any()
+    with pytest.raises(ValueError, match="sigma"):
+        nearcell.extract([names[0]], weights=WEIGHTS, denoise="median", sigma=3)
     with pytest.raises(nearcell.CorruptFileError, match="broken-empty"):
         nearcell.extract(IMAGES, weights=WEIGHTS, strict=True)
 
