@@ -1,6 +1,7 @@
 """Where the tests find their helpers and the module under test; what is made once for all."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ def lite0_weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def fashion_features(lite0_weights, tmp_path_factory):
+def fashion_features(lite0_weights):
     """Features of 10,000 picture files; the longest step of the Python tests."""
-    from picture_features import extract_fashion
+    from picture_features import extract_fashion, room
 
-    return extract_fashion(lite0_weights, tmp_path_factory.mktemp("fashion"))
+    with tempfile.TemporaryDirectory(dir=room()) as folder:
+        yield extract_fashion(lite0_weights, Path(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,13 @@ class Features:
     @property
     def queries(self) -> np.ndarray:
         return self.features[BASE:]
+
+
+def room() -> Path | None:
+    """Memory, if there is enough of it: some disks take long to delete thousands of files."""
+    memory = Path("/dev/shm")
+    enough = memory.is_dir() and shutil.disk_usage(memory).free > 16_384 * (BASE + QUERIES)
+    return memory if enough else None
 
 
 def read_labels(name: str) -> np.ndarray:
