@@ -490,3 +490,14 @@ def test_photographs_find_their_like(tmp_path: Path) -> None:
     ]
     assert near == [["flower-macro", "flower-sklearn"], ["flower-sklearn", "flower-macro"]]
     assert "http" not in (tmp_path / "x.html").read_text()
+
+
+def test_bench_network_measures_every_layer(data: Data) -> None:
+    words = ["bench", "network", "--weights", data.weights]
+    report = run_json(*words, "--rounds", 2)
+    shares = [layer["share"] for layer in report["layers"]]
+    assert len(shares) == 50 and min(shares) > 0 and shares == sorted(shares, reverse=True)
+    assert report["gflop_a_picture"] == pytest.approx(0.768, abs=1e-3)
+    assert {layer["bound_by"] for layer in report["layers"]} <= {"fma", "memory"}
+    assert "reached" in run(*words, "--rounds", 1, "--layers", 3).stdout
+    run(*words, "--rounds", 0, code=BAD_INPUT)
