@@ -57,6 +57,11 @@ class Reader {
               " a side are read; make it smaller first");
         return {format, width, height};
     }
+    // Memory is taken by the size that the header says: the data must bear it out.
+    void fit(const PictureInfo& info, size_t most_pixels) const {
+        require(info.width * info.height <= most_pixels, "its header says ", info.width, " x ",
+                info.height, " pixels, but its data cannot hold more than ", most_pixels);
+    }
 
    private:
     std::span<const uint8_t> bytes_;
@@ -65,6 +70,10 @@ class Reader {
 
 // ---- JPEG: segments of a marker and a length; after the start of a scan, coded data up to the
 // next marker. In that data a byte of 255 is followed by 0, or by a restart marker.
+
+// Each block of 8 x 8 values has at least one bit in the scans of their means. Channels may be kept
+// in a quarter of the width or of the height, but never all of them in a quarter of both.
+constexpr size_t kMostJpegPixelsAByte = 64 * 8 * 4;
 
 struct JpegFrame {
     bool found = false;
@@ -137,6 +146,7 @@ PictureInfo inspect_jpeg(const Reader& reader) {
     reader.support(scans <= kMaxScannedPixels / (info.width * info.height), "a JPEG of ", scans,
                    " scans of ", info.width, " x ", info.height, " pixels, at most ",
                    kMaxScannedPixels, " in all scans");
+    reader.fit(info, reader.size() * kMostJpegPixelsAByte);
     return info;
 }
 
@@ -167,6 +177,14 @@ constexpr uint32_t tag(const char (&text)[5]) {
     return value;
 }
 
+// Deflate packs at most 258 bytes into two bits.
+constexpr size_t kMostPngPacking = 258 * 4;
+
+size_t bits_a_pixel(const Reader& reader, size_t body) {
+    constexpr size_t kChannels[] = {1, 0, 3, 1, 2, 0, 4};
+    return reader.big(body + 8, 1) * kChannels[reader.big(body + 9, 1)];
+}
+
 void check_png_kind(const Reader& reader, size_t body) {
     const uint32_t depth = reader.big(body + 8, 1), color = reader.big(body + 9, 1);
     const bool small = depth == 1 || depth == 2 || depth == 4;
@@ -179,6 +197,7 @@ void check_png_kind(const Reader& reader, size_t body) {
 PictureInfo inspect_png(const Reader& reader) {
     PictureInfo info;
     bool data = false;
+    size_t data_bytes = 0;
     for (size_t at = 8;;) {
         const size_t length = reader.big(at, 4);
         const uint32_t type = reader.big(at + 4, 4);
@@ -203,11 +222,15 @@ PictureInfo inspect_png(const Reader& reader) {
         // stb would copy the nothing of an empty first one to a null pointer.
         reader.support(data || type != tag("IDAT") || length > 0,
                        "a PNG whose first data chunk is empty");
-        data = data || type == tag("IDAT");
+        if (type == tag("IDAT")) {
+            data = true;
+            data_bytes += length;
+        }
         at += length + 12;
         if (type == tag("IEND")) break;
     }
     reader.require(data, "a broken PNG file: it has no picture data");
+    reader.fit(info, data_bytes * kMostPngPacking * 8 / bits_a_pixel(reader, 16));
     return info;
 }
 

@@ -1,9 +1,9 @@
 // What the bytes of a picture file say of themselves, checked before anything is decoded or
-// allocated: which format, which size, and whether the file is there from its start to its end. The
-// decoder (image.h) fills the missing part of a truncated file with grey and accepts damaged PNG
-// chunks, so the checks are made here. Cost: one pass over the bytes; 0.5 GB/s for PNG,
-// whose checksums are verified, much less for JPEG (a memchr); of a BMP the header only. Pure;
-// thread safe.
+// allocated: which format, which size, whether the file is there from its start to its end, and
+// whether so few bytes can hold so many pixels at all. The decoder (image.h) fills the missing part
+// of a truncated file with grey and accepts damaged PNG chunks, so the checks are made here. Cost:
+// one pass over the bytes; 0.5 GB/s for PNG, whose checksums are verified, much less for JPEG (a
+// memchr); of a BMP the header only. Pure; thread safe.
 #pragma once
 
 #include <cstddef>

@@ -121,6 +121,16 @@ TEST(Image, DataThatExpandBeyondTheirHeaderAreRefused) {
     EXPECT_NE(std::string(error.what()).find("expand"), std::string::npos) << error.what();
 }
 
+TEST(Image, APngTooSmallForItsSizeIsRefused) {
+    for (const uint8_t color : {uint8_t{0}, uint8_t{2}, uint8_t{4}, uint8_t{6}}) {
+        const Error error = error_of([&] {
+            decode_image(png_of(8192, 8192, 8, color, stored({0, 9})), "x.png");
+        });
+        EXPECT_EQ(error.code(), StatusCode::Corrupt);
+        EXPECT_NE(std::string(error.what()).find("cannot hold more"), std::string::npos);
+    }
+}
+
 TEST(Image, IndicesOutsideAPaletteShowNothingOfTheMemory) {
     // Indices of a palette with one colour; decoding other pictures between changes the memory.
     Bytes row{0};

@@ -117,6 +117,17 @@ TEST(PictureBytes, AJpegOfVeryManyScansIsRefused) {
     expect_refused(many, StatusCode::Unsupported, "100 scans of 8192 x 8192");
 }
 
+TEST(PictureBytes, AJpegTooSmallForItsSizeIsRefused) {
+    for (const char* const name : {"JpegBaseline", "JpegProgressive", "JpegGrey", "JpegCmyk"}) {
+        const Bytes good = sample_bytes(name);
+        const uint8_t type = std::string_view(name) == "JpegProgressive" ? 0xc2 : 0xc0;
+        const size_t frame = find(good, {0xff, type});
+        expect_refused(changed(good, frame + 5, {0x20, 0, 0x20, 0}), StatusCode::Corrupt,
+                       "8192 x 8192 pixels, but its data cannot hold more than");
+        EXPECT_EQ(inspect_picture(changed(good, frame + 5, {2, 0, 2, 0}), name).width, 512u);
+    }
+}
+
 TEST(PictureBytes, PngChunksAreVerified) {
     const Bytes good = sample_bytes("PngRgb");
     for (size_t at = 12; at < good.size(); ++at) {
