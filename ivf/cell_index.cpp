@@ -19,12 +19,12 @@ constexpr size_t kRowsPerTask = 1024;
 
 }  // namespace
 
-CellIndex::State::State(CellIndexOptions options_)
+CellIndex::State::State(CellIndexOptions options_, bool saved)
     : options(std::move(options_)), backend(&cpu_backend()) {
     check_options(options);
     size_t d = options.dim;
     for (size_t i = 0; i < options.transforms.size(); ++i) {
-        transforms.emplace_back(options.transforms[i], d, options.seed + i);
+        transforms.emplace_back(options.transforms[i], d, options.seed + i, saved);
         d = transforms.back().out_dim();
     }
     coded_dim = d;

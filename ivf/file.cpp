@@ -63,6 +63,16 @@ class NumberReader {
     size_t position_ = 0;
 };
 
+// What is wrong with an argument is damage where the argument came from a file.
+template <class Check>
+void as_corrupt(const char* what, Check&& run) {
+    try {
+        run();
+    } catch (const Error& error) {
+        throw_error(StatusCode::Corrupt, what, error.what());
+    }
+}
+
 CellIndexOptions read_options(std::span<const uint64_t> numbers) {
     NumberReader reader(numbers);
     CellIndexOptions options;
@@ -85,11 +95,7 @@ CellIndexOptions read_options(std::span<const uint64_t> numbers) {
         options.transforms.push_back(transform);
     }
     reader.end();
-    try {
-        check_options(options);
-    } catch (const Error& error) {
-        throw_error(StatusCode::Corrupt, "section options is impossible: ", error.what());
-    }
+    as_corrupt("section options is impossible: ", [&] { check_options(options); });
     return options;
 }
 
@@ -179,7 +185,7 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container ope
           size, " vectors of the index");
     const auto ids = opened.get<int64_t>("ids", size);
 
-    auto state = std::make_unique<State>(options);
+    auto state = std::make_unique<State>(options, true);
     for (size_t i = 0; i < state->transforms.size(); ++i) {
         state->transforms[i].set_parameters(floats(opened, transform_section(i)));
     }
@@ -188,8 +194,9 @@ std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container ope
     check(centroids.size() == rows * state->coded_dim, StatusCode::Corrupt,
           "section centroids has ", centroids.size(), " values; it should have ", rows, " x ",
           state->coded_dim);
-    check_finite(MatrixView<const float>(centroids.data(), rows, state->coded_dim),
-                 "section centroids", 1);
+    as_corrupt("section centroids is impossible: ", [&] {
+        check_finite(MatrixView<const float>(centroids.data(), rows, state->coded_dim), "value", 1);
+    });
     state->set_centroids({centroids.begin(), centroids.end()});
     state->codec->set_parameters(floats(opened, "codec"));
     if (state->rerank_codec) state->rerank_codec->set_parameters(floats(opened, "rerank_codec"));

@@ -26,7 +26,8 @@ struct PreparedRows {
 };
 
 struct CellIndex::State {
-    explicit State(CellIndexOptions options_);
+    // `saved`: from_container() sets what training leaves.
+    explicit State(CellIndexOptions options_, bool saved = false);
 
     CellIndexOptions options;
     const Backend* backend;

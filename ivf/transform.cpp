@@ -35,13 +35,15 @@ void normalize_rows(MatrixView<float> x, int threads) {
     });
 }
 
-Transform::Transform(const TransformOptions& options, size_t in_dim, uint64_t seed)
+Transform::Transform(const TransformOptions& options, size_t in_dim, uint64_t seed, bool saved)
     : options_(options),
       in_dim_(in_dim),
       out_dim_(options.out_dim == 0 ? in_dim : options.out_dim),
       seed_(seed) {
     if (options.kind == TransformKind::Normalize) {
         trained_ = true;
+    } else if (saved) {
+        return;
     } else if (is_fast()) {
         fast_ = FastRotation(in_dim_, seed_);
         trained_ = true;
@@ -154,6 +156,7 @@ void Transform::set_parameters(std::span<const float> parameters) {
     }
     if (is_fast()) {
         fast_ = FastRotation(in_dim_, parameters);
+        trained_ = true;
         return;
     }
     const size_t cells = in_dim_ * out_dim_;

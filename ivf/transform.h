@@ -16,7 +16,9 @@ namespace nearcell {
 
 class Transform {
    public:
-    Transform(const TransformOptions& options, size_t in_dim, uint64_t seed);
+    // `saved`: its parameters will be set; until then a random rotation, which may be costly to
+    // make, is not trained.
+    Transform(const TransformOptions& options, size_t in_dim, uint64_t seed, bool saved = false);
 
     size_t in_dim() const { return in_dim_; }
     size_t out_dim() const { return out_dim_; }

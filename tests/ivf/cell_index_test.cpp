@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <set>
 
 #include <nearcell/core/error.h>
+#include <nearcell/storage/container.h>
 
 #include "ivf/model.h"
 
@@ -415,6 +417,65 @@ TEST(CellIndex, OpensMappedAndChangesItsOwnCopy) {
     EXPECT_EQ(CellIndex::open(path)->to_bytes(), index->to_bytes());  // the file is as it was
     index->remove(gone);
     EXPECT_EQ(mapped->to_bytes(), index->to_bytes());
+}
+
+// A file of a few kilobytes may name a rotation that would take hours and gigabytes to make: it is
+// read from the file, which has no room for it.
+TEST(CellIndex, OpeningMakesNoRotations) {
+    const auto index = make_index("RR12,Flat", {.dim = 8});
+    const std::vector<float> x = random_rows(5, 8, 2);
+    index->add(MatrixView<const float>(x.data(), 5, 8));
+    EXPECT_EQ(CellIndex::from_bytes(index->to_bytes())->to_bytes(), index->to_bytes());
+
+    const Container file = Container::from_bytes(index->to_bytes());
+    const auto given = file.get<uint64_t>("options", file.info("options").rows);
+    std::vector<uint64_t> options(given.begin(), given.end());
+    std::replace(options.begin(), options.end(), uint64_t{12}, uint64_t{65535});
+    options[0] = 65536;
+    const uint64_t counters[] = {0, 0, 0, 0, 0x7f800000}, sizes[] = {0};
+    ContainerWriter hostile("index");
+    hostile.add("options", SectionType::U64, options.size(), 1, options.data());
+    hostile.add("counters", SectionType::U64, 5, 1, counters);
+    hostile.add("cell_sizes", SectionType::U64, 1, 1, sizes);
+    hostile.add("ids", SectionType::I64, 0, 1, nullptr);
+    hostile.add("transform.0", SectionType::F32, 0, 1, nullptr);
+    try {
+        CellIndex::from_bytes(hostile.to_bytes());
+        FAIL() << "was accepted";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), StatusCode::Corrupt);
+        EXPECT_NE(std::string(error.what()).find("65536 to 65535 dimensions has 0 parameters"),
+                  std::string::npos)
+            << error.what();
+    }
+}
+
+// A value that would be a bad argument is damage in a file.
+TEST(CellIndex, CentroidsThatCannotBeAreCorrupt) {
+    const auto index = trained_index("IVF9,SQfp16", kDim, Metric::L2);
+    const std::vector<uint8_t> bytes = index->to_bytes();
+    const Container file = Container::from_bytes(bytes);
+    for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30f}) {
+        std::vector<float> centroids = index->centroids();
+        centroids[17] = value;
+        ContainerWriter hostile("index");
+        for (const SectionInfo& info : file.sections()) {
+            const bool replaced = info.name == "centroids";
+            hostile.add(
+                info.name, info.type, info.rows, info.cols,
+                replaced ? static_cast<const void*>(centroids.data()) : bytes.data() + info.offset);
+        }
+        try {
+            CellIndex::from_bytes(hostile.to_bytes());
+            FAIL() << "was accepted";
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), StatusCode::Corrupt);
+            EXPECT_NE(
+                std::string(error.what()).find("section centroids is impossible: value[1, 5]"),
+                std::string::npos)
+                << error.what();
+        }
+    }
 }
 
 // Bit flips, truncations, extensions, numbers overwritten, halves swapped: 10,000 of each kind of
