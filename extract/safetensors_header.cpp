@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <nearcell/core/error.h>
+#include <nearcell/core/printable.h>
 #include <nearcell/extract/safetensors.h>
 #include <nearcell/storage/checked_size.h>
 
@@ -199,13 +200,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_
     return std::move(events.header);
 }
 
-std::string shown_name(std::string_view name) {
-    constexpr size_t kMost = 60;
-    std::string shown = "\"";
-    for (const char c : name.substr(0, kMost))
-        shown += c >= ' ' && c <= '~' ? c : '?';
-    return shown + (name.size() > kMost ? "...\"" : "\"");
-}
+std::string shown_name(std::string_view name) { return '"' + printable(name) + '"'; }
 
 std::string shown_shape(const std::vector<uint64_t>& shape) {
     std::string shown = "[";

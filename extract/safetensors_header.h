@@ -29,7 +29,7 @@ struct SafetensorsHeader {
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes,
                                            const std::string& path);
 
-// A name from a file, fit for a message: at most 60 characters, none that a terminal would obey.
+// A name from a file, fit for a message: printable and in quotes.
 std::string shown_name(std::string_view name);
 std::string shown_shape(const std::vector<uint64_t>& shape);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include <nearcell/core/printable.h>
 #include <nearcell/storage/checked_size.h>
 #include <nearcell/storage/hdf5_session.h>
 #include <nearcell/storage/row_file.h>
@@ -24,7 +25,7 @@ std::string set_names(hid_t file) {
         char name[64] = {};
         if (H5Lget_name_by_idx(file, ".", H5_INDEX_NAME, H5_ITER_INC, i, name, sizeof name,
                                H5P_DEFAULT) > 0) {
-            names += (names.empty() ? "" : ", ") + std::string(name);
+            names += (names.empty() ? "" : ", ") + printable(name);
         }
     }
     return names.empty() ? "nothing" : names;

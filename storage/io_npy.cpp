@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include <nearcell/core/printable.h>
 #include <nearcell/storage/checked_size.h>
 #include <nearcell/storage/row_file.h>
 
@@ -136,8 +137,8 @@ FileElement npy_element(const std::string& descr, const std::string& path) {
         if (type.descr == descr) return type.element;
     }
     check(descr.empty() || descr[0] != '>', StatusCode::Unsupported, path, ": is big endian ('",
-          descr, "'); save x.astype(x.dtype.newbyteorder('<'))");
-    throw_error(StatusCode::Unsupported, path, ": element type '", descr,
+          printable(descr), "'); save x.astype(x.dtype.newbyteorder('<'))");
+    throw_error(StatusCode::Unsupported, path, ": element type '", printable(descr),
                 "' is not one of f4 f2 i1 u1 i4 i8 f8; convert it, as by x.astype('float32')");
 }
 

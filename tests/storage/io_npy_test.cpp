@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -118,6 +119,17 @@ TEST(Npy, WhatIsNotSupportedSaysWhatToDo) {
     says(dict("<i4", "(2, 3)"), "ids");
     EXPECT_EQ(read_error("x.npy", npy(dict("<f4", "(2, 3)"), values, 4)).code(),
               StatusCode::Unsupported);
+}
+
+TEST(Npy, MessagesShowNothingThatATerminalObeys) {
+    for (const std::string& type : {std::string("\x1b[2J\0<f4", 8), std::string(3000, 'x')}) {
+        const Error error = read_error("x.npy", npy(dict(type, "(2, 3)"), Bytes(24)));
+        const std::string& message = error.status().message;
+        EXPECT_EQ(error.code(), StatusCode::Unsupported);
+        EXPECT_NE(message.find("astype"), std::string::npos) << message;
+        EXPECT_LT(message.size(), 300u);
+        EXPECT_TRUE(std::all_of(message.begin(), message.end(), [](char c) { return c >= ' '; }));
+    }
 }
 
 TEST(Npy, DamagedIsRefused) {
