@@ -17,6 +17,8 @@ LOWER = {
     "core": [],
     "kernels": ["core"],
     "cpu": ["kernels", "core"],
+    "gpu": ["gpu/simt", "kernels", "core"],
+    "gpu/simt": ["core"],  # kernels and their host code meet the device only through it
     "quantize": ["kernels", "core"],
     "pca": ["kernels", "core"],
     "storage": ["kernels", "core"],
@@ -26,12 +28,13 @@ LOWER = {
 }
 LIBRARY = ["index", "ivf", "extract", "quantize", "pca", "storage", "kernels", "core"]
 LOWER |= {folder: LIBRARY for folder in ("python", "examples")}
-# The tests and `nearcell bench` also look at every instruction set's kernels.
-LOWER |= {folder: [*LIBRARY, "cpu"] for folder in ("cli", "tests")}
+# The tests and `nearcell bench` also look at every instruction set's kernels, tests at GPUs', too.
+LOWER |= {"cli": [*LIBRARY, "cpu"], "tests": [*LIBRARY, "cpu", "gpu", "gpu/simt"]}
 
 # Third parties and the folders they may be included in. The tests of a folder may use what it may.
 THIRD_PARTY = {
     r"xsimd/": ["cpu"],
+    r"cuda_\w+\.h": ["gpu"],
     r"(imm|x86|arm_neon|arm_sve)\w*\.h": ["cpu", "tests"],  # tests: as an oracle
     r"Eigen/": ["pca", "quantize"],
     r"hdf5\.h|H5\w+\.h": ["storage"],
@@ -50,8 +53,9 @@ THIRD_PARTY = {
 # Tests may ask it for anything.
 SYSTEM = {
     r"(sys/(stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
-    r"sys/mman\.h": ["core", "storage", "tests"],
-    r"unistd\.h": ["cpu", "storage", "cli", "python", "tests"],
+    r"sys/mman\.h": ["core", "gpu", "storage", "tests"],
+    r"ucontext\.h": ["gpu"],
+    r"unistd\.h": ["cpu", "gpu", "storage", "cli", "python", "tests"],
     r"fnmatch\.h": ["cli", "extract"],
     r"(sched|pthread)\.h": ["core", "tests"],
     r"(cpuid|sys/syscall)\.h": ["cpu"],
@@ -73,6 +77,11 @@ def allowed_folders(header: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def layer(parts: tuple[str, ...]) -> str:
+    """The folder of LOWER that a path belongs to."""
+    return "/".join(parts[:2]) if "/".join(parts[:2]) in LOWER else parts[0]
+
+
 def check_include(root: Path, path: Path, quote: str, header: str) -> str | None:
     """What is wrong with one #include, or None."""
     parts = path.relative_to(root).parts
@@ -87,11 +96,11 @@ def check_include(root: Path, path: Path, quote: str, header: str) -> str | None
         return None
     if header.startswith("nearcell/"):
         ours = header.removeprefix("nearcell/")
-        below = ours.split("/")[0]
+        below, above = layer(Path(ours).parts), layer(parts)
         if not (root / ours).is_file():
             return f"<{header}> does not exist"
-        if below != folder and below not in LOWER[folder]:
-            return f"<{header}>: {folder} may include {', '.join(LOWER[folder]) or 'nothing'}"
+        if below != above and below not in LOWER[above]:
+            return f"<{header}>: {above} may include {', '.join(LOWER[above]) or 'nothing'}"
         return None
     folders = allowed_folders(header)
     if folders:
@@ -108,9 +117,9 @@ def check_include(root: Path, path: Path, quote: str, header: str) -> str | None
 def sources(root: Path) -> list[Path]:
     found = []
     for folder in sorted(LOWER):
-        for suffix in ("h", "cpp", "def"):
+        for suffix in ("h", "cpp", "def", "cuh", "cu"):
             found += sorted((root / folder).rglob(f"*.{suffix}"))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def find_cycle(graph: dict[str, list[str]]) -> list[str]:

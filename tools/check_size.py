@@ -14,11 +14,25 @@ from pathlib import Path
 
 MEDIAN_LINES = 200
 MAX_LINES = 800
-LIBRARY = ["core", "kernels", "cpu", "quantize", "pca", "storage", "extract", "ivf", "index"]
+LIBRARY = ["core", "kernels", "cpu", "gpu", "quantize", "pca", "storage", "extract", "ivf", "index"]
 FOLDERS = [*LIBRARY, "cli", "python", "bench", "tests", "examples", "tools"]
 
 # Test: (why it covers these files, which: of its own folder, or FOLDER/FILE).
 TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
+    "tests/gpu/simt/barriers_test.cpp": (
+        "threads and blocks that meet, and in which order they run",
+        ["gpu/simt/emulator", "gpu/simt/fiber", "gpu/simt/launch", "gpu/simt/scheduler"],
+    ),
+    "tests/gpu/simt/planted_faults_test.cpp": (
+        "what is found, and what is said of it",
+        [
+            "gpu/simt/access_check",
+            "gpu/simt/instrumented_access",
+            "gpu/simt/report",
+            "gpu/simt/shared_memory",
+        ],
+    ),
+    "tests/gpu/simt/streams_test.cpp": ("the host's side", ["gpu/simt/device_memory"]),
     "tests/kernels/kernel_test.cpp": (
         "every operation of ops.def on every instruction set, against the reference",
         [
@@ -72,7 +86,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
 def count_lines(root: Path) -> dict[str, int]:
     lines = {}
     for folder in FOLDERS:
-        for suffix in ("h", "cpp", "py"):
+        for suffix in ("h", "cpp", "cuh", "cu", "py"):
             for path in sorted((root / folder).rglob(f"*.{suffix}")):
                 lines[str(path.relative_to(root))] = len(path.read_text().splitlines())
     return lines

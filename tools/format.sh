@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mapfile -t cpp < <(git ls-files --cached --others --exclude-standard -- '*.h' '*.cpp')
+mapfile -t cpp < <(git ls-files --cached --others --exclude-standard -- '*.h' '*.cpp' '*.cuh' '*.cu')
 mapfile -t python < <(git ls-files --cached --others --exclude-standard -- '*.py')
 
 case ${1:-} in

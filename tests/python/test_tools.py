@@ -27,6 +27,8 @@ GOOD_TREE = {
     "kernels/b.h": "#include <nearcell/core/a.h>\n",
     "storage/c.cpp": "#include <xxhash.h>\n#include <fcntl.h>\n",
     "cpu/d.cpp": "#include <nearcell/kernels/b.h>\n#include <immintrin.h>\n",
+    "gpu/simt/e.cuh": "#include <nearcell/core/a.h>\n#include <cuda_fp16.h>\n",
+    "gpu/f.cu": "#include <nearcell/gpu/simt/e.cuh>\n#include <nearcell/kernels/b.h>\n",
     "tests/core/a_test.cpp": '#include <gtest/gtest.h>\n#include "near.h"\n',
     "tests/core/near.h": "",
 }
@@ -42,6 +44,9 @@ def test_layers_accepts_a_good_tree(tmp_path: Path) -> None:
     [
         ("core/x.h", "#include <nearcell/kernels/b.h>", "core may include nothing"),
         ("ivf/x.cpp", "#include <nearcell/cpu/d.cpp>", "ivf may include"),
+        ("gpu/simt/x.h", "#include <nearcell/kernels/b.h>", "gpu/simt may include core"),
+        ("cpu/x.cpp", "#include <nearcell/gpu/simt/e.cuh>", "cpu may include"),
+        ("cpu/x.cpp", "#include <cuda_runtime.h>", "gpu only"),
         ("core/x.h", "#include <nearcell/core/gone.h>", "does not exist"),
         ("core/x.h", '#include "../kernels/b.h"', "another folder"),
         ("index/x.cpp", "#include <Eigen/Dense>", "pca, quantize only"),

@@ -1,0 +1,24 @@
+#include <nearcell/gpu/simt/emulator.h>
+
+#include <nearcell/gpu/simt/runtime.h>
+
+namespace nearcell::simt {
+namespace {
+Config configuration;
+Counters counts;
+}  // namespace
+
+Config& config() { return configuration; }
+const Counters& counters() { return counts; }
+Counters& mutable_counters() { return counts; }
+
+void reset() {
+    configuration = {};
+    empty_streams();
+    empty_device();
+    forget_shared_limits();
+    forget_sites();
+    counts = {};
+}
+
+}  // namespace nearcell::simt

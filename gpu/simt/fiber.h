@@ -1,0 +1,48 @@
+// FiberContext: a call stack of its own that another one can switch to and back: what the emulation
+// gives to every CUDA thread. Assembly on x86-64 (some 10 ns a switch), ucontext elsewhere (some
+// 300). All contexts that switch to each other belong to one thread of the operating system.
+#pragma once
+
+#include <cstddef>
+
+#if !defined(__x86_64__)
+#define NEARCELL_FIBER_UCONTEXT 1
+#include <ucontext.h>
+#endif
+
+namespace nearcell::simt {
+
+class FiberContext {
+   public:
+    // The first switch to this context calls entry() on [stack, stack + bytes). It must not return.
+    void start(char* stack, size_t bytes, void (*entry)());
+    // Continues `next`; returns when something switches back to this context.
+    void switch_to(FiberContext& next);
+
+   private:
+#if defined(NEARCELL_FIBER_UCONTEXT)
+    ucontext_t context_{};
+#else
+    void* stack_pointer_ = nullptr;
+#endif
+};
+
+// A mapped stack with an unreadable page below it: a thread that needs more faults at once.
+class FiberStack {
+   public:
+    explicit FiberStack(size_t bytes);
+    ~FiberStack();
+    FiberStack(FiberStack&& other) noexcept;
+    FiberStack(const FiberStack&) = delete;
+    FiberStack& operator=(const FiberStack&) = delete;
+    FiberStack& operator=(FiberStack&&) = delete;
+
+    char* low() const { return low_; }
+    size_t bytes() const { return bytes_; }
+
+   private:
+    char* low_;
+    size_t bytes_;
+};
+
+}  // namespace nearcell::simt

@@ -1,0 +1,106 @@
+// host.h on the CUDA runtime.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include <nearcell/core/error.h>
+
+namespace nearcell::simt {
+
+using Stream = cudaStream_t;
+using Event = cudaEvent_t;
+
+inline void check_cuda(cudaError_t error, const char* call) {
+    if (error == cudaSuccess) return;
+    cudaGetLastError();  // forget it: this exception says it
+    throw_error(error == cudaErrorMemoryAllocation ? StatusCode::OutOfMemory : StatusCode::NoDevice,
+                call, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error));
+}
+
+inline DeviceProperties device_properties() {
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "device_properties");
+    cudaDeviceProp found{};
+    check_cuda(cudaGetDeviceProperties(&found, device), "device_properties");
+    DeviceProperties properties;
+    properties.architecture = found.major * 10 + found.minor;
+    properties.processors = found.multiProcessorCount;
+    properties.memory_bytes = found.totalGlobalMem;
+    properties.shared_bytes_per_block = found.sharedMemPerBlock;
+    properties.most_shared_bytes_per_block = found.sharedMemPerBlockOptin;
+    properties.shared_bytes_per_processor = found.sharedMemPerMultiprocessor;
+    return properties;
+}
+
+inline void* device_allocate(size_t bytes, Stream stream) {
+    void* memory = nullptr;
+    check_cuda(cudaMallocAsync(&memory, bytes > 0 ? bytes : 1, stream), "device_allocate");
+    return memory;
+}
+inline void device_free(void* memory, Stream stream) {
+    check_cuda(cudaFreeAsync(memory, stream), "device_free");
+}
+inline void* pinned_allocate(size_t bytes) {
+    void* memory = nullptr;
+    check_cuda(cudaMallocHost(&memory, bytes > 0 ? bytes : 1), "pinned_allocate");
+    return memory;
+}
+inline void pinned_free(void* memory) { check_cuda(cudaFreeHost(memory), "pinned_free"); }
+
+inline void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) {
+    check_cuda(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream),
+               "copy_to_device");
+}
+inline void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) {
+    check_cuda(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream),
+               "copy_to_host");
+}
+inline void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream),
+               "copy_on_device");
+}
+inline void fill_bytes(void* device, unsigned char value, size_t bytes, Stream stream) {
+    check_cuda(cudaMemsetAsync(device, value, bytes, stream), "fill_bytes");
+}
+
+inline Stream create_stream() {
+    Stream stream{};
+    check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "create_stream");
+    return stream;
+}
+inline void destroy_stream(Stream stream) {
+    check_cuda(cudaStreamDestroy(stream), "destroy_stream");
+}
+inline void synchronize(Stream stream) { check_cuda(cudaStreamSynchronize(stream), "synchronize"); }
+
+inline Event create_event() {
+    Event event{};
+    check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "create_event");
+    return event;
+}
+inline void destroy_event(Event event) { check_cuda(cudaEventDestroy(event), "destroy_event"); }
+inline void record_event(Event event, Stream stream) {
+    check_cuda(cudaEventRecord(event, stream), "record_event");
+}
+inline void wait_for_event(Stream stream, Event event) {
+    check_cuda(cudaStreamWaitEvent(stream, event, 0), "wait_for_event");
+}
+
+inline void allow_shared_bytes(const void* kernel, size_t bytes) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(bytes)),
+               "allow_shared_memory");
+}
+
+template <class... Parameters>
+void submit_kernel(const char* name, dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
+                   void (*kernel)(Parameters...), Parameters... arguments) {
+    void* addresses[sizeof...(Parameters) + 1] = {&arguments..., nullptr};
+    check_cuda(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, addresses,
+                                shared_bytes, stream),
+               name);
+}
+
+}  // namespace nearcell::simt

@@ -1,0 +1,218 @@
+// The state that the parts of the emulation share; nobody else includes it. A launch has some
+// blocks resident; each has warps of threads, each thread a fiber. Everything runs on the thread of
+// the operating system that launched, one fiber at a time, so nothing here is locked.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include <nearcell/core/random.h>
+#include <nearcell/gpu/simt/emulator.h>
+#include <nearcell/gpu/simt/fiber.h>
+
+namespace nearcell::simt {
+
+constexpr unsigned kLanes = 32;
+constexpr unsigned kNamedBarriers = 16;
+constexpr size_t kSharedSlot = size_t{512} << 10;  // address space for a block's shared memory
+constexpr unsigned kMaxResident = 32;
+
+struct Warp;
+struct Block;
+
+enum class State : uint8_t { Ready, Running, AtBlockBarrier, AtNamedBarrier, AtWarp, Exited };
+
+struct AsyncCopy {
+    char* target;
+    const char* source;
+    uint32_t bytes, valid;
+    bool landed;
+};
+
+struct Thread {
+    FiberContext context;
+    char* stack = nullptr;
+    size_t stack_bytes = 0;
+    uint3 index{};
+    unsigned number = 0, lane = 0;
+    Warp* warp = nullptr;
+    Block* block = nullptr;
+    State state = State::Exited;
+    // What it waits in, for reports.
+    SiteKind waits_in{};
+    std::source_location waits_at;
+    uint32_t waits_for = 0;
+    int votes = 0;                               // of the block barrier that it left last
+    std::vector<std::vector<AsyncCopy>> copies;  // committed groups, oldest first
+    std::vector<AsyncCopy> open_copies;
+};
+
+// What a warp operation does once all lanes are there: reads and writes what each lane brought.
+using LaneData = std::array<void*, kLanes>;
+using WarpOperation = void (*)(const LaneData& data, uint32_t arrived);
+
+struct Meeting {  // lanes that wait for each other
+    uint32_t mask, arrived;
+    SiteKind kind;
+    WarpOperation operation;
+    std::source_location where;
+    LaneData data;
+};
+
+struct Warp {
+    std::array<Thread*, kLanes> lanes{};
+    uint32_t exists = 0, live = 0;
+    std::vector<Meeting> meetings;
+    std::vector<Thread*> ready;  // Order::WarpPriority
+    uint64_t priority = 0;
+    unsigned number = 0;
+    // Which accesses are ordered: clocks[a][b] says up to which of its own times lane a has heard
+    // of lane b (__syncwarp); the tick counts barriers that the whole warp has passed.
+    uint32_t clocks[kLanes][kLanes] = {};
+    uint32_t tick = 0;
+};
+
+struct SharedVariable {
+    const void* key;
+    size_t offset, bytes;
+    const char* name;
+};
+
+struct NamedBarrier {
+    int expected = 0;
+    std::vector<Thread*> waiting;
+};
+
+struct Block {
+    uint3 index{};
+    uint32_t serial = 0;  // unique in the process; 0 is none
+    bool active = false;
+    unsigned live = 0;
+    std::vector<Thread> threads;
+    std::vector<Warp> warps;
+    std::vector<uint32_t>
+        heard;  // [warp][of warp]: ticks before it are ordered before that warp now
+    // The block barrier.
+    std::vector<Thread*> waiting;
+    int votes = 0;
+    std::source_location barrier;
+    std::array<NamedBarrier, kNamedBarriers> named;
+    // Shared memory: the dynamic part first, then static variables as they are met, gaps between.
+    char* shared = nullptr;
+    size_t dynamic_bytes = 0, static_bytes = 0, used_end = 0;
+    std::vector<SharedVariable> variables;
+    uint32_t fences = 0;
+};
+constexpr size_t kDynamicOffset = 256;  // a gap before it, too
+
+struct LaunchState {
+    const char* kernel = "";
+    const void* function = nullptr;
+    dim3 grid, block;
+    size_t dynamic_bytes = 0;
+    void (*body)(void*) = nullptr;
+    void* closure = nullptr;
+    size_t closure_bytes = 0;
+    Order order = Order::Random;
+    std::vector<std::unique_ptr<Block>> resident;
+    uint64_t blocks_done = 0;
+    uint32_t first_serial = 1;
+    std::vector<uint32_t> fences;  // of each of its blocks, by serial
+    bool failed = false;
+    Report report;
+};
+
+extern LaunchState launch_state;
+extern Thread* current;      // null: the scheduler or the host runs
+extern bool checks_on;       // an instrumented access now is a kernel's own
+extern Random order_random;  // seeded at each launch
+Counters& mutable_counters();
+
+// The emulation's own code may share inline functions with instrumented code: no access is a
+// kernel's while one of these lives.
+class InsideRuntime {
+   public:
+    InsideRuntime() : before_(checks_on) { checks_on = false; }
+    ~InsideRuntime() { checks_on = before_; }
+    InsideRuntime(const InsideRuntime&) = delete;
+    InsideRuntime& operator=(const InsideRuntime&) = delete;
+
+   private:
+    bool before_;
+};
+
+// scheduler.cpp
+void make_ready(Thread* thread);
+void clear_ready();
+void run_until_done();        // in the host's context: until nothing can run or a fault
+void leave();                 // the current thread stops here until it is made ready
+[[noreturn]] void abandon();  // the launch has failed: never comes back
+void yield_thread();          // others may go on first
+std::string deadlock_text();
+
+// report.cpp: a fault of the current thread. Says so and returns; then call abandon(), which leaves
+// no destructor of the caller undone that owns memory.
+void record_fault(Fault fault, std::string message, const std::source_location& where);
+void record_fault(Fault fault, std::string message, const void* address,
+                  uint32_t other_address = 0);
+uint32_t code_address(const void* address);
+[[noreturn]] void throw_fault(Fault fault, std::string message);  // of a host call
+
+// barriers.cpp
+bool passes(SiteKind kind, const std::source_location& where);  // false: Config::without names it
+void forget_sites();
+void thread_exits(Thread* thread);
+
+// warp.cpp
+void meet(uint32_t mask, SiteKind kind, WarpOperation operation, void* data,
+          const std::source_location& where);
+void meet_without(Warp& warp);  // a lane has exited: who waited for it goes on
+
+// shared_memory.cpp
+void start_shared_memory(Block& block);
+void check_launch_shared_memory(const LaunchState& launch);
+size_t shared_memory_limit(int architecture);
+void forget_shared_limits();
+const SharedVariable* find_shared(const Block& block, const char* address, size_t bytes);
+
+// device_memory.cpp
+struct Allocation {
+    char* address;
+    size_t bytes;
+    uint32_t number;
+    bool live;
+};
+struct Arena {
+    char* begin = nullptr;  // shared memory, then device memory
+    char* device = nullptr;
+    char* end = nullptr;
+    bool contains(const void* address) const {
+        return static_cast<size_t>(static_cast<const char*>(address) - begin) <
+               static_cast<size_t>(end - begin);
+    }
+};
+const Arena& arena();
+const Allocation* find_allocation(const char* address);  // of the 256 bytes around it, if any
+void empty_device();
+void drop_pages(void* begin, void* end);  // back to the system; they read as zeros then
+char* allocate_bytes(size_t bytes);
+void free_bytes(void* address);
+void check_device_range(const void* address, size_t bytes, const char* call);
+
+// access_check.cpp
+void forget_memory(const void* address, size_t bytes);  // nothing there is written
+void drop_history(const char* begin, const char* end);  // of memory that is given back
+void host_wrote(const void* address, size_t bytes);
+void check_access(const void* address, size_t bytes, bool write, bool atomic, const void* code);
+void async_copy_begins(const void* address, size_t bytes, const void* code);
+void async_copy_ends(const void* address, size_t bytes, const void* code);
+
+// streams.cpp
+void empty_streams();
+
+}  // namespace nearcell::simt
