@@ -3,9 +3,9 @@
 // same bytes is left unordered by barriers. So a missing barrier is found in any order of threads.
 //
 // Ordered are: accesses of one thread; of one block, when a barrier that both threads' warps took
-// part in lies between; of two lanes of a warp, by __syncwarp between; of different blocks, when
-// the first has passed a __threadfence since. Shuffles order nothing, as on a GPU. Of each 4-byte
-// word the last two writes and reads are remembered.
+// part in lies between; of two lanes of a warp, by __syncwarp between; of different blocks, as
+// publication.cpp says. Shuffles order nothing, as on a GPU. Of each 4-byte word the last two
+// writes and reads are remembered.
 #include <algorithm>
 #include <sstream>
 #include <string>
@@ -26,7 +26,7 @@ struct Stamp {  // an access; block 0: none
     uint16_t thread;
     uint8_t bytes;
     bool atomic;
-    uint32_t tick, clock, fences;
+    uint32_t tick, clock;
     uint32_t code;
 };
 struct History {
@@ -95,7 +95,7 @@ bool is_ordered(const Stamp& before, const Thread& now, bool shared) {
     const Block& block = *now.block;
     if (before.block != block.serial) {  // in shared memory: a block that was here before
         return shared ||
-               launch_state.fences[before.block - launch_state.first_serial] > before.fences;
+               is_known(block.known, before.block, before.thread, before.tick, before.clock);
     }
     if (before.thread == now.number) return true;
     const unsigned warp = before.thread / kLanes;
@@ -130,7 +130,7 @@ void record_race(const char* address, const Stamp& before, bool wrote, bool writ
     if (before.block == current->block->serial) {
         text << "the same block, with no barrier between";
     } else {
-        text << "another block, with no __threadfence after";
+        text << "another block, which no fence and atomic between orders";
     }
     record_fault(Fault::Race, text.str(), code, before.code);
 }
@@ -156,8 +156,6 @@ void record_beside_allocation(const char* address, size_t bytes, bool write, con
     }
     record_fault(freed ? Fault::UseAfterFree : Fault::OutOfBounds, text.str(), code);
 }
-
-extern "C" char __executable_start, _end;
 
 // A kernel may read the program's constants and its own arguments besides device memory.
 bool is_known_host_memory(const char* address) {
@@ -202,7 +200,6 @@ Stamp stamp_now(bool atomic, const void* code) {
             atomic,
             me.warp->tick,
             me.warp->clocks[me.lane][me.lane],
-            me.block->fences,
             code_address(code)};
 }
 

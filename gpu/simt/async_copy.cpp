@@ -51,7 +51,7 @@ void commit_copies() {
     current->copies.push_back(std::exchange(current->open_copies, {}));
 }
 
-void wait_for_copies(int groups, const std::source_location& where) {
+void wait_for_copies(int groups, CodeLine where) {
     const void* const code = __builtin_return_address(0);
     const InsideRuntime inside;
     if (!passes(SiteKind::AsyncWait, where)) return;

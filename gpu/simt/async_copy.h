@@ -59,7 +59,7 @@ SIMT_DEVICE void cp_async_wait() {
 
 void start_copy(void* shared, const void* global, unsigned bytes, unsigned valid);
 void commit_copies();
-void wait_for_copies(int groups, const std::source_location& where);
+void wait_for_copies(int groups, CodeLine where);
 
 template <int Bytes>
 SIMT_DEVICE void cp_async(void* shared, const void* global, unsigned valid = Bytes) {

@@ -39,6 +39,8 @@ T atomic_update(T* address, AtomicOperation operation, T value, T compare) {
     const InsideRuntime inside;
     yield_thread();
     check_access(address, sizeof(T), true, true, code);
+    hear_at(address);
+    publish_at(address);
     const T old = *address;
     *address = updated(operation, old, value, compare);
     return old;
@@ -70,6 +72,7 @@ void checked_relaxed_load(void* to, const void* address, size_t bytes) {
     const InsideRuntime inside;
     yield_thread();
     check_access(address, bytes, false, true, code);
+    hear_at(address);
     std::memcpy(to, address, bytes);
 }
 

@@ -12,9 +12,9 @@ namespace nearcell::simt {
 namespace {
 
 std::vector<Site> met_sites;
-std::map<std::pair<const char*, unsigned>, size_t> site_numbers;
+std::map<std::pair<const char*, int>, size_t> site_numbers;
 const char* last_file = nullptr;  // most often the same line again
-unsigned last_line = 0;
+int last_line = 0;
 size_t last_number = 0;
 
 // The whole block has passed a barrier: what was before it is ordered before what comes.
@@ -52,21 +52,21 @@ bool misses_threads(const Block& block) {
     return true;
 }
 
-bool same_line(const std::source_location& a, const std::source_location& b) {
-    return a.line() == b.line() && std::string_view(a.file_name()) == b.file_name();
+bool same_line(CodeLine a, CodeLine b) {
+    return a.line == b.line && std::string_view(a.file) == b.file;
 }
 
-bool diverges(const Block& block, const std::source_location& where) {
+bool diverges(const Block& block, CodeLine where) {
     if (block.waiting.empty() || same_line(block.barrier, where)) return false;
     record_fault(Fault::DivergentBarrier,
                  thread_count(block.waiting.size()) +
-                     " of the block wait in the __syncthreads at " + block.barrier.file_name() +
-                     ':' + std::to_string(block.barrier.line()),
+                     " of the block wait in the __syncthreads at " + block.barrier.file + ':' +
+                     std::to_string(block.barrier.line),
                  where);
     return true;
 }
 
-void wait_in(State state, SiteKind kind, const std::source_location& where) {
+void wait_in(State state, SiteKind kind, CodeLine where) {
     current->state = state;
     current->waits_in = kind;
     current->waits_at = where;
@@ -92,8 +92,7 @@ void order_named(Block& block, const std::vector<Thread*>& met) {
     }
 }
 
-bool bad_named_barrier(const NamedBarrier& barrier, int id, int threads,
-                       const std::source_location& where) {
+bool bad_named_barrier(const NamedBarrier& barrier, int id, int threads, CodeLine where) {
     std::string problem;
     if (id < 0 || id >= static_cast<int>(kNamedBarriers)) {
         problem = "there are named barriers 0 to 15";
@@ -111,18 +110,18 @@ bool bad_named_barrier(const NamedBarrier& barrier, int id, int threads,
 
 }  // namespace
 
-bool passes(SiteKind kind, const std::source_location& where) {
-    if (where.file_name() != last_file || where.line() != last_line) {
-        last_file = where.file_name();
-        last_line = where.line();
+bool passes(SiteKind kind, CodeLine where) {
+    if (where.file != last_file || where.line != last_line) {
+        last_file = where.file;
+        last_line = where.line;
         const auto [found, fresh] =
             site_numbers.try_emplace({last_file, last_line}, met_sites.size());
         last_number = found->second;
-        if (fresh) met_sites.push_back({last_file, static_cast<int>(last_line), kind, 0});
+        if (fresh) met_sites.push_back({last_file, last_line, kind, 0});
     }
     ++met_sites[last_number].count;
     const Site& without = config().without;
-    return without.line != static_cast<int>(where.line()) || without.file != where.file_name();
+    return without.line != where.line || without.file != where.file;
 }
 
 void forget_sites() {
@@ -133,7 +132,7 @@ void forget_sites() {
 
 std::vector<Site> sites() { return met_sites; }
 
-int block_barrier(int vote, const std::source_location& where) {
+int block_barrier(int vote, CodeLine where) {
     const InsideRuntime inside;
     if (!passes(SiteKind::BlockBarrier, where)) return vote != 0 ? 1 : 0;
     Thread* const me = current;
@@ -151,7 +150,7 @@ int block_barrier(int vote, const std::source_location& where) {
     return me->votes;
 }
 
-void named_barrier(int id, int threads, const std::source_location& where) {
+void named_barrier(int id, int threads, CodeLine where) {
     const InsideRuntime inside;
     if (!passes(SiteKind::NamedBarrier, where)) return;
     Block& block = *current->block;
@@ -169,11 +168,10 @@ void named_barrier(int id, int threads, const std::source_location& where) {
     leave();
 }
 
-void device_fence(const std::source_location& where) {
+void device_fence(CodeLine where) {
     const InsideRuntime inside;
     if (!passes(SiteKind::Fence, where)) return;
-    Block& block = *current->block;
-    launch_state.fences[block.serial - launch_state.first_serial] = ++block.fences;
+    prepare_publication();
 }
 
 void thread_exits(Thread* thread) {

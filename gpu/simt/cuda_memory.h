@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <source_location>
 #include <type_traits>
 
 #include <nearcell/gpu/simt/cuda_sync.h>
@@ -13,7 +12,7 @@ namespace nearcell::simt {
 
 // The current block's memory for the variable that `key` is the address of a name of.
 void* shared_variable(const void* key, size_t bytes, size_t alignment, const char* name,
-                      const std::source_location& where);
+                      CodeLine where);
 void* dynamic_shared_memory();
 
 enum class AtomicOperation : uint8_t {
@@ -45,7 +44,8 @@ void checked_relaxed_load(void* to, const void* address, size_t bytes);
     std::type_identity_t<__VA_ARGS__>& name =                                               \
         *static_cast<std::type_identity_t<__VA_ARGS__>*>(::nearcell::simt::shared_variable( \
             &simt_key_##name, sizeof(std::type_identity_t<__VA_ARGS__>),                    \
-            alignof(std::type_identity_t<__VA_ARGS__>), #name, std::source_location::current()))
+            alignof(std::type_identity_t<__VA_ARGS__>), #name,                              \
+            ::nearcell::simt::CodeLine{__FILE__, __LINE__}))
 #define SIMT_DYNAMIC_SHARED(name, ...) \
     __VA_ARGS__* const name = static_cast<__VA_ARGS__*>(::nearcell::simt::dynamic_shared_memory())
 

@@ -1,21 +1,30 @@
 // CUDA's barriers and fences on the emulation. Part of its front door: include simt.h instead.
 #pragma once
 
-#include <source_location>
-
 namespace nearcell::simt {
 
+// A line of the source; as a default argument, that of the call. (std::source_location, which
+// clang-tidy 14 does not know.)
+struct CodeLine {
+    const char* file = "";
+    int line = 0;
+    static constexpr CodeLine here(const char* file = __builtin_FILE(),
+                                   int line = __builtin_LINE()) {
+        return {file, line};
+    }
+};
+
 // Returns how many threads voted for it. A vote is 0 or not.
-int block_barrier(int vote, const std::source_location& where);
-void named_barrier(int id, int threads, const std::source_location& where);
-void warp_barrier(unsigned mask, const std::source_location& where);
-void device_fence(const std::source_location& where);
-[[noreturn]] void kernel_trap(const std::source_location& where);
+int block_barrier(int vote, CodeLine where);
+void named_barrier(int id, int threads, CodeLine where);
+void warp_barrier(unsigned mask, CodeLine where);
+void device_fence(CodeLine where);
+[[noreturn]] void kernel_trap(CodeLine where);
 
 }  // namespace nearcell::simt
 
 // The line of the kernel that calls.
-#define SIMT_WHERE const std::source_location& where = std::source_location::current()
+#define SIMT_WHERE ::nearcell::simt::CodeLine where = ::nearcell::simt::CodeLine::here()
 
 inline void __syncthreads(SIMT_WHERE) { nearcell::simt::block_barrier(0, where); }
 inline int __syncthreads_count(int vote, SIMT_WHERE) {

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <type_traits>
 
 #include <nearcell/gpu/simt/cuda_sync.h>
@@ -15,11 +14,10 @@ enum class WarpReduction : uint8_t { Add, Min, Max, SignedMin, SignedMax, And, O
 
 unsigned lane_number();
 unsigned live_lanes();
-uint64_t shuffle(unsigned mask, uint64_t value, unsigned from, const std::source_location& where);
-unsigned ballot(unsigned mask, bool vote, const std::source_location& where);
-unsigned match(unsigned mask, uint64_t value, const std::source_location& where);
-unsigned reduce(unsigned mask, unsigned value, WarpReduction reduction,
-                const std::source_location& where);
+uint64_t shuffle(unsigned mask, uint64_t value, unsigned from, CodeLine where);
+unsigned ballot(unsigned mask, bool vote, CodeLine where);
+unsigned match(unsigned mask, uint64_t value, CodeLine where);
+unsigned reduce(unsigned mask, unsigned value, WarpReduction reduction, CodeLine where);
 
 template <class T>
 uint64_t to_word(T value) {
@@ -30,7 +28,7 @@ uint64_t to_word(T value) {
 }
 
 template <class T>
-T shuffle_value(unsigned mask, T value, unsigned from, const std::source_location& where) {
+T shuffle_value(unsigned mask, T value, unsigned from, CodeLine where) {
     const uint64_t word = shuffle(mask, to_word(value), from, where);
     std::memcpy(&value, &word, sizeof value);
     return value;

@@ -48,9 +48,10 @@ size_t granule_of(const char* address) {
 }  // namespace
 
 void drop_pages(void* begin, void* end) {
-    const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + kPage - 1) / kPage * kPage;
-    const uintptr_t last = reinterpret_cast<uintptr_t>(end) / kPage * kPage;
-    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    char* const first =
+        static_cast<char*>(begin) + (kPage - reinterpret_cast<uintptr_t>(begin) % kPage) % kPage;
+    char* const last = static_cast<char*>(end) - reinterpret_cast<uintptr_t>(end) % kPage;
+    if (first < last) ::madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED);
 }
 
 const Arena& arena() {

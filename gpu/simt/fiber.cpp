@@ -55,8 +55,8 @@ void FiberContext::switch_to(FiberContext& next) { swapcontext(&context_, &next.
 
 void FiberContext::start(char* stack, size_t bytes, void (*entry)()) {
     constexpr int kSavedRegisters = 6;
-    void** top =
-        reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack + bytes) & ~uintptr_t{15});
+    char* const end = stack + bytes;
+    void** top = reinterpret_cast<void**>(end - reinterpret_cast<uintptr_t>(end) % 16);
     *--top = nullptr;  // a function begins with its stack 8 off a multiple of 16
     *--top = reinterpret_cast<void*>(entry);
     for (int i = 0; i < kSavedRegisters; ++i)

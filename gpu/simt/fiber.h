@@ -7,6 +7,8 @@
 
 #if !defined(__x86_64__)
 #define NEARCELL_FIBER_UCONTEXT 1
+#endif
+#if defined(NEARCELL_FIBER_UCONTEXT)  // may be defined to try it on x86-64
 #include <ucontext.h>
 #endif
 

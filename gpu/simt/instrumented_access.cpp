@@ -23,6 +23,8 @@ void seen(const void* address, size_t bytes, bool write, const void* code) {
 
 using nearcell::simt::seen;
 
+// NOLINTBEGIN(bugprone-reserved-identifier,bugprone-macro-parentheses): the names are the
+// compiler's, and types do not stand in parentheses.
 #define SIMT_CODE __builtin_return_address(0)
 #define SIMT_ACCESSES(BYTES)                                                                     \
     void __tsan_read##BYTES(void* address) { seen(address, BYTES, false, SIMT_CODE); }           \
@@ -72,3 +74,4 @@ SIMT_ATOMICS(uint8_t, 8)
 SIMT_ATOMICS(uint32_t, 32)
 SIMT_ATOMICS(uint64_t, 64)
 }
+// NOLINTEND(bugprone-reserved-identifier,bugprone-macro-parentheses)

@@ -113,18 +113,18 @@ void start_block(Block& block, uint64_t number) {
     block.active = true;
     block.live = static_cast<unsigned>(block.threads.size());
     block.votes = 0;
-    block.fences = 0;
+    block.known.clear();
     block.waiting.clear();
     block.heard.assign(block.warps.size() * block.warps.size(), 0);
     for (NamedBarrier& barrier : block.named)
         barrier.waiting.clear();
-    launch_state.fences.resize(block.serial - launch_state.first_serial + 1, 0);
     start_shared_memory(block);
     for (Warp& warp : block.warps)
         start_warp(warp);
     for (Thread& thread : block.threads) {
         thread.copies.clear();
         thread.open_copies.clear();
+        thread.fenced.reset();
         thread.context.start(thread.stack, thread.stack_bytes, enter_thread);
         make_ready(&thread);
     }
@@ -163,7 +163,7 @@ void prepare_launch(const LaunchRequest& request) {
     order_random = Random(config().seed);
     launch_state.order = order_of_launch();
     launch_state.first_serial = next_serial;
-    launch_state.fences.clear();
+    forget_publications();
     launch_state.failed = false;
     launch_state.blocks_done = 0;
     clear_ready();
@@ -193,8 +193,7 @@ void run_blocks(uint64_t blocks) {
             if (!block->active || waits == block->threads.end()) continue;
             launch_state.report.block = block->index;
             launch_state.report.thread = waits->index;
-            launch_state.report.known = {waits->waits_at.file_name(),
-                                         static_cast<int>(waits->waits_at.line())};
+            launch_state.report.known = {waits->waits_at.file, waits->waits_at.line};
             break;
         }
     }
@@ -218,7 +217,7 @@ uint3 block_index() { return current->block->index; }
 dim3 block_dimensions() { return launch_state.block; }
 dim3 grid_dimensions() { return launch_state.grid; }
 
-void kernel_trap(const std::source_location& where) {
+void kernel_trap(CodeLine where) {
     const InsideRuntime inside;
     record_fault(Fault::Trap, "__trap()", where);
     abandon();

@@ -46,9 +46,9 @@ void multiply_lanes(const LaneData& data, uint32_t) {
     for (unsigned lane = 0; lane < kLanes; ++lane) {
         const auto& mine = *static_cast<const ProductLane*>(data[lane]);
         const unsigned g = lane / 4, t = lane % 4;
-        for (unsigned part = 0; part < 2; ++part) {
+        for (size_t part = 0; part < 2; ++part) {
             for (unsigned i = 0; i < kEach; ++i) {
-                const unsigned k = kEach * (t + 4 * part) + i;
+                const size_t k = kEach * (t + 4 * part) + i;
                 a[g][k] = element<kType>(mine.a[2 * part], i);
                 a[g + 8][k] = element<kType>(mine.a[2 * part + 1], i);
                 b[k][g] = element<kType>(mine.b[part], i);
@@ -91,8 +91,8 @@ void load_lanes(const LaneData& data, uint32_t) {
             uint16_t pair[2];
             for (unsigned i = 0; i < 2; ++i) {
                 const unsigned g = lane / 4, along = 2 * (lane % 4) + i;
-                const unsigned row = mine.transposed ? along : g,
-                               column = mine.transposed ? g : along;
+                const unsigned row = mine.transposed ? along : g;
+                const size_t column = mine.transposed ? g : along;
                 const auto& giver = *static_cast<const LoadLane*>(data[8 * matrix + row]);
                 std::memcpy(&pair[i], giver.row + 2 * column, sizeof pair[i]);
             }
@@ -102,7 +102,7 @@ void load_lanes(const LaneData& data, uint32_t) {
 }
 
 // Records a fault when the warp is not whole.
-bool is_whole_warp(const std::source_location& where) {
+bool is_whole_warp(CodeLine where) {
     if (current->warp->live == kWholeWarp) return true;
     record_fault(Fault::AbsentLane,
                  "a matrix operation of a warp of which lanes do not exist or returned", where);
@@ -112,7 +112,7 @@ bool is_whole_warp(const std::source_location& where) {
 }  // namespace
 
 void multiply_matrices(MatrixType type, void* d, const unsigned* a, const unsigned* b,
-                       const std::source_location& where) {
+                       CodeLine where) {
     const InsideRuntime inside;
     if (!is_whole_warp(where)) abandon();
     const bool recent = type == MatrixType::Bfloat16 || type == MatrixType::Tf32;
@@ -124,8 +124,7 @@ void multiply_matrices(MatrixType type, void* d, const unsigned* a, const unsign
     meet(kWholeWarp, SiteKind::Matrix, operation_of(type), &lane, where);
 }
 
-void load_matrices(unsigned* registers, const void* row, bool transposed,
-                   const std::source_location& where) {
+void load_matrices(unsigned* registers, const void* row, bool transposed, CodeLine where) {
     const void* const code = __builtin_return_address(0);
     const InsideRuntime inside;
     if (!is_whole_warp(where)) abandon();

@@ -108,9 +108,8 @@ SIMT_DEVICE void ldmatrix_x4_transposed(unsigned (&registers)[4], const void* ro
 enum class MatrixType : uint8_t { Half, Bfloat16, Tf32, Int8 };
 
 void multiply_matrices(MatrixType type, void* d, const unsigned* a, const unsigned* b,
-                       const std::source_location& where);
-void load_matrices(unsigned* registers, const void* row, bool transposed,
-                   const std::source_location& where);
+                       CodeLine where);
+void load_matrices(unsigned* registers, const void* row, bool transposed, CodeLine where);
 
 inline void mma_m16n8k16_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
                               SIMT_WHERE) {

@@ -8,8 +8,6 @@
 
 #include <nearcell/gpu/simt/runtime.h>
 
-extern "C" char __executable_start;
-
 namespace nearcell::simt {
 
 const char* fault_name(Fault fault) {
@@ -39,7 +37,7 @@ namespace {
 // The emulation's own wrappers are inlined into kernels: the line that matters is the kernel's.
 bool is_own_file(std::string_view file) {
     static const std::string_view folder = [] {
-        const std::string_view here = std::source_location::current().file_name();
+        const std::string_view here = __FILE__;
         return here.substr(0, here.rfind('/') + 1);
     }();
     return file.starts_with(folder) || file.find("/include/nearcell/gpu/simt/") != file.npos;
@@ -139,9 +137,9 @@ uint32_t code_address(const void* address) {
     return static_cast<uint32_t>(static_cast<const char*>(address) - &__executable_start);
 }
 
-void record_fault(Fault fault, std::string message, const std::source_location& where) {
+void record_fault(Fault fault, std::string message, CodeLine where) {
     Report report = report_of_current(fault, std::move(message));
-    report.known = {where.file_name(), static_cast<int>(where.line())};
+    report.known = {where.file, where.line};
     keep(std::move(report));
 }
 

@@ -6,14 +6,17 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <source_location>
 #include <string>
 #include <vector>
 
 #include <nearcell/core/random.h>
+#include <nearcell/gpu/simt/cuda_sync.h>
 #include <nearcell/gpu/simt/emulator.h>
 #include <nearcell/gpu/simt/fiber.h>
+
+extern "C" char __executable_start, _end;  // the linker's: where the program lies
 
 namespace nearcell::simt {
 
@@ -34,6 +37,14 @@ struct AsyncCopy {
     bool landed;
 };
 
+// What is known of a block's accesses: of each warp and each lane, up to which times they are
+// ordered before what comes now (Warp::tick, Warp::clocks).
+struct BlockHistory {
+    std::vector<uint32_t> ticks;
+    std::vector<std::array<uint32_t, kLanes>> clocks;
+};
+using Known = std::map<uint32_t, std::shared_ptr<const BlockHistory>>;  // by the block's serial
+
 struct Thread {
     FiberContext context;
     char* stack = nullptr;
@@ -45,9 +56,10 @@ struct Thread {
     State state = State::Exited;
     // What it waits in, for reports.
     SiteKind waits_in{};
-    std::source_location waits_at;
+    CodeLine waits_at;
     uint32_t waits_for = 0;
     int votes = 0;                               // of the block barrier that it left last
+    std::shared_ptr<const Known> fenced;         // what its last fence made ready to be heard of
     std::vector<std::vector<AsyncCopy>> copies;  // committed groups, oldest first
     std::vector<AsyncCopy> open_copies;
 };
@@ -60,7 +72,7 @@ struct Meeting {  // lanes that wait for each other
     uint32_t mask, arrived;
     SiteKind kind;
     WarpOperation operation;
-    std::source_location where;
+    CodeLine where;
     LaneData data;
 };
 
@@ -100,13 +112,13 @@ struct Block {
     // The block barrier.
     std::vector<Thread*> waiting;
     int votes = 0;
-    std::source_location barrier;
+    CodeLine barrier;
     std::array<NamedBarrier, kNamedBarriers> named;
     // Shared memory: the dynamic part first, then static variables as they are met, gaps between.
     char* shared = nullptr;
     size_t dynamic_bytes = 0, static_bytes = 0, used_end = 0;
     std::vector<SharedVariable> variables;
-    uint32_t fences = 0;
+    Known known;  // of other blocks
 };
 constexpr size_t kDynamicOffset = 256;  // a gap before it, too
 
@@ -122,7 +134,6 @@ struct LaunchState {
     std::vector<std::unique_ptr<Block>> resident;
     uint64_t blocks_done = 0;
     uint32_t first_serial = 1;
-    std::vector<uint32_t> fences;  // of each of its blocks, by serial
     bool failed = false;
     Report report;
 };
@@ -157,20 +168,26 @@ std::string deadlock_text();
 
 // report.cpp: a fault of the current thread. Says so and returns; then call abandon(), which leaves
 // no destructor of the caller undone that owns memory.
-void record_fault(Fault fault, std::string message, const std::source_location& where);
+void record_fault(Fault fault, std::string message, CodeLine where);
 void record_fault(Fault fault, std::string message, const void* address,
                   uint32_t other_address = 0);
 uint32_t code_address(const void* address);
 [[noreturn]] void throw_fault(Fault fault, std::string message);  // of a host call
 
 // barriers.cpp
-bool passes(SiteKind kind, const std::source_location& where);  // false: Config::without names it
+bool passes(SiteKind kind, CodeLine where);  // false: Config::without names it
 void forget_sites();
 void thread_exits(Thread* thread);
 
+// publication.cpp: what one block may know of another
+void prepare_publication();            // a fence
+void publish_at(const void* address);  // an atomic there tells what the thread has fenced ...
+void hear_at(const void* address);     // ... to those that come there later
+bool is_known(const Known& known, uint32_t block, unsigned thread, uint32_t tick, uint32_t clock);
+void forget_publications();
+
 // warp.cpp
-void meet(uint32_t mask, SiteKind kind, WarpOperation operation, void* data,
-          const std::source_location& where);
+void meet(uint32_t mask, SiteKind kind, WarpOperation operation, void* data, CodeLine where);
 void meet_without(Warp& warp);  // a lane has exited: who waited for it goes on
 
 // shared_memory.cpp

@@ -138,8 +138,8 @@ std::string place(const Thread& thread) {
         text << "returned";
         return text.str();
     }
-    text << "in " << kind_name(thread.waits_in) << " at " << thread.waits_at.file_name() << ':'
-         << thread.waits_at.line();
+    text << "in " << kind_name(thread.waits_in) << " at " << thread.waits_at.file << ':'
+         << thread.waits_at.line;
     if (thread.state == State::AtWarp) text << " with mask 0x" << std::hex << thread.waits_for;
     return text.str();
 }

@@ -80,7 +80,7 @@ void start_shared_memory(Block& block) {
 }
 
 void* shared_variable(const void* key, size_t bytes, size_t alignment, const char* name,
-                      const std::source_location& where) {
+                      CodeLine where) {
     const InsideRuntime inside;
     Block& block = *current->block;
     for (const SharedVariable& variable : block.variables) {

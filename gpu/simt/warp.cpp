@@ -48,8 +48,7 @@ void complete(Warp& warp, size_t at) {
     }
 }
 
-bool bad_meeting(uint32_t mask, SiteKind kind, const Meeting* meeting,
-                 const std::source_location& where) {
+bool bad_meeting(uint32_t mask, SiteKind kind, const Meeting* meeting, CodeLine where) {
     if (!has(mask, current->lane)) {
         record_fault(
             Fault::BadMask,
@@ -60,7 +59,7 @@ bool bad_meeting(uint32_t mask, SiteKind kind, const Meeting* meeting,
     if (meeting != nullptr && meeting->kind != kind) {
         record_fault(Fault::BadMask,
                      "other lanes of mask " + hex(mask) + " are in another operation, at " +
-                         meeting->where.file_name() + ':' + std::to_string(meeting->where.line()),
+                         meeting->where.file + ':' + std::to_string(meeting->where.line),
                      where);
         return true;
     }
@@ -148,8 +147,7 @@ void reduce_lanes(const LaneData& data, uint32_t arrived) {
 
 }  // namespace
 
-void meet(uint32_t mask, SiteKind kind, WarpOperation operation, void* data,
-          const std::source_location& where) {
+void meet(uint32_t mask, SiteKind kind, WarpOperation operation, void* data, CodeLine where) {
     Thread* const me = current;
     Warp& warp = *me->warp;
     size_t at = 0;
@@ -180,7 +178,7 @@ void meet_without(Warp& warp) {
     }
 }
 
-void warp_barrier(unsigned mask, const std::source_location& where) {
+void warp_barrier(unsigned mask, CodeLine where) {
     const InsideRuntime inside;
     if (passes(SiteKind::WarpBarrier, where))
         meet(mask, SiteKind::WarpBarrier, nullptr, nullptr, where);
@@ -189,7 +187,7 @@ void warp_barrier(unsigned mask, const std::source_location& where) {
 unsigned lane_number() { return current->lane; }
 unsigned live_lanes() { return current->warp->live; }
 
-uint64_t shuffle(unsigned mask, uint64_t value, unsigned from, const std::source_location& where) {
+uint64_t shuffle(unsigned mask, uint64_t value, unsigned from, CodeLine where) {
     const InsideRuntime inside;
     ShuffleLane lane{value, 0, from, false};
     meet(mask, SiteKind::Shuffle, shuffle_lanes, &lane, where);
@@ -203,22 +201,21 @@ uint64_t shuffle(unsigned mask, uint64_t value, unsigned from, const std::source
     return lane.result;
 }
 
-unsigned ballot(unsigned mask, bool vote, const std::source_location& where) {
+unsigned ballot(unsigned mask, bool vote, CodeLine where) {
     const InsideRuntime inside;
     VoteLane lane{vote ? 1u : 0u, 0};
     meet(mask, SiteKind::Vote, ballot_lanes, &lane, where);
     return lane.result;
 }
 
-unsigned match(unsigned mask, uint64_t value, const std::source_location& where) {
+unsigned match(unsigned mask, uint64_t value, CodeLine where) {
     const InsideRuntime inside;
     VoteLane lane{value, 0};
     meet(mask, SiteKind::Vote, match_lanes, &lane, where);
     return lane.result;
 }
 
-unsigned reduce(unsigned mask, unsigned value, WarpReduction reduction,
-                const std::source_location& where) {
+unsigned reduce(unsigned mask, unsigned value, WarpReduction reduction, CodeLine where) {
     const InsideRuntime inside;
     ReduceLane lane{value, reduction};
     meet(mask, SiteKind::Reduce, reduce_lanes, &lane, where);
