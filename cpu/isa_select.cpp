@@ -68,7 +68,8 @@ NEARCELL_DECLARE(neon)
 
 namespace nearcell {
 
-#ifdef NEARCELL_HAS_BASE
+// The wider sets are built all together or not at all (tests/fuzz).
+#ifdef NEARCELL_HAS_AMX
 namespace {
 
 // Half precision conversions; clang 14 knows no such feature by name.
@@ -101,6 +102,8 @@ std::vector<const KernelTable*> runnable_tables() {
     std::vector<const KernelTable*> tables;
 #ifdef NEARCELL_HAS_BASE
     tables.push_back(&table_base());
+#endif
+#ifdef NEARCELL_HAS_AMX
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                       __builtin_cpu_supports("bmi2") && has_f16c();
     if (avx2) tables.push_back(&table_avx2());
