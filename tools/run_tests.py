@@ -20,6 +20,7 @@ from tally import Tally, read_ctest, read_pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
+FUZZ = ROOT / "build" / "fuzz"
 LOG = ROOT / "build" / "log"
 REPORT = ROOT / "build" / "report"
 JOBS = str(len(os.sched_getaffinity(0)))
@@ -80,6 +81,18 @@ def test_cpp(tally: Tally) -> None:
         tally.add(read_ctest(junit, gtest))
 
 
+def test_fuzz(tally: Tally) -> None:
+    """Each fuzz target on the inputs of a fixed seed, under sanitizers."""
+    make: list[str | Path] = ["cmake", "-G", "Ninja", "-S", "tests/fuzz", "-B", FUZZ]
+    if check(tally, "configure build/fuzz", make):
+        check(tally, "build build/fuzz", ["cmake", "--build", FUZZ, "--", "-k", "0"])
+        junit = REPORT / "fuzz.xml"
+        where: list[str | Path] = ["--test-dir", FUZZ, "--output-junit", junit]
+        command = ["ctest", *where, "-j", JOBS, "--timeout", "900", "--output-on-failure"]
+        step("fuzz targets", command)
+        tally.add(read_ctest(junit, REPORT / "gtest"))
+
+
 def test_tools(tally: Tally) -> None:
     check(tally, "includes go down the layers", [sys.executable, "tools/check_layers.py"])
     check(tally, "one symbol a kernel object", ["tools/check_symbols.sh", BUILD])
@@ -101,6 +114,7 @@ def main() -> int:
     (REPORT / "gtest").mkdir(parents=True)
     tally = Tally()
     test_cpp(tally)
+    test_fuzz(tally)
     test_tools(tally)
     test_python(tally)
     for reason, count in Counter(skip.split(": ", 1)[1] for skip in tally.skips).items():

@@ -1,28 +1,12 @@
 #include <thread>
 
-#include "storage/hdf5_samples.h"
+#include "storage/hdf5_bytes.h"
 #include "storage/vector_samples.h"
 
 namespace nearcell {
 namespace {
 
 using Bytes = std::vector<uint8_t>;
-
-Bytes unpack(const char* text) {
-    Bytes bytes;
-    while (*text != '\0') {
-        if (*text == '.') {
-            char* end = nullptr;
-            bytes.resize(bytes.size() + std::strtoul(text + 1, &end, 10));
-            text = end + 1;
-        } else {
-            const char digits[] = {text[0], text[1], '\0'};
-            bytes.push_back(static_cast<uint8_t>(std::strtoul(digits, nullptr, 16)));
-            text += 2;
-        }
-    }
-    return bytes;
-}
 
 // The samples' matrix: 3 x 4 values -2, -1.5, ...
 float sample_value(size_t i) { return static_cast<float>(i) * 0.5f - 2.0f; }
@@ -39,7 +23,7 @@ TEST(Hdf5, GivesBackWhatWasWritten) {
 TEST(Hdf5, ReadsTheAnnBenchmarksLayoutThatH5pyWrites) {
     const ScratchDir dir;
     const std::string path = dir.file("ann.hdf5");
-    put_bytes(path, unpack(kHdf5Ann));
+    put_bytes(path, hdf5_bytes(kHdf5Ann));
     const VectorData train = read_vectors(path);
     ASSERT_EQ(train.rows, 3u);
     ASSERT_EQ(train.cols, 4u);
@@ -66,7 +50,7 @@ TEST(Hdf5, ReadsTheAnnBenchmarksLayoutThatH5pyWrites) {
 TEST(Hdf5, ReadsTheElementTypesThatH5pyWrites) {
     const ScratchDir dir;
     const std::string path = dir.file("types.h5");
-    put_bytes(path, unpack(kHdf5Types));
+    put_bytes(path, hdf5_bytes(kHdf5Types));
     for (const char* name : {"f8", "f4_big", "f2", "group/nested", "i1", "u1"}) {
         const VectorData data = read_vectors(path + ":" + name);
         ASSERT_EQ(data.rows, 3u) << name;
@@ -105,7 +89,7 @@ TEST(Hdf5, ReadsTheElementTypesThatH5pyWrites) {
 TEST(Hdf5, DataElsewhereAndImpossibleShapesAreRefused) {
     const ScratchDir dir;
     const std::string path = dir.file("hostile.h5");
-    put_bytes(path, unpack(kHdf5Hostile));
+    put_bytes(path, hdf5_bytes(kHdf5Hostile));
     EXPECT_EQ(read_vectors(path + ":real").rows, 3u);
     for (const char* name : {"soft", "outside", "external", "virtual"}) {
         EXPECT_EQ(error_of([&] { read_vectors(path + ":" + name); }).code(),
@@ -123,7 +107,7 @@ TEST(Hdf5, DataElsewhereAndImpossibleShapesAreRefused) {
 
 TEST(Hdf5, TruncatedIsRefused) {
     const ScratchDir dir;
-    const Bytes good = unpack(kHdf5Ann);
+    const Bytes good = hdf5_bytes(kHdf5Ann);
     for (size_t size = 0; size < good.size(); size += 7) {
         put_bytes(dir.file("x.h5"),
                   Bytes(good.begin(), good.begin() + static_cast<ptrdiff_t>(size)));
