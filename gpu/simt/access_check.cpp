@@ -18,7 +18,6 @@
 namespace nearcell::simt {
 namespace {
 
-constexpr size_t kWord = 4;
 constexpr uint8_t kAllBytes = 15;  // of a word, one bit each
 
 struct Stamp {  // an access; block 0: none
@@ -35,9 +34,12 @@ struct History {
 
 // Of each word of the arena; zeros mean that nothing has happened.
 struct ShadowMemory {
-    History* history;
-    uint8_t* written;  // low four bits: the bytes that are; high: those that a copy is writing
+    History* history = nullptr;
+    uint8_t* written =
+        nullptr;  // low four bits: the bytes that are; high: those that a copy is writing
 };
+
+ShadowMemory shadow;
 
 template <class T>
 T* reserve(size_t count) {
@@ -47,21 +49,13 @@ T* reserve(size_t count) {
     return static_cast<T*>(memory);
 }
 
-const ShadowMemory& shadow() {
-    static const ShadowMemory made = [] {
-        const size_t words = static_cast<size_t>(arena().end - arena().begin) / kWord;
-        return ShadowMemory{reserve<History>(words), reserve<uint8_t>(words)};
-    }();
-    return made;
-}
-
 // Calls visit(word, its bytes of [address, address + bytes) as bits).
 template <class Visit>
 void for_each_word(const void* address, size_t bytes, const Visit& visit) {
     auto at = static_cast<size_t>(static_cast<const char*>(address) - arena().begin);
     while (bytes > 0) {
-        const size_t first = at % kWord, count = std::min(kWord - first, bytes);
-        visit(at / kWord, static_cast<uint8_t>(((1u << count) - 1) << first));
+        const size_t first = at % kShadowWord, count = std::min(kShadowWord - first, bytes);
+        visit(at / kShadowWord, static_cast<uint8_t>(((1u << count) - 1) << first));
         at += count;
         bytes -= count;
     }
@@ -205,9 +199,9 @@ Stamp stamp_now(bool atomic, const void* code) {
 
 // False when there is a fault.
 bool check_word(size_t word, bool write, const Stamp& now, const void* code) {
-    History& history = shadow().history[word];
-    const uint8_t written = shadow().written[word];
-    const char* const address = arena().begin + word * kWord;
+    History& history = shadow.history[word];
+    const uint8_t written = shadow.written[word];
+    const char* const address = arena().begin + word * kShadowWord;
     const bool shared = is_shared(address);
     if (const Stamp* const before = find_conflict(history.writes, now, shared)) {
         record_race(address, *before, true, write, code);
@@ -226,7 +220,7 @@ bool check_word(size_t word, bool write, const Stamp& now, const void* code) {
         return false;
     }
     if (write) {
-        shadow().written[word] = static_cast<uint8_t>(written | now.bytes);
+        shadow.written[word] = static_cast<uint8_t>(written | now.bytes);
         remember(history.writes, now, shared);
     } else {
         remember(history.reads, now, shared);
@@ -236,31 +230,32 @@ bool check_word(size_t word, bool write, const Stamp& now, const void* code) {
 
 }  // namespace
 
+void reserve_shadow(size_t words) { shadow = {reserve<History>(words), reserve<uint8_t>(words)}; }
+
 // The history stays: what is of an earlier launch, or of an earlier block here, is known by its
 // number.
 void forget_memory(const void* address, size_t bytes) {
     for_each_word(address, bytes, [](size_t word, uint8_t mask) {
-        uint8_t& written = shadow().written[word];
+        uint8_t& written = shadow.written[word];
         written = static_cast<uint8_t>(written & ~(mask | mask << 4));
     });
 }
 
 void drop_history(const char* begin, const char* end) {
-    const size_t first = static_cast<size_t>(begin - arena().begin) / kWord;
-    const size_t last = static_cast<size_t>(end - arena().begin) / kWord;
-    drop_pages(&shadow().history[first], &shadow().history[last]);
+    const size_t first = static_cast<size_t>(begin - arena().begin) / kShadowWord;
+    const size_t last = static_cast<size_t>(end - arena().begin) / kShadowWord;
+    drop_pages(&shadow.history[first], &shadow.history[last]);
 }
 
 void host_wrote(const void* address, size_t bytes) {
-    for_each_word(address, bytes,
-                  [](size_t word, uint8_t mask) { shadow().written[word] |= mask; });
+    for_each_word(address, bytes, [](size_t word, uint8_t mask) { shadow.written[word] |= mask; });
 }
 
 void check_access(const void* address, size_t bytes, bool write, bool atomic, const void* code) {
     const char* const begin = static_cast<const char*>(address);
     if (static_cast<size_t>(begin - current->stack) < current->stack_bytes)
         return;  // a local variable
-    ++mutable_counters().accesses;
+    ++counts.accesses;
     if (!arena().contains(begin)) {
         if (is_known_host_memory(begin)) return;
         record_fault(Fault::HostMemory,
@@ -280,7 +275,7 @@ void check_access(const void* address, size_t bytes, bool write, bool atomic, co
 void async_copy_begins(const void* address, size_t bytes, const void* code) {
     check_access(address, bytes, true, false, code);
     for_each_word(address, bytes, [](size_t word, uint8_t mask) {
-        uint8_t& written = shadow().written[word];
+        uint8_t& written = shadow.written[word];
         written = static_cast<uint8_t>((written & ~mask) | mask << 4);
     });
 }
@@ -290,8 +285,8 @@ void async_copy_ends(const void* address, size_t bytes, const void* code) {
     Stamp now = stamp_now(false, code);
     for_each_word(address, bytes, [&](size_t word, uint8_t mask) {
         now.bytes = mask;
-        remember(shadow().history[word].writes, now, true);
-        uint8_t& written = shadow().written[word];
+        remember(shadow.history[word].writes, now, true);
+        uint8_t& written = shadow.written[word];
         written = static_cast<uint8_t>((written | mask) & ~(mask << 4));
     });
 }

@@ -37,7 +37,7 @@ template <class T>
 T atomic_update(T* address, AtomicOperation operation, T value, T compare) {
     const void* const code = __builtin_return_address(0);
     const InsideRuntime inside;
-    yield_thread();
+    yield_thread(code);
     check_access(address, sizeof(T), true, true, code);
     hear_at(address);
     publish_at(address);
@@ -70,7 +70,7 @@ void checked_store(void* address, const void* from, size_t bytes) {
 void checked_relaxed_load(void* to, const void* address, size_t bytes) {
     const void* const code = __builtin_return_address(0);
     const InsideRuntime inside;
-    yield_thread();
+    yield_thread(code);
     check_access(address, bytes, false, true, code);
     hear_at(address);
     std::memcpy(to, address, bytes);

@@ -53,7 +53,7 @@ bool misses_threads(const Block& block) {
 }
 
 bool same_line(CodeLine a, CodeLine b) {
-    return a.line == b.line && std::string_view(a.file) == b.file;
+    return a.line == b.line && (a.file == b.file || std::string_view(a.file) == b.file);
 }
 
 bool diverges(const Block& block, CodeLine where) {

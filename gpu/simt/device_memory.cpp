@@ -30,22 +30,13 @@ void* reserve(size_t bytes) {
     return memory;
 }
 
-Arena make_arena() {
-    constexpr size_t kShared = kMaxResident * kSharedSlot;
-    Arena made;
-    made.begin = static_cast<char*>(reserve(kShared + kDeviceRange));
-    made.device = made.begin + kShared;
-    made.end = made.device + kDeviceRange;
-    granules = static_cast<uint32_t*>(reserve(kDeviceRange / kGranule * sizeof(uint32_t)));
-    next_address = made.device + kPage;
-    return made;
-}
-
 size_t granule_of(const char* address) {
     return static_cast<size_t>(address - arena().device) / kGranule;
 }
 
 }  // namespace
+
+Arena reserved;
 
 void drop_pages(void* begin, void* end) {
     char* const first =
@@ -54,9 +45,16 @@ void drop_pages(void* begin, void* end) {
     if (first < last) ::madvise(first, static_cast<size_t>(last - first), MADV_DONTNEED);
 }
 
-const Arena& arena() {
-    static const Arena made = make_arena();
-    return made;
+void reserve_arena() {
+    constexpr size_t kShared = kMaxResident * kSharedSlot;
+    Arena made;
+    made.begin = static_cast<char*>(reserve(kShared + kDeviceRange));
+    made.device = made.begin + kShared;
+    made.end = made.device + kDeviceRange;
+    granules = static_cast<uint32_t*>(reserve(kDeviceRange / kGranule * sizeof(uint32_t)));
+    next_address = made.device + kPage;
+    reserve_shadow((kShared + kDeviceRange) / kShadowWord);
+    reserved = made;
 }
 
 const Allocation* find_allocation(const char* address) {
@@ -67,10 +65,9 @@ const Allocation* find_allocation(const char* address) {
 
 char* allocate_bytes(size_t bytes) {
     const Arena& all = arena();
-    Counters& now = mutable_counters();
     bytes = std::max<size_t>(bytes, 1);
-    check(bytes <= config().device_bytes && now.device_bytes <= config().device_bytes - bytes,
-          StatusCode::OutOfMemory, "no device memory for ", bytes, " bytes: ", now.device_bytes,
+    check(bytes <= config().device_bytes && counts.device_bytes <= config().device_bytes - bytes,
+          StatusCode::OutOfMemory, "no device memory for ", bytes, " bytes: ", counts.device_bytes,
           " of ", config().device_bytes, " are in use");
     const size_t span = (bytes + kGranule - 1) / kGranule * kGranule + kGranule;
     check(span <= static_cast<size_t>(all.end - next_address), StatusCode::OutOfMemory,
@@ -83,8 +80,8 @@ char* allocate_bytes(size_t bytes) {
     std::fill_n(&granules[granule_of(address)], (bytes + kGranule - 1) / kGranule, number);
     std::memset(address, kFresh, bytes);
     forget_memory(address, bytes);
-    now.device_bytes += bytes;
-    now.peak_device_bytes = std::max(now.peak_device_bytes, now.device_bytes);
+    counts.device_bytes += bytes;
+    counts.peak_device_bytes = std::max(counts.peak_device_bytes, counts.device_bytes);
     return address;
 }
 
@@ -94,7 +91,7 @@ void free_bytes(void* address) {
         throw_fault(Fault::InvalidCopy, "device_free: not the begin of a live allocation");
     Allocation& allocation = allocations[found->number - 1];
     allocation.live = false;
-    mutable_counters().device_bytes -= allocation.bytes;
+    counts.device_bytes -= allocation.bytes;
     drop_pages(allocation.address, allocation.address + allocation.bytes);
     drop_history(allocation.address, allocation.address + allocation.bytes);
 }

@@ -5,12 +5,12 @@
 namespace nearcell::simt {
 namespace {
 Config configuration;
+}
+
 Counters counts;
-}  // namespace
 
 Config& config() { return configuration; }
 const Counters& counters() { return counts; }
-Counters& mutable_counters() { return counts; }
 
 void reset() {
     configuration = {};

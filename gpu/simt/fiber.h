@@ -1,6 +1,6 @@
 // FiberContext: a call stack of its own that another one can switch to and back: what the emulation
-// gives to every CUDA thread. Assembly on x86-64 (some 10 ns a switch), ucontext elsewhere (some
-// 300). All contexts that switch to each other belong to one thread of the operating system.
+// gives to every CUDA thread. Assembly on x86-64, ucontext elsewhere, which asks the system at each
+// switch. All contexts that switch to each other belong to one thread of the operating system.
 #pragma once
 
 #include <cstddef>

@@ -14,7 +14,8 @@ void seen(const void* address, size_t bytes, bool write, const void* code) {
     if (!checks_on) return;
     const InsideRuntime inside;
     const unsigned one_in = config().preempt_one_in;
-    if (one_in != 0 && arena().contains(address) && order_random.below(one_in) == 0) yield_thread();
+    if (one_in != 0 && arena().contains(address) && order_random.below(one_in) == 0)
+        yield_thread(code);
     check_access(address, bytes, write, false, code);
 }
 

@@ -128,8 +128,8 @@ void start_block(Block& block, uint64_t number) {
         thread.context.start(thread.stack, thread.stack_bytes, enter_thread);
         make_ready(&thread);
     }
-    ++mutable_counters().blocks;
-    mutable_counters().threads += block.threads.size();
+    ++counts.blocks;
+    counts.threads += block.threads.size();
 }
 
 std::vector<uint64_t> block_order(uint64_t blocks) {
@@ -165,6 +165,7 @@ void prepare_launch(const LaunchRequest& request) {
     launch_state.first_serial = next_serial;
     forget_publications();
     launch_state.failed = false;
+    launch_state.yields = 0;
     launch_state.blocks_done = 0;
     clear_ready();
     if (!stacks.empty() && stacks.front().bytes() != config().stack_bytes) stacks.clear();
@@ -206,7 +207,7 @@ void run_grid(const LaunchRequest& request) {
     static std::mutex one_at_a_time;
     const std::lock_guard lock(one_at_a_time);
     prepare_launch(request);
-    ++mutable_counters().launches;
+    ++counts.launches;
     const dim3 grid = request.grid;
     run_blocks(uint64_t{grid.x} * grid.y * grid.z);
     if (launch_state.failed) throw FaultError(launch_state.report);

@@ -134,6 +134,7 @@ struct LaunchState {
     std::vector<std::unique_ptr<Block>> resident;
     uint64_t blocks_done = 0;
     uint32_t first_serial = 1;
+    uint64_t yields = 0;
     bool failed = false;
     Report report;
 };
@@ -142,7 +143,7 @@ extern LaunchState launch_state;
 extern Thread* current;      // null: the scheduler or the host runs
 extern bool checks_on;       // an instrumented access now is a kernel's own
 extern Random order_random;  // seeded at each launch
-Counters& mutable_counters();
+extern Counters counts;
 
 // The emulation's own code may share inline functions with instrumented code: no access is a
 // kernel's while one of these lives.
@@ -160,10 +161,10 @@ class InsideRuntime {
 // scheduler.cpp
 void make_ready(Thread* thread);
 void clear_ready();
-void run_until_done();        // in the host's context: until nothing can run or a fault
-void leave();                 // the current thread stops here until it is made ready
-[[noreturn]] void abandon();  // the launch has failed: never comes back
-void yield_thread();          // others may go on first
+void run_until_done();                // in the host's context: until nothing can run or a fault
+void leave();                         // the current thread stops here until it is made ready
+[[noreturn]] void abandon();          // the launch has failed: never comes back
+void yield_thread(const void* code);  // others may go on first; of an instruction that may spin
 std::string deadlock_text();
 
 // report.cpp: a fault of the current thread. Says so and returns; then call abandon(), which leaves
@@ -213,7 +214,12 @@ struct Arena {
                static_cast<size_t>(end - begin);
     }
 };
-const Arena& arena();
+extern Arena reserved;
+void reserve_arena();
+inline const Arena& arena() {
+    if (reserved.begin == nullptr) reserve_arena();
+    return reserved;
+}
 const Allocation* find_allocation(const char* address);  // of the 256 bytes around it, if any
 void empty_device();
 void drop_pages(void* begin, void* end);  // back to the system; they read as zeros then
@@ -222,6 +228,8 @@ void free_bytes(void* address);
 void check_device_range(const void* address, size_t bytes, const char* call);
 
 // access_check.cpp
+constexpr size_t kShadowWord = 4;  // accesses are remembered for each four bytes
+void reserve_shadow(size_t words);
 void forget_memory(const void* address, size_t bytes);  // nothing there is written
 void drop_history(const char* begin, const char* end);  // of memory that is given back
 void host_wrote(const void* address, size_t bytes);

@@ -19,8 +19,11 @@ FiberContext host_context;
 std::vector<Thread*> ready;
 size_t ready_begin = 0;  // Order::Ascending takes from the front
 std::vector<Warp*> ready_warps;
-uint64_t lowest_priority = 0;  // each warp that is demoted gets a lower rank than undemoted ones
+Warp* first_warp = nullptr;  // the one of them with the highest priority; null: not known
+// Every warp that is demoted comes after all others, so that one that spins cannot keep them
+// waiting.
 constexpr uint64_t kUndemoted = uint64_t{1} << 62;
+uint64_t lowest_priority = kUndemoted;
 
 template <class T>
 T take(std::vector<T>& from, size_t at) {
@@ -30,16 +33,19 @@ T take(std::vector<T>& from, size_t at) {
     return taken;
 }
 
+bool comes_later(const Warp* a, const Warp* b) { return a->priority < b->priority; }
+
 Thread* pick_by_warp() {
     if (ready_warps.empty()) return nullptr;
     constexpr uint64_t kDemoteOneIn = 1024;
-    const auto best =
-        std::max_element(ready_warps.begin(), ready_warps.end(),
-                         [](const Warp* a, const Warp* b) { return a->priority < b->priority; });
-    Warp* const warp = *best;
+    if (first_warp == nullptr)
+        first_warp = *std::max_element(ready_warps.begin(), ready_warps.end(), comes_later);
+    Warp* const warp = first_warp;
     Thread* const thread = take(warp->ready, order_random.below(warp->ready.size()));
-    if (warp->ready.empty()) take(ready_warps, static_cast<size_t>(best - ready_warps.begin()));
-    if (order_random.below(kDemoteOneIn) == 0) warp->priority = ++lowest_priority;
+    if (warp->ready.empty()) std::erase(ready_warps, warp);
+    const bool demoted = order_random.below(kDemoteOneIn) == 0;
+    if (demoted) warp->priority = --lowest_priority;
+    if (demoted || warp->ready.empty()) first_warp = nullptr;
     return thread;
 }
 
@@ -58,7 +64,7 @@ Thread* pick() {
 }
 
 void hand_over(FiberContext& from, Thread* next) {
-    ++mutable_counters().switches;
+    ++counts.switches;
     current = next;
     if (next == nullptr) {
         from.switch_to(host_context);
@@ -78,7 +84,10 @@ void make_ready(Thread* thread) {
     }
     Warp& warp = *thread->warp;
     if (warp.priority == 0) warp.priority = order_random.next() | kUndemoted;
-    if (warp.ready.empty()) ready_warps.push_back(&warp);
+    if (warp.ready.empty()) {
+        ready_warps.push_back(&warp);
+        if (first_warp != nullptr && comes_later(first_warp, &warp)) first_warp = &warp;
+    }
     warp.ready.push_back(thread);
 }
 
@@ -86,7 +95,8 @@ void clear_ready() {
     ready.clear();
     ready_begin = 0;
     ready_warps.clear();
-    lowest_priority = 0;
+    first_warp = nullptr;
+    lowest_priority = kUndemoted;
 }
 
 void run_until_done() {
@@ -108,7 +118,12 @@ void abandon() {
         hand_over(current->context, nullptr);
 }
 
-void yield_thread() {
+void yield_thread(const void* code) {
+    if (++launch_state.yields > config().most_yields) {
+        record_fault(Fault::Deadlock, "no end after as many atomics and relaxed reads as allowed",
+                     code);
+        abandon();
+    }
     make_ready(current);
     leave();
 }

@@ -75,7 +75,7 @@ void start_shared_memory(Block& block) {
     block.dynamic_bytes = launch_state.dynamic_bytes;
     block.used_end = kDynamicOffset + block.dynamic_bytes;
     if (block.dynamic_bytes > 0) make_unwritten(block.shared + kDynamicOffset, block.dynamic_bytes);
-    size_t& most = mutable_counters().dynamic_shared_bytes;
+    size_t& most = counts.dynamic_shared_bytes;
     most = std::max(most, block.dynamic_bytes);
 }
 
@@ -103,7 +103,7 @@ void* shared_variable(const void* key, size_t bytes, size_t alignment, const cha
     block.used_end = offset + bytes;
     make_unwritten(block.shared + offset, bytes);
     block.variables.push_back({key, offset, bytes, name});
-    size_t& most = mutable_counters().static_shared_bytes;
+    size_t& most = counts.static_shared_bytes;
     most = std::max(most, block.static_bytes);
     return block.shared + offset;
 }
