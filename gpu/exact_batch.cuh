@@ -1,0 +1,231 @@
+// One batch of queries on its way through the base, in rounds: the places of a round are scanned
+// under the limits of the last one, what passes is scored exactly, and the k best set the next
+// limits. Rounds grow by a factor, so each lets about that many times k rows of a query pass; the
+// first has no limits and is small. Places are in an order that makes the first a sample of all
+// (RowOrder). When more rows of a query pass than there is room for, the round is done again for
+// such queries alone, in parts: nothing is lost, and a part that is no larger than the room always
+// fits.
+//
+// Host code, compiled by nvcc, or by any compiler on the emulation. One thread.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include <nearcell/gpu/device_array.h>
+#include <nearcell/gpu/kernels/rescore_rows.cuh>
+#include <nearcell/gpu/kernels/round_rows.cuh>
+#include <nearcell/gpu/kernels/scan_rows.cuh>
+#include <nearcell/gpu/kernels/select_best.cuh>
+
+namespace nearcell::gpu {
+
+constexpr size_t kFirstRows = 512, kGrowth = 8;  // of the rounds
+constexpr size_t kLeastRoom = 2048;              // candidates of a query
+constexpr size_t kMostGridY = 65535;
+constexpr size_t kMostBlockRows = 4096;  // places that a block scans for its tile of queries
+
+constexpr size_t ceil_divide(size_t a, size_t b) { return (a + b - 1) / b; }
+
+inline dim3 grid_of_warps(size_t vectors) {
+    return static_cast<unsigned>(ceil_divide(vectors, kRoundThreads / 32));
+}
+
+using ScanKernel = void (*)(ScanJob);
+
+template <Rounding kRounding>
+ScanKernel scan_kernel(size_t segments) {
+    switch (segments) {
+        case 1: return scan_held<kRounding, 1>;
+        case 2: return scan_held<kRounding, 2>;
+        case 3: return scan_held<kRounding, 3>;
+        case kMostHeld: return scan_held<kRounding, kMostHeld>;
+        default: return scan_wide<kRounding>;
+    }
+}
+
+// A stream that goes when its owner does.
+class OwnStream {
+   public:
+    OwnStream() : stream_(simt::create_stream()) {}
+    ~OwnStream() {
+        try {
+            simt::destroy_stream(stream_);
+        } catch (...) {  // after a failure that was thrown already
+        }
+    }
+    OwnStream(const OwnStream&) = delete;
+    OwnStream& operator=(const OwnStream&) = delete;
+    simt::Stream get() const { return stream_; }
+
+   private:
+    simt::Stream stream_;
+};
+
+// What searches need of the base; the arrays are its owner's.
+struct ExactBase {
+    simt::DeviceProperties device;
+    Space space{};
+    RowOrder order{};
+    const float* row_floats = nullptr;            // by row
+    const unsigned short* row_rounded = nullptr;  // by place
+    const float2* row_terms = nullptr;            // by place
+    ScanKernel scan = nullptr;
+};
+
+// Room for candidates of a query: four times what a round is expected to find.
+inline size_t candidate_room(size_t wanted, size_t rows, size_t k) {
+    if (wanted == 0) wanted = std::max(kLeastRoom, 4 * kGrowth * k);
+    return std::min(rows, wanted);
+}
+
+// How many queries at a time fit into so many bytes.
+inline size_t batch_queries(size_t bytes, const Space& space, size_t room, size_t k) {
+    const size_t each = room * (sizeof(uint64_t) + sizeof(unsigned)) + k * sizeof(uint64_t) +
+                        space.dim * sizeof(float) + space.padded * sizeof(unsigned short) +
+                        sizeof(QueryBound) + sizeof(float2) + 3 * sizeof(unsigned);
+    const size_t fit = std::clamp<size_t>(bytes / each, 1, size_t{1} << 20);
+    return fit > kTileQueries ? fit / kTileQueries * kTileQueries : fit;
+}
+
+class ExactBatch {
+   public:
+    ExactBatch(const ExactBase& base, const DeviceArray<float>& queries, size_t count, size_t k,
+               size_t room, simt::Stream stream)
+        : base_(base),
+          stream_(stream),
+          count_(count),
+          k_(k),
+          room_(room),
+          queries_(queries.data()),
+          rounded_(count * base.space.padded, stream),
+          bounds_(count, stream),
+          limits_(count, stream),
+          active_(count, stream),
+          counts_(count, stream),
+          held_(count, stream),
+          candidates_(count * room, stream),
+          keys_(count * room, stream),
+          best_(count * k, stream) {
+        held_.fill_zero();
+        simt::launch({"round_queries", grid_of_warps(count), kRoundThreads, 0, stream},
+                     round_queries, base.space, queries_, count, rounded_.data(), bounds_.data(),
+                     limits_.data());
+    }
+
+    // Looks at the whole base.
+    void add_all() {
+        const size_t rows = base_.order.rows;
+        for (size_t begin = 0, end = 0; begin < rows; begin = end) {
+            end = begin + (base_.space.metric == Metric::L1 ? room_ : (kGrowth - 1) * begin);
+            end = std::min(rows, std::max(end, begin + std::max(kFirstRows, 2 * k_)));
+            add_places(begin, end, nullptr);
+        }
+    }
+
+    // k numbers of each query, of which held() count, in any order (pack_key).
+    std::vector<uint64_t> best() const { return to_host(best_); }
+    std::vector<unsigned> held() const { return to_host(held_); }
+    uint64_t rescored() const { return rescored_; }
+
+   private:
+    // For all queries, or for some.
+    void add_places(size_t begin, size_t end, const std::vector<unsigned>* some) {
+        if (some != nullptr) active_.copy_from(some->data(), some->size());
+        const unsigned* const active = some == nullptr ? nullptr : active_.data();
+        const size_t count = some == nullptr ? count_ : some->size();
+        counts_.fill_zero();
+        scan(begin, end, active, count);
+        rescore(active, count, end - begin);
+        simt::launch({"select_best", static_cast<unsigned>(count), kSelectThreads, 0, stream_},
+                     select_best,
+                     SelectJob{base_.space, bounds_.data(), active, counts_.data(), keys_.data(),
+                               room_, best_.data(), held_.data(), k_, limits_.data()});
+        const std::vector<unsigned> crowded = crowded_queries(some);
+        if (crowded.empty()) return;
+        const size_t part = std::max(room_, ceil_divide(end - begin, kGrowth));
+        for (size_t first = begin; first < end; first += part)
+            add_places(first, std::min(end, first + part), &crowded);
+    }
+
+    // Those of which more rows passed than there was room for.
+    std::vector<unsigned> crowded_queries(const std::vector<unsigned>* some) {
+        const std::vector<unsigned> counts = to_host(counts_);
+        std::vector<unsigned> crowded;
+        const size_t count = some == nullptr ? count_ : some->size();
+        for (size_t i = 0; i < count; ++i) {
+            const unsigned query = some == nullptr ? static_cast<unsigned>(i) : (*some)[i];
+            if (counts[query] > room_)
+                crowded.push_back(query);
+            else
+                rescored_ += counts[query];
+        }
+        return crowded;
+    }
+
+    void scan(size_t begin, size_t end, const unsigned* active, size_t count) {
+        const size_t tiles = ceil_divide(count, kTileQueries), step = kScanWarps * 32;
+        // Blocks enough for every processor to have some, but no more rows than that needs: a block
+        // reads its queries only once.
+        const auto processors = static_cast<size_t>(std::max(1, base_.device.processors));
+        const size_t blocks = ceil_divide(8 * processors, tiles);
+        size_t block_rows = std::clamp(ceil_divide(end - begin, blocks), step, kMostBlockRows);
+        block_rows = std::max(block_rows, ceil_divide(end - begin, kMostGridY));
+        block_rows = ceil_divide(block_rows, step) * step;
+        const dim3 grid(static_cast<unsigned>(tiles),
+                        static_cast<unsigned>(ceil_divide(end - begin, block_rows)));
+        ScanJob job{};
+        job.rows = base_.row_rounded;
+        job.terms = base_.row_terms;
+        job.queries = rounded_.data();
+        job.limits = limits_.data();
+        job.active = active;
+        job.count = count;
+        job.begin = begin;
+        job.end = end;
+        job.block_rows = block_rows;
+        job.padded = base_.space.padded;
+        job.factor = is_similar(base_.space.metric) ? -1 : -2;
+        job.counts = counts_.data();
+        job.candidates = candidates_.data();
+        job.capacity = room_;
+        simt::launch({"scan_rows", grid, kScanThreads, 0, stream_}, base_.scan, job);
+    }
+
+    // Few queries are spread over more blocks.
+    void rescore(const unsigned* active, size_t count, size_t places) {
+        const size_t most = ceil_divide(std::min(places, room_), kRescoreGroups);
+        const size_t split = std::clamp<size_t>(1024 / count, 1, std::min<size_t>(most, 64));
+        simt::launch(
+            {"rescore_rows",
+             {static_cast<unsigned>(count), static_cast<unsigned>(split)},
+             kRescoreThreads,
+             0,
+             stream_},
+            rescore_rows,
+            RescoreJob{base_.space.metric, base_.space.dim, base_.row_floats, queries_, base_.order,
+                       active, counts_.data(), candidates_.data(), room_, keys_.data()});
+    }
+
+    template <class T>
+    std::vector<T> to_host(const DeviceArray<T>& array) const {
+        std::vector<T> values(array.size());
+        array.copy_to(values.data(), values.size());
+        simt::synchronize(stream_);
+        return values;
+    }
+
+    const ExactBase& base_;
+    simt::Stream stream_;
+    size_t count_, k_, room_;
+    uint64_t rescored_ = 0;
+    const float* queries_;
+    DeviceArray<unsigned short> rounded_;
+    DeviceArray<QueryBound> bounds_;
+    DeviceArray<float2> limits_;
+    DeviceArray<unsigned> active_, counts_, held_;
+    DeviceArray<unsigned> candidates_;
+    DeviceArray<uint64_t> keys_, best_;
+};
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,229 @@
+#include <nearcell/gpu/exact_search.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include <nearcell/core/error.h>
+#include <nearcell/core/parallel.h>
+#include <nearcell/gpu/exact_batch.cuh>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr size_t kMostRows = (size_t{1} << 32) - 1;  // places are 32 bits
+constexpr size_t kUploadFloats = size_t{1} << 24;    // copied to the device at once
+constexpr size_t kSampleRows = size_t{1} << 14;      // whose mean is the centre
+
+// Rows [first, first + out.rows) as float32, by all threads.
+void read_floats(const Vectors& vectors, size_t first, MatrixView<float> out, int threads) {
+    constexpr size_t kRows = 256;
+    parallel_for(ceil_divide(out.rows, kRows), threads, [&](size_t task, int) {
+        const size_t begin = task * kRows, count = std::min(kRows, out.rows - begin);
+        read_rows(vectors, first + begin, out.slice(begin, count));
+    });
+}
+
+// Vectors as float32 on the device, some MiB at a time.
+DeviceArray<float> upload(const Vectors& vectors, int threads, simt::Stream stream) {
+    DeviceArray<float> floats(vectors.rows * vectors.cols, stream);
+    const size_t part = std::clamp<size_t>(kUploadFloats / vectors.cols, 1, vectors.rows + 1);
+    std::vector<float> values(std::min(part, vectors.rows) * vectors.cols);
+    for (size_t first = 0; first < vectors.rows; first += part) {
+        const size_t count = std::min(part, vectors.rows - first);
+        read_floats(vectors, first, {values.data(), count, vectors.cols}, threads);
+        floats.copy_from(values.data(), count * vectors.cols, first * vectors.cols);
+        simt::synchronize(stream);
+    }
+    return floats;
+}
+
+// The mean of a sample. Any point would be right; the nearer to the rows, the smaller the bounds.
+std::vector<float> centre_of(const Vectors& base, Metric metric) {
+    const size_t count = std::min(base.rows, kSampleRows);
+    std::vector<double> sums(base.cols, 0.0);
+    std::vector<float> row(base.cols);
+    for (size_t i = 0; i < count; ++i) {
+        const size_t at = i * (base.rows / count);
+        read_rows(base, at, {row.data(), 1, base.cols});
+        double squares = 0;
+        for (const float x : row)
+            squares += static_cast<double>(x) * static_cast<double>(x);
+        const bool by_length = metric == Metric::Cosine && squares > 0;
+        const double factor = by_length ? 1 / std::sqrt(squares) : 1;
+        for (size_t j = 0; j < base.cols; ++j)
+            sums[j] += static_cast<double>(row[j]) * factor;
+    }
+    for (size_t j = 0; j < base.cols; ++j)
+        row[j] = static_cast<float>(sums[j] / static_cast<double>(std::max<size_t>(1, count)));
+    return row;
+}
+
+double length_of(const std::vector<float>& vector) {
+    double sum = 0;
+    for (const float x : vector)
+        sum += static_cast<double>(x) * static_cast<double>(x);
+    return std::sqrt(sum) * (1 + slack_of_sum(vector.size()));
+}
+
+// Steps of the golden ratio spread any number of them evenly.
+RowOrder order_of(size_t rows) {
+    auto step = static_cast<uint64_t>(static_cast<double>(rows) * 0.6180339887498949);
+    step = std::max<uint64_t>(step, 1);
+    while (std::gcd(step, rows) != 1)
+        ++step;
+    return {rows, step};
+}
+
+void check_base(const Vectors& base) {
+    check(base.cols >= 1, StatusCode::InvalidArgument,
+          "base has 0 columns: pass vectors of 1 or more");
+    check_dim(base, base.cols, "base");
+    check(base.rows <= kMostRows, StatusCode::Unsupported, "base has ", base.rows,
+          " rows, but exact search on a device takes at most ", kMostRows,
+          ": search parts of it, or use exact_search");
+}
+
+void check_queries(const Vectors& queries, size_t dim, size_t k, int threads) {
+    check(k >= 1, StatusCode::InvalidArgument, "k = 0: ask for at least one neighbour");
+    check_dim(queries, dim, "queries");
+    check_finite(queries, "queries", threads);
+}
+
+}  // namespace
+
+// The base on the device, and what its searches need to know.
+struct DeviceFlat::Base : ExactBase {
+    DeviceFlatOptions options;
+    OwnStream stream;
+    DeviceArray<float> floats, centre;
+    DeviceArray<unsigned short> rounded;
+    DeviceArray<float2> terms;
+
+    void round(const Vectors& vectors);
+};
+
+// Where and how large the base is, and then its rounded copy.
+void DeviceFlat::Base::round(const Vectors& vectors) {
+    const std::vector<float> middle = centre_of(vectors, space.metric);
+    centre = DeviceArray<float>(space.dim, stream.get());
+    centre.copy_from(middle.data(), middle.size());
+    space.centre = centre.data();
+    space.centre_length = length_of(middle);
+    DeviceArray<unsigned> longest(1, stream.get());
+    longest.fill_zero();
+    const dim3 grid = grid_of_warps(vectors.rows);
+    simt::launch({"measure_rows", grid, kRoundThreads, 0, stream.get()}, measure_rows, space,
+                 floats.data(), vectors.rows, longest.data());
+    unsigned bits = 0;
+    longest.copy_to(&bits, 1);
+    simt::synchronize(stream.get());
+    const double length = static_cast<double>(std::bit_cast<float>(bits));
+    space.row_length = length + space.centre_length;
+    int exponent = 0;
+    std::frexp(length, &exponent);
+    space.scale = length > 0 ? std::ldexp(1.0, target_exponent(space.rounding) - exponent) : 1;
+    order = order_of(vectors.rows);
+    rounded = DeviceArray<unsigned short>(vectors.rows * space.padded, stream.get());
+    terms = DeviceArray<float2>(vectors.rows, stream.get());
+    simt::launch({"round_rows", grid, kRoundThreads, 0, stream.get()}, round_rows, space,
+                 floats.data(), order, rounded.data(), terms.data());
+    simt::synchronize(stream.get());
+}
+
+DeviceFlat::DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options) {
+    check_base(base);
+    check_finite(base, "base", options.threads);
+    base_ = std::make_unique<Base>();
+    base_->options = options;
+    base_->device = simt::device_properties();
+    Space& space = base_->space;
+    space.metric = metric;
+    space.rounding = base_->device.architecture >= 80 ? Rounding::Bfloat16 : Rounding::Half;
+    space.dim = base.cols;
+    space.padded = ceil_divide(base.cols, kSegment) * kSegment;
+    const size_t segments = space.padded / kSegment;
+    base_->scan = space.rounding == Rounding::Bfloat16 ? scan_kernel<Rounding::Bfloat16>(segments)
+                                                       : scan_kernel<Rounding::Half>(segments);
+    base_->floats = upload(base, options.threads, base_->stream.get());
+    base_->order.rows = base.rows;
+    if (base.rows > 0) base_->round(base);
+    base_->row_floats = base_->floats.data();
+    base_->row_rounded = base_->rounded.data();
+    base_->row_terms = base_->terms.data();
+}
+
+DeviceFlat::~DeviceFlat() = default;
+DeviceFlat::DeviceFlat(DeviceFlat&&) noexcept = default;
+DeviceFlat& DeviceFlat::operator=(DeviceFlat&&) noexcept = default;
+
+size_t DeviceFlat::rows() const { return base_->order.rows; }
+size_t DeviceFlat::dim() const { return base_->space.dim; }
+
+namespace {
+
+// The best k of every query, which are numbers in any order, as a result.
+void write_results(Metric metric, size_t first, std::vector<uint64_t>& best,
+                   const std::vector<unsigned>& held, size_t kept, int threads,
+                   SearchResult& result) {
+    parallel_for(held.size(), threads, [&](size_t i, int) {
+        const size_t q = first + i, count = held[i];
+        uint64_t* const keys = best.data() + i * kept;
+        std::sort(keys, keys + count);
+        result.counts[q] = count;
+        for (size_t j = 0; j < count; ++j) {
+            const float key = std::bit_cast<float>(key_bits(keys[j]));
+            result.scores[q * result.k + j] = 0.0f + score_from_key(metric, key);
+            result.ids[q * result.k + j] = row_of(keys[j]);
+        }
+    });
+}
+
+SearchResult missing_results(size_t queries, size_t k, Metric metric) {
+    SearchResult result;
+    result.queries = queries;
+    result.k = k;
+    result.scores.assign(queries * k, worst_score(metric));
+    result.ids.assign(queries * k, -1);
+    result.counts.assign(queries, 0);
+    result.stats.plan = "exact on a device: 16-bit products bound the scores, float64 decides";
+    return result;
+}
+
+}  // namespace
+
+SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
+    const Base& base = *base_;
+    const Space& space = base.space;
+    check_queries(queries, space.dim, k, base.options.threads);
+    SearchResult result = missing_results(queries.rows, k, space.metric);
+    const size_t kept = std::min(k, rows());
+    if (kept == 0) return result;
+    const OwnStream stream;
+    const size_t room = candidate_room(base.options.candidates, rows(), kept);
+    const size_t batch = batch_queries(base.options.scratch_bytes, space, room, kept);
+    for (size_t first = 0; first < queries.rows; first += batch) {
+        const size_t count = std::min(batch, queries.rows - first);
+        const DeviceArray<float> floats =
+            upload(queries.slice(first, count), base.options.threads, stream.get());
+        ExactBatch searched(base, floats, count, kept, room, stream.get());
+        searched.add_all();
+        std::vector<uint64_t> best = searched.best();
+        write_results(space.metric, first, best, searched.held(), kept, base.options.threads,
+                      result);
+        result.stats.scanned += uint64_t{count} * rows();
+        result.stats.reranked += searched.rescored();
+    }
+    return result;
+}
+
+SearchResult device_exact_search(const Vectors& base, const Vectors& queries, Metric metric,
+                                 size_t k, const DeviceFlatOptions& options) {
+    check_base(base);
+    check_queries(queries, base.cols, k, options.threads);  // before the base is copied
+    return DeviceFlat(base, metric, options).search(queries, k);
+}
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,54 @@
+// DeviceFlat: exact search on a GPU. The base stays there, for batches of queries to search.
+// Results are those of exact_search (index/exact_search.h) on the CPU, ids and score bits, ties
+// included: tensor cores only tell which rows cannot be among the nearest, by a bound that is
+// proven (gpu/kernels/exact_bound.cuh), and the rest is scored in float64. So there is nothing to
+// tune, but data whose rows 16 bits cannot tell apart are slow, and so is L1, which is no product:
+// there every row is scored in float64.
+//
+// Cost: 4 dim + 2 dim rounded up to a multiple of 32, and 8 bytes, of device memory a row, and
+// `scratch_bytes` a search; queries x rows x dim multiply-adds on tensor cores, of bfloat16, or
+// before sm_80 of half. Thread safety: searches may run at once, each in a stream of its own.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include <nearcell/core/metric.h>
+#include <nearcell/core/search_result.h>
+#include <nearcell/core/vectors.h>
+
+namespace nearcell::gpu {
+
+struct DeviceFlatOptions {
+    int threads = 0;                           // of the host, to read vectors; 0: all
+    size_t scratch_bytes = size_t{512} << 20;  // device memory that a search may take, if it can do
+                                               // with it: queries are then taken some at a time
+    size_t candidates = 0;  // room for so many of a query; 0: chosen by k. Less only costs time
+};
+
+class DeviceFlat {
+   public:
+    // Copies the base to the device. Throws InvalidArgument and NonFinite as exact_search does,
+    // Unsupported for 2^32 rows or more, NoDevice, OutOfMemory.
+    DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options = {});
+    ~DeviceFlat();
+    DeviceFlat(DeviceFlat&&) noexcept;
+    DeviceFlat& operator=(DeviceFlat&&) noexcept;
+
+    // Ids are row numbers of the base. Throws InvalidArgument (k = 0, another dimension),
+    // NonFinite.
+    SearchResult search(const Vectors& queries, size_t k) const;
+
+    size_t rows() const;
+    size_t dim() const;
+
+   private:
+    struct Base;
+    std::unique_ptr<Base> base_;
+};
+
+// The same for one batch.
+SearchResult device_exact_search(const Vectors& base, const Vectors& queries, Metric metric,
+                                 size_t k, const DeviceFlatOptions& options = {});
+
+}  // namespace nearcell::gpu
