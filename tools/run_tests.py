@@ -23,6 +23,7 @@ BUILD = ROOT / "build" / "test"
 FUZZ = ROOT / "build" / "fuzz"
 LOG = ROOT / "build" / "log"
 REPORT = ROOT / "build" / "report"
+NVCC = ROOT / "build" / "cuda" / "nvidia" / "cu13" / "bin" / "nvcc"
 JOBS = str(len(os.sched_getaffinity(0)))
 
 
@@ -70,6 +71,8 @@ def check(tally: Tally, name: str, command: Sequence[str | Path], minutes: float
 
 def test_cpp(tally: Tally) -> None:
     module = ["-DNEARCELL_PYTHON=ON", f"-DPython_EXECUTABLE={sys.executable}"]
+    if NVCC.exists():  # not the one that an earlier configuration may have found
+        module.append(f"-DNEARCELL_NVCC={NVCC}")
     if check(tally, "configure build/test", ["cmake", "--preset", "test", *module]):
         # -k 0: what can be built is built, and tested, even when a part cannot.
         check(tally, "build build/test", ["cmake", "--build", BUILD, "--", "-k", "0"])
@@ -91,6 +94,16 @@ def test_fuzz(tally: Tally) -> None:
         command = ["ctest", *where, "-j", JOBS, "--timeout", "900", "--output-on-failure"]
         step("fuzz targets", command)
         tally.add(read_ctest(junit, REPORT / "gtest"))
+
+
+def test_cuda(tally: Tally) -> None:
+    if not NVCC.exists():
+        tally.skip("CUDA sources", "no CUDA compiler in build/cuda, ./run gpu-toolkit gets one")
+        return
+    command: list[str | Path] = ["cmake", "--build", BUILD, "--target", "nearcell_cuda"]
+    if check(tally, "compile for every kind of GPU", command):
+        command = [sys.executable, "tools/ptxas_table.py", BUILD, "--check"]
+        check(tally, "registers of the kernels", command)
 
 
 def test_tools(tally: Tally) -> None:
@@ -115,6 +128,7 @@ def main() -> int:
     tally = Tally()
     test_cpp(tally)
     test_fuzz(tally)
+    test_cuda(tally)
     test_tools(tally)
     test_python(tally)
     for reason, count in Counter(skip.split(": ", 1)[1] for skip in tally.skips).items():

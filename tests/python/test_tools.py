@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import check_layers  # noqa: E402 (tools/ is on the path from here on)
 import check_size  # noqa: E402
+import ptxas_table  # noqa: E402
 import tally  # noqa: E402
 
 
@@ -162,3 +163,48 @@ def test_tally_counts_reports_that_never_came(tmp_path: Path) -> None:
     (tmp_path / "pytest.xml").write_text(GTEST.format(""))
     assert tally.read_pytest(tmp_path / "pytest.xml", 0).failed == 0
     assert tally.read_pytest(tmp_path / "pytest.xml", 2).failed == 1
+
+
+PTXAS_LOG = """\
+ptxas info    : Compiling entry function '_ZN8nearcell3gpu4scanILi3EEEvPf' for 'sm_90'
+ptxas info    : Function properties for _ZN8nearcell3gpu4scanILi3EEEvPf
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 168 registers, used 1 barriers, 1072 bytes smem
+ptxas info    : Compiling entry function '_ZN8nearcell3gpu4scanILi3EEEvPf' for 'sm_75'
+    8 bytes stack frame, 12 bytes spill stores, 4 bytes spill loads
+ptxas info    : Used 40 registers, used 0 barriers
+"""
+
+
+def run_ptxas_table(tmp_path: Path, *options: str) -> tuple[int, str]:
+    command = [sys.executable, ROOT / "tools" / "ptxas_table.py", tmp_path, *options]
+    run = subprocess.run(
+        [*command, "--table", tmp_path / "kept.txt"], capture_output=True, text=True
+    )
+    return run.returncode, run.stdout
+
+
+def test_ptxas_table_tells_of_changes_and_spills(tmp_path: Path) -> None:
+    log = tmp_path / "x.cu.ptxas"
+    log.write_text(PTXAS_LOG)
+    assert run_ptxas_table(tmp_path, "--write")[0] == 0
+    kept = (tmp_path / "kept.txt").read_text().splitlines()
+    assert kept[1].split() == ["scan<3>", "40/12/0", "168/0/1072"]
+    status, said = run_ptxas_table(tmp_path, "--check")
+    assert status == 1
+    assert "on sm_75: 12 bytes of stack" in said
+    log.write_text(PTXAS_LOG.replace("8 bytes stack frame, 12", "0 bytes stack frame, 0"))
+    assert "+ scan<3>" in run_ptxas_table(tmp_path, "--check")[1]
+    log.write_text(log.read_text().replace("4 bytes spill loads", "0 bytes spill loads"))
+    assert run_ptxas_table(tmp_path, "--write")[0] == 0
+    assert run_ptxas_table(tmp_path, "--check") == (
+        0,
+        f"1 kernels, 0 lines differ from {tmp_path / 'kept.txt'}\n",
+    )
+    log.unlink()
+    assert run_ptxas_table(tmp_path, "--check")[0] == 1
+
+
+def test_ptxas_table_names_kernels_shortly() -> None:
+    names = ["_ZN8nearcell3gpu11select_bestENS0_9SelectJobE"]
+    assert ptxas_table.short_names(names) == {names[0]: "select_best"}
