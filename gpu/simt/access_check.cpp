@@ -35,8 +35,7 @@ struct History {
 // Of each word of the arena; zeros mean that nothing has happened.
 struct ShadowMemory {
     History* history = nullptr;
-    uint8_t* written =
-        nullptr;  // low four bits: the bytes that are; high: those that a copy is writing
+    uint8_t* written = nullptr;  // low four bits: these bytes are; high: a copy is writing them
 };
 
 ShadowMemory shadow;

@@ -26,8 +26,7 @@ enum class Order : uint8_t {
     Ascending,     // by their number
     Descending,    // the last that became ready first
     Random,        // any
-    WarpPriority,  // warps have random priorities, so that one may run far ahead; a random lane of
-                   // it
+    WarpPriority,  // any lane of the warp of highest rank, which is random: one may run far ahead
     Mixed,         // the seed chooses Random (one of four) or WarpPriority
 };
 
@@ -54,16 +53,24 @@ struct Site {
 struct Config {
     uint64_t seed = 1;
     Order order = Order::Mixed;
-    int resident_blocks = 1;  // how many blocks run interleaved, at most 32
-    unsigned preempt_one_in =
-        0;                  // other threads go on before one of so many checked accesses; 0: none
-    int architecture = 90;  // whose limits hold: 75, 80, 86, 89, 90, 100 or 120
-    bool may_exit_before_barrier = false;  // threads may return while others still meet in barriers
-    bool deferred_streams = false;  // work runs at synchronize(), in a seeded order of streams
-    size_t device_bytes = size_t{8} << 30;   // allocations beyond it fail
-    size_t stack_bytes = size_t{128} << 10;  // of one thread
-    uint64_t most_yields = 100000000;        // a launch that spins longer on atomics never ends
-    Site without;  // this line is not executed: does anything notice that it is missing?
+    // How many blocks run interleaved, at most 32.
+    int resident_blocks = 1;
+    // Other threads may go on before one of so many memory accesses, too; 0: before none.
+    unsigned preempt_one_in = 0;
+    // Whose limits hold: 75, 80, 86, 89, 90, 100 or 120.
+    int architecture = 90;
+    // Whether threads may return while others still meet in barriers.
+    bool may_exit_before_barrier = false;
+    // Work runs when the host waits, in a seeded order of streams.
+    bool deferred_streams = false;
+    // Allocations beyond it fail.
+    size_t device_bytes = size_t{8} << 30;
+    // Of one thread.
+    size_t stack_bytes = size_t{128} << 10;
+    // A launch that goes on after so many atomics and relaxed reads counts as one without an end.
+    uint64_t most_yields = 100000000;
+    // This line is not executed: does anything notice that it is missing?
+    Site without;
 };
 
 enum class Fault : uint8_t {

@@ -5,8 +5,8 @@
 // Failures throw: Error(OutOfMemory) when the device is full, Error(NoDevice) for whatever else
 // CUDA reports; the emulation throws a FaultError (emulator.h) for what it finds wrong. Calls that
 // take a stream return at once; what they were given must stay until the stream gets there. Thread
-// safety: as CUDA's: streams and events may be used from any thread, one call at a time each; on
-// the emulation one thread.
+// safety: as CUDA's: any thread may call, but only one at a time for a stream or an event. (On
+// the emulation all calls take turns.)
 #pragma once
 
 #include <cstddef>

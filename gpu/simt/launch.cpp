@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <mutex>
 #include <numeric>
 #include <string>
 
@@ -204,8 +203,7 @@ void run_blocks(uint64_t blocks) {
 }  // namespace
 
 void run_grid(const LaunchRequest& request) {
-    static std::mutex one_at_a_time;
-    const std::lock_guard lock(one_at_a_time);
+    const DeviceLock lock(device_mutex());
     prepare_launch(request);
     ++counts.launches;
     const dim3 grid = request.grid;

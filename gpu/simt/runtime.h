@@ -1,6 +1,6 @@
 // The state that the parts of the emulation share; nobody else includes it. A launch has some
-// blocks resident; each has warps of threads, each thread a fiber. Everything runs on the thread of
-// the operating system that launched, one fiber at a time, so nothing here is locked.
+// blocks resident; each has warps of threads, each thread a fiber. All of them run on the thread of
+// the operating system that launched, one at a time, while it holds device_mutex().
 #pragma once
 
 #include <array>
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -107,8 +108,8 @@ struct Block {
     unsigned live = 0;
     std::vector<Thread> threads;
     std::vector<Warp> warps;
-    std::vector<uint32_t>
-        heard;  // [warp][of warp]: ticks before it are ordered before that warp now
+    // [warp][of warp]: what was before that tick is ordered before what the warp does now.
+    std::vector<uint32_t> heard;
     // The block barrier.
     std::vector<Thread*> waiting;
     int votes = 0;
@@ -144,6 +145,8 @@ extern Thread* current;      // null: the scheduler or the host runs
 extern bool checks_on;       // an instrumented access now is a kernel's own
 extern Random order_random;  // seeded at each launch
 extern Counters counts;
+std::recursive_mutex& device_mutex();
+using DeviceLock = std::lock_guard<std::recursive_mutex>;
 
 // The emulation's own code may share inline functions with instrumented code: no access is a
 // kernel's while one of these lives.

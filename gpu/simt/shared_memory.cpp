@@ -48,6 +48,7 @@ size_t shared_memory_limit(int architecture) {
 void forget_shared_limits() { dynamic_limits.clear(); }
 
 void allow_shared_bytes(const void* function, size_t bytes) {
+    const DeviceLock lock(device_mutex());
     const size_t limit = shared_memory_limit(config().architecture);
     if (bytes > limit) {
         throw_fault(Fault::SharedMemoryLimit,

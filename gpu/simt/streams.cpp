@@ -1,6 +1,6 @@
-// Streams, events and copies of the emulated device. Work runs at once, or, with deferred streams,
-// when the host waits: then in a seeded order that only each stream's own order and events
-// restrict, so that a missing event can show.
+// Streams, events and copies of the emulated device, one call at a time. Work runs at once, or,
+// with deferred streams, when the host waits: then in a seeded order that only each stream's own
+// order and events restrict, so that a missing event can show.
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -86,6 +86,7 @@ void empty_streams() {
 }
 
 void submit(Stream stream, std::function<void()> work) {
+    const DeviceLock lock(device_mutex());
     if (config().deferred_streams) {
         queue_of(stream).items.push_back({std::move(work)});
     } else {
@@ -94,27 +95,34 @@ void submit(Stream stream, std::function<void()> work) {
 }
 
 Stream create_stream() {
+    const DeviceLock lock(device_mutex());
     streams.push_back(new StreamQueue);
     return streams.back();
 }
 
 void destroy_stream(Stream stream) {
+    const DeviceLock lock(device_mutex());
     drain(*stream);
     std::erase(streams, stream);
     delete stream;
 }
 
-void synchronize(Stream stream) { drain(queue_of(stream)); }
+void synchronize(Stream stream) {
+    const DeviceLock lock(device_mutex());
+    drain(queue_of(stream));
+}
 
 Event create_event() { return new EventState; }
 
 void destroy_event(Event event) {
+    const DeviceLock lock(device_mutex());
     for (size_t i = 0; i < streams.size(); ++i)
         drain(*streams[i]);
     delete event;
 }
 
 void record_event(Event event, Stream stream) {
+    const DeviceLock lock(device_mutex());
     ++event->recorded;
     if (config().deferred_streams) {
         queue_of(stream).items.push_back({{}, event, event->recorded, false});
@@ -124,23 +132,29 @@ void record_event(Event event, Stream stream) {
 }
 
 void wait_for_event(Stream stream, Event event) {
+    const DeviceLock lock(device_mutex());
     if (!config().deferred_streams || event->recorded == 0) return;
     queue_of(stream).items.push_back({{}, event, event->recorded, true});
 }
 
-void* device_allocate(size_t bytes, Stream) { return allocate_bytes(bytes); }
+void* device_allocate(size_t bytes, Stream) {
+    const DeviceLock lock(device_mutex());
+    return allocate_bytes(bytes);
+}
 
 void device_free(void* memory, Stream stream) {
     submit(stream, [=] { free_bytes(memory); });
 }
 
 void* pinned_allocate(size_t bytes) {
+    const DeviceLock lock(device_mutex());
     char* const memory = new char[std::max<size_t>(bytes, 1)];
     pinned[memory] = bytes;
     return memory;
 }
 
 void pinned_free(void* memory) {
+    const DeviceLock lock(device_mutex());
     auto* const begin = static_cast<char*>(memory);
     if (pinned.erase(begin) == 0)
         throw_fault(Fault::InvalidCopy, "pinned_free: not a pinned allocation");
@@ -148,6 +162,7 @@ void pinned_free(void* memory) {
 }
 
 void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) {
+    const DeviceLock lock(device_mutex());
     const auto copy = [=](const void* from) {
         check_device_range(device, bytes, "copy_to_device");
         std::memcpy(device, from, bytes);

@@ -1,5 +1,6 @@
 // The host's side: memory, copies, streams, events, and what is said about their misuse.
 #include <numeric>
+#include <thread>
 
 #include <nearcell/core/error.h>
 #include <nearcell/gpu/simt/simt.h>
@@ -141,6 +142,23 @@ TEST_F(StreamsTest, WrongCopiesAreReported) {
         EXPECT_EQ(report->fault, Fault::InvalidCopy);
         EXPECT_FALSE(report->message.empty());
     }
+}
+
+TEST_F(StreamsTest, ThreadsOfTheHostTakeTurns) {
+    std::vector<std::vector<int>> got(4);
+    std::vector<std::thread> threads;
+    for (std::vector<int>& mine : got) {
+        threads.emplace_back([&mine] {
+            for (int i = 0; i < 20; ++i)
+                mine = add_and_multiply(true);
+        });
+    }
+    for (std::thread& thread : threads)
+        thread.join();
+    for (const std::vector<int>& mine : got)
+        EXPECT_EQ(mine, std::vector<int>(32, 15));
+    EXPECT_EQ(counters().launches, 4u * 20 * 2);
+    EXPECT_EQ(counters().device_bytes, 0u);
 }
 
 struct Big {
