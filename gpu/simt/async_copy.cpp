@@ -11,7 +11,7 @@ namespace {
 void land(AsyncCopy& copy) {
     if (copy.landed) return;
     copy.landed = true;
-    std::memcpy(copy.target, copy.source, copy.valid);
+    if (copy.valid > 0) std::memcpy(copy.target, copy.source, copy.valid);
     std::memset(copy.target + copy.valid, 0, copy.bytes - copy.valid);
 }
 

@@ -12,7 +12,7 @@
 namespace nearcell::simt {
 namespace {
 
-constexpr size_t kDeviceRange = size_t{16} << 30;
+constexpr size_t kDeviceRange = size_t{8} << 30;
 constexpr size_t kGranule = 256;  // allocations begin at its multiples, as CUDA's do
 constexpr size_t kPage = 4096;
 constexpr int kFresh = 0xcd;

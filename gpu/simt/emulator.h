@@ -64,7 +64,7 @@ struct Config {
     // Work runs when the host waits, in a seeded order of streams.
     bool deferred_streams = false;
     // Allocations beyond it fail.
-    size_t device_bytes = size_t{8} << 30;
+    size_t device_bytes = size_t{4} << 30;
     // Of one thread.
     size_t stack_bytes = size_t{128} << 10;
     // A launch that goes on after so many atomics and relaxed reads counts as one without an end.

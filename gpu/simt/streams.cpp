@@ -162,6 +162,7 @@ void pinned_free(void* memory) {
 }
 
 void copy_to_device(void* device, const void* host, size_t bytes, Stream stream) {
+    if (bytes == 0) return;
     const DeviceLock lock(device_mutex());
     const auto copy = [=](const void* from) {
         check_device_range(device, bytes, "copy_to_device");
@@ -178,6 +179,7 @@ void copy_to_device(void* device, const void* host, size_t bytes, Stream stream)
 }
 
 void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) {
+    if (bytes == 0) return;
     submit(stream, [=] {
         check_device_range(device, bytes, "copy_to_host");
         std::memcpy(host, device, bytes);
@@ -185,6 +187,7 @@ void copy_to_host(void* host, const void* device, size_t bytes, Stream stream) {
 }
 
 void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
+    if (bytes == 0) return;
     submit(stream, [=] {
         check_device_range(to, bytes, "copy_on_device");
         check_device_range(from, bytes, "copy_on_device");
@@ -194,6 +197,7 @@ void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
 }
 
 void fill_bytes(void* device, unsigned char value, size_t bytes, Stream stream) {
+    if (bytes == 0) return;
     submit(stream, [=] {
         check_device_range(device, bytes, "fill_bytes");
         std::memset(device, value, bytes);

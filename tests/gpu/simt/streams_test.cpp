@@ -119,6 +119,14 @@ TEST_F(StreamsTest, AFullDeviceThrowsOutOfMemory) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(device_allocate(0, {})) % 256, 0u);
 }
 
+TEST_F(StreamsTest, NoBytesNeedNoMemory) {
+    copy_to_device(nullptr, nullptr, 0, {});
+    copy_to_host(nullptr, nullptr, 0, {});
+    copy_on_device(nullptr, nullptr, 0, {});
+    fill_bytes(nullptr, 0, 0, {});
+    EXPECT_EQ(counters().device_bytes, 0u);
+}
+
 TEST_F(StreamsTest, WrongCopiesAreReported) {
     std::vector<char> host(200);
     auto* const device = static_cast<char*>(device_allocate(100, {}));
