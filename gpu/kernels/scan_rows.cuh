@@ -106,26 +106,40 @@ SIMT_DEVICE void add_candidate(const ScanJob& job, size_t slot, size_t row) {
     if (at < job.capacity) job.candidates[query * job.capacity + at] = static_cast<unsigned>(row);
 }
 
-// The epilogue of 16 rows by 48 queries: lane holds two rows by two columns of each product.
-SIMT_DEVICE void offer(const ScanJob& job, const float (&sums)[kTiles][4],
-                       const float2 (&limits)[kTiles][2], size_t first_slot, size_t first_row,
-                       size_t end) {
-    const size_t lane = threadIdx.x % 32;
+// What of 16 rows by 48 queries passes, as a set of bits: lane holds two rows by two columns of
+// each product, in the order of its sums.
+SIMT_DEVICE unsigned passing_scores(const ScanJob& job, const float (&sums)[kTiles][4],
+                                    const float2 (&limits)[kTiles][2], size_t row, size_t end) {
+    unsigned passing = 0;
     SIMT_UNROLL
     for (int half = 0; half < 2; ++half) {
-        const size_t row = first_row + lane / 4 + 8 * static_cast<size_t>(half);
-        const float2 terms = job.terms[clamp_row(row, end)];
+        const float2 terms = job.terms[clamp_row(row + 8 * static_cast<size_t>(half), end)];
         SIMT_UNROLL
         for (int n = 0; n < kTiles; ++n) {
             SIMT_UNROLL
             for (int c = 0; c < 2; ++c) {
                 const float left = __fmaf_rn(job.factor, sums[n][2 * half + c], terms.x);
                 const float right = __fmaf_rn(limits[n][c].y, terms.y, limits[n][c].x);
-                if (left <= right && row < end)
-                    add_candidate(job, first_slot + static_cast<size_t>(8 * n + c) + 2 * (lane % 4),
-                                  row);
+                if (left <= right) passing |= 1u << (4 * n + 2 * half + c);
             }
         }
+    }
+    return passing;
+}
+
+// The epilogue. Nearly always nothing passes, and there is one branch to find that out.
+SIMT_DEVICE void offer(const ScanJob& job, const float (&sums)[kTiles][4],
+                       const float2 (&limits)[kTiles][2], size_t first_slot, size_t first_row,
+                       size_t end) {
+    const unsigned lane = threadIdx.x % 32;
+    const size_t upper = first_row + lane / 4;
+    unsigned passing = passing_scores(job, sums, limits, upper, end);
+    while (passing != 0) {
+        const auto bit = static_cast<unsigned>(__ffs(static_cast<int>(passing)) - 1);
+        passing &= passing - 1;
+        const size_t row = upper + (bit % 4 / 2) * 8;
+        const size_t slot = first_slot + bit / 4 * 8 + 2 * (lane % 4) + bit % 2;
+        if (row < end) add_candidate(job, slot, row);
     }
 }
 

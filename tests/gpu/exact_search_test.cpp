@@ -311,6 +311,36 @@ TEST_F(ExactSearchTest, IsTheSameInAnyOrder) {
     }
 }
 
+// Whether anything is wrong without a line that orders threads.
+bool is_noticed(const simt::Site& without, uint64_t seed, const Matrix& base, const Matrix& queries,
+                const SearchResult& truth) {
+    simt::reset();
+    simt::config().seed = seed;
+    simt::config().resident_blocks = 3;
+    simt::config().without = without;
+    try {
+        return device_exact_search(base.view(), queries.view(), Metric::L2, 7).ids != truth.ids;
+    } catch (const simt::FaultError&) {
+        return true;
+    }
+}
+
+TEST_F(ExactSearchTest, NoticesEveryMissingBarrier) {
+    const Matrix base = normals(1200, 8, 1), queries = normals(2, 8, 2);
+    const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, 7, 1);
+    expect_equal(device_exact_search(base.view(), queries.view(), Metric::L2, 7), truth, "all");
+    size_t barriers = 0;
+    for (const simt::Site& site : simt::sites()) {
+        if (site.kind != simt::SiteKind::BlockBarrier && site.kind != simt::SiteKind::WarpBarrier)
+            continue;
+        ++barriers;
+        for (uint64_t seed = 1; seed <= 3; ++seed)
+            EXPECT_TRUE(is_noticed(site, seed, base, queries, truth))
+                << site.file << ':' << site.line << ", seed " << seed;
+    }
+    EXPECT_EQ(barriers, 7u);
+}
+
 TEST_F(ExactSearchTest, TakesEveryElementType) {
     Random random(1);
     std::vector<int8_t> bytes(1000 * 12);
