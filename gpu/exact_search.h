@@ -1,9 +1,11 @@
 // DeviceFlat: exact search on a GPU. The base stays there, for batches of queries to search.
 // Results are those of exact_search (index/exact_search.h) on the CPU, ids and score bits, ties
 // included: tensor cores only tell which rows cannot be among the nearest, by a bound that is
-// proven (gpu/kernels/exact_bound.cuh), and the rest is scored in float64. So there is nothing to
-// tune, but data whose rows 16 bits cannot tell apart are slow, and so is L1, which is no product:
-// there every row is scored in float64.
+// proven (gpu/kernels/exact_bound.cuh), and the rest is scored in float64. (Where so many rows are
+// so nearly equally near that exact_search's float32 misses some, these are what sorting all of its
+// scores would give.) So there is nothing to tune, but data whose rows 16 bits cannot tell apart
+// are slow, vectors that all point nearly the same way by Cosine among them, and so is L1, which is
+// no product: there every row is scored in float64.
 //
 // Cost: 4 dim + 2 dim rounded up to a multiple of 32, and 8 bytes, of device memory a row, and
 // `scratch_bytes` a search; queries x rows x dim multiply-adds on tensor cores, of bfloat16, or

@@ -19,7 +19,8 @@ fi
 
 status=0
 printf '%s\0' "${files[@]}" | xargs -0 -r -n 1 -P "$(nproc)" \
-    clang-tidy -p "$build" --quiet --extra-arg=-Wno-unknown-warning-option 2>/dev/null || status=1
+    clang-tidy -p "$build" --quiet --extra-arg=-Wno-unknown-warning-option \
+        --extra-arg=-Wno-unused-command-line-argument 2>/dev/null || status=1
 mapfile -t python < <(git ls-files -- '*.py')
 ruff check --output-format concise "${python[@]}" || status=1
 mypy --strict tools/*.py || status=1

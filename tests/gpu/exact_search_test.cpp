@@ -211,6 +211,16 @@ TEST_F(ExactSearchTest, ClustersFarFromTheOrigin) {
     }
 }
 
+// The first round's 512 rows of each query, and few others.
+TEST_F(ExactSearchTest, ScoresFewRows) {
+    for (const Metric metric : kProducts) {
+        const SearchResult found =
+            device_exact_search(normals(5000, 96, 1).view(), normals(20, 96, 2).view(), metric, 10);
+        EXPECT_LT(found.stats.reranked, 20u * 700u) << metric_name(metric);
+        EXPECT_GE(found.stats.reranked, 20u * 512u);
+    }
+}
+
 // What 16 bits cannot tell apart: every row may be a neighbour, and there is not room for all.
 TEST_F(ExactSearchTest, RowsThatLookEqual) {
     const Matrix same =
