@@ -80,8 +80,10 @@ uint64_t check_convolution(const OpCase& op, Kernel* kernel, Kernel* reference, 
         const Values values = turn % 3 == 0 ? Values::Mixed : Values::Plain;
         Reading in(1 + random.below(9), depthwise ? channels : length, pixel_count, values, random);
         if (depthwise && turn % 2 == 0) {
-            in.lay_out(3 + 2 * random.below(2), channels + random.below(3), 1 + random.below(3),
-                       values, random);
+            // One after the other: compilers draw arguments in orders of their own.
+            const size_t width = 3 + 2 * random.below(2), step = channels + random.below(3);
+            const size_t stride = 1 + random.below(3);
+            in.lay_out(width, step, stride, values, random);
         }
         const size_t pieces = in.offsets.size(), inner = pieces * length;
         Floats weights(inner * padded(channels), Values::Plain, random);
