@@ -287,6 +287,38 @@ TEST_F(ExactSearchTest, ZerosAndQueriesFarAway) {
         expect_sorted(base, queries, metric, 30);
 }
 
+// Shapes, numbers, room and orders by chance.
+Matrix any_matrix(size_t rows, size_t dim, double offset, double width, double spread,
+                  Random& random) {
+    double factor = 1;
+    return filled(rows, dim, [&](size_t, size_t j) {
+        if (j == 0) factor = width * std::pow(10.0, spread * random.normal());
+        return std::clamp(offset + factor * random.normal(), -1e15, 1e15);
+    });
+}
+
+TEST_F(ExactSearchTest, AnyCase) {
+    Random random(1);
+    for (int run = 0; run < 60; ++run) {
+        simt::reset();
+        simt::config().seed = random.next();
+        simt::config().resident_blocks = static_cast<int>(1 + random.below(5));
+        simt::config().architecture = random.below(3) == 0 ? 75 : 90;
+        const size_t dim = 1 + random.below(random.below(2) == 0 ? 12 : 300);
+        const size_t rows = 1 + random.below(random.below(3) == 0 ? 60 : 1500);
+        const size_t k = 1 + random.below(random.below(3) == 0 ? rows + 20 : 20);
+        const double offset = random.below(2) == 0 ? 0 : std::pow(10.0, 4 * random.normal());
+        const double width = std::pow(10.0, 4 * random.normal());
+        const double spread = random.below(2) == 0 ? 0 : 3 * random.uniform();
+        const Matrix base = any_matrix(rows, dim, offset, width, spread, random);
+        const Matrix queries = any_matrix(1 + random.below(4), dim, offset, width, spread, random);
+        const size_t candidates = random.below(3) == 0 ? 1 + random.below(300) : 0;
+        SCOPED_TRACE("run " + std::to_string(run));
+        expect_sorted(base, queries, kMetrics[random.below(4)], k, {.candidates = candidates});
+        if (HasFailure()) return;
+    }
+}
+
 // Before sm_80 products are of half.
 TEST_F(ExactSearchTest, WithoutBfloat16) {
     simt::config().architecture = 75;
