@@ -102,6 +102,7 @@ void bench_network(const BenchNetworkOptions& options, Session& session) {
                  {"by", Table::Align::Left},
                  {"reached"}});
     Json list = Json::array();
+    size_t table_rows = 0;
     for (const size_t l : order) {
         const LayerCost& cost = costs[l];
         const KernelCall call{cost.name, "peak_fma", 2 * static_cast<double>(cost.multiply_adds),
@@ -116,8 +117,9 @@ void bench_network(const BenchNetworkOptions& options, Session& session) {
                         {"intensity", call.operations / call.bytes},
                         {"bound_gops", bound.operations * 1e-9},
                         {"bound_by", by},
-                        {"fraction", rate / bound.operations}});
-        if (list.size() > options.layers || cost.multiply_adds == 0) continue;
+                        {"fraction", bound.operations > 0 ? rate / bound.operations : 0}});
+        if (table_rows == options.layers || cost.multiply_adds == 0) continue;
+        ++table_rows;
         table.add_row({cost.name,
                        std::to_string(cost.output.height) + " x " +
                            std::to_string(cost.output.width) + " x " +
@@ -139,7 +141,7 @@ void add_bench_network(CLI::App& group, Session& session) {
     CLI::App& command =
         *group.add_subcommand("network", "a network's layers, on one thread, beside the roofline");
     auto options = std::make_shared<BenchNetworkOptions>();
-    options->network.add_options(command);
+    options->network.add_network(command);
     command.add_option("--rounds", options->rounds, "passes measured")->capture_default_str();
     command.add_option("--layers", options->layers, "the longest so many are shown")
         ->capture_default_str();

@@ -32,6 +32,9 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     const std::string names = beside(options.out, ".names.txt");
     check_vector_output(options.out);
     check_output(names);
+    std::vector<std::string> files = options.pictures;
+    files.insert(files.end(), {options.out, names});
+    check_different(files);
     const std::vector<std::string> pictures = list_all_pictures(options.pictures);
     check_names(pictures);
     const Extractor extractor = options.network.make_extractor();
@@ -44,7 +47,6 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     how.progress = session.progress();
     std::vector<size_t> rows;
     const auto keep = [&](std::span<const size_t> numbers, MatrixView<const float> features) {
-        check_finite(features, "features", session.threads());
         writer.append(features);
         rows.insert(rows.end(), numbers.begin(), numbers.end());
     };

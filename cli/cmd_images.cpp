@@ -31,15 +31,18 @@ struct ImagesOptions {
 
 void check_outputs(const ImagesOptions& options, size_t queries) {
     const size_t k = options.question.k;
+    std::vector<std::string> outputs;
     for (const std::string& path : {options.html, options.png, options.save_index})
-        if (!path.empty()) check_output(path);
-    check(options.html.empty() || options.html != options.png, StatusCode::InvalidArgument,
-          "--html and --png are both ", options.html, ": name two files");
+        if (!path.empty()) outputs.push_back(path);
+    if (!options.save_index.empty()) {
+        outputs.push_back(beside(options.save_index, ".names.txt"));
+        if (options.index.components) outputs.push_back(beside(options.save_index, ".pca.nc"));
+    }
+    for (const std::string& path : outputs)
+        check_output(path);
+    check_different(outputs);
     if (options.wants_sheet()) check_sheet_size(queries, k);
     if (!options.png.empty()) check_png_size(queries, k);
-    if (options.save_index.empty()) return;
-    check_output(beside(options.save_index, ".names.txt"));
-    if (options.index.components) check_output(beside(options.save_index, ".pca.nc"));
 }
 
 void describe(const Extractor& extractor, const PictureFeatures& base, const PictureIndex& index,
@@ -96,8 +99,8 @@ void save_index(const std::string& path, const PictureIndex& index, const Pictur
     const std::string names = beside(path, ".names.txt"), pca = beside(path, ".pca.nc");
     AtomicFile names_file(names);
     append_names(names_file, base.listed, base.rows);
-    if (index.pca()) save_pca(*index.pca(), pca);
     index.index().save(path);
+    if (index.pca()) save_pca(*index.pca(), pca);
     names_file.commit();
     session.fact("index", path);
     session.fact("names", names);

@@ -33,6 +33,15 @@ bool is_vector_path(const std::string& path) {
     }
 }
 
+void check_different(const std::vector<std::string>& paths) {
+    std::map<std::filesystem::path, std::string> seen;
+    for (const std::string& path : paths) {
+        const auto [at, fresh] = seen.emplace(std::filesystem::weakly_canonical(path), path);
+        check(fresh, StatusCode::InvalidArgument, path, " and ", at->second,
+              " are one file, for two things: name another");
+    }
+}
+
 std::string output_file(const std::string& path) {
     const size_t colon = path.rfind(':');
     if (colon == std::string::npos || !ends_with_hdf5(std::string_view(path).substr(0, colon))) {

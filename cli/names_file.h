@@ -1,5 +1,5 @@
-// NamesFile: which picture each row of a file is of: one path a line, in the order of the rows,
-// byte for byte as the system has it.
+// Files of names: which picture each row of a file is of: one path a line, in the order of the
+// rows, byte for byte as the system has it.
 #pragma once
 
 #include <span>
@@ -16,7 +16,7 @@ std::string beside(const std::string& path, std::string_view suffix);
 // Throws InvalidArgument naming a path that one line cannot hold, before the work begins.
 void check_names(std::span<const std::string> pictures);
 // The paths of some pictures, by their numbers. The file is the caller's to commit, after the one
-// that it belongs to: then a disk that is full leaves neither.
+// that it belongs to: then a disk that is full leaves no names without rows.
 void append_names(AtomicFile& file, std::span<const std::string> pictures,
                   std::span<const size_t> numbers);
 

@@ -8,7 +8,7 @@
 
 namespace nearcell::cli {
 
-void NetworkOptions::add_options(CLI::App& command) {
+void NetworkOptions::add_network(CLI::App& command) {
     command.add_option("-m,--model", model, "network")
         ->check(CLI::IsMember(model_names()))
         ->capture_default_str();
@@ -16,6 +16,10 @@ void NetworkOptions::add_options(CLI::App& command) {
                        "its weights, a safetensors file; else MODEL.safetensors in "
                        "$NEARCELL_WEIGHTS, or in nearcell/ of the user's cache folder");
     command.add_option("--tap", tap, "layer whose output is the feature; else the model's own");
+}
+
+void NetworkOptions::add_options(CLI::App& command) {
+    add_network(command);
     command.add_option("--denoise", denoise, "noise reduction before resizing")
         ->check(CLI::IsMember({"none", "median", "gaussian"}))
         ->capture_default_str();

@@ -21,6 +21,7 @@ struct NetworkOptions {
     bool strict = false;
 
     void add_options(CLI::App& command);
+    void add_network(CLI::App& command);  // of these only which network
     // Throws what reading the weights does, and InvalidArgument naming the option at fault.
     Extractor make_extractor() const;
 };

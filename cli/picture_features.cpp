@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include <nearcell/core/vectors.h>
-
 namespace nearcell::cli {
 
 PictureFeatures extract_features(const Extractor& extractor, std::vector<std::string> pictures,
@@ -16,7 +14,6 @@ PictureFeatures extract_features(const Extractor& extractor, std::vector<std::st
     how.threads = session.threads();
     how.progress = session.progress();
     const auto keep = [&](std::span<const size_t> numbers, MatrixView<const float> features) {
-        check_finite(features, "features", session.threads());
         found.rows.insert(found.rows.end(), numbers.begin(), numbers.end());
         found.values.insert(found.values.end(), features.data,
                             features.data + features.rows * features.cols);

@@ -10,7 +10,7 @@ namespace {
 
 // Output pixels a kernel call: a multiple of every tile, so many that the weights of a tile are
 // used often, so few that what they read stays in the second cache.
-constexpr size_t kPixelsAtOnce = 256;
+constexpr size_t kPixelsAtOnce = 252;
 
 }  // namespace
 

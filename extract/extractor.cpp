@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -22,6 +23,12 @@ void normalize(std::span<float> feature) {
     const double scale = 1 / std::sqrt(square);
     for (float& value : feature)
         value = static_cast<float>(static_cast<double>(value) * scale);
+}
+
+void check_feature(std::span<const float> feature, const std::string& path) {
+    for (const float value : feature)
+        check(std::isfinite(value), StatusCode::NonFinite, path, ": its feature holds ", value,
+              ": the network's weights are damaged or of another model; get them again");
 }
 
 MapShape input_of(const Preprocess& preprocess) {
@@ -66,8 +73,12 @@ std::vector<SkippedPicture> Extractor::extract(std::span<const std::string> path
             } catch (const Error& error) {
                 errors[i] = error;
                 return;
+            } catch (const std::bad_alloc&) {
+                throw_error(StatusCode::OutOfMemory, paths[first + i],
+                            ": not enough memory to decode it; leave it out, or use fewer threads");
             }
             mine->pass.run(mine->planes, feature);
+            check_feature(feature, paths[first + i]);
             if (options.normalize) normalize(feature);
         });
         // Those that could be read move together.

@@ -41,7 +41,8 @@ class Extractor {
 
     // Calls sink(numbers, features) in the order of the list, on the calling thread: row i of the
     // features is those of picture numbers[i]. Returns the pictures that could not be read, with
-    // the reasons; with `strict` the first of these is thrown. Throws Cancelled.
+    // the reasons; with `strict` the first of these is thrown. Throws Cancelled, and NonFinite for
+    // a feature that is no number.
     using Sink = std::function<void(std::span<const size_t> numbers, MatrixView<const float>)>;
     std::vector<SkippedPicture> extract(std::span<const std::string> paths,
                                         const ExtractOptions& options, const Sink& sink) const;

@@ -38,6 +38,13 @@ void warn(j_common_ptr common, int level) {
 
 void stay_silent(j_common_ptr) {}
 
+// Files that may be whole, of kinds that libjpeg does not do.
+bool is_unsupported(int code) {
+    return code == JERR_IMAGE_TOO_BIG || code == JERR_FRACT_SAMPLE_NOTIMPL ||
+           code == JERR_CCIR601_NOTIMPL || code == JERR_CONVERSION_NOTIMPL ||
+           code == JERR_NOT_COMPILED || code == JERR_ARITH_NOTIMPL;
+}
+
 // What the file holds are inverted inks, as Adobe writes them: each lets through of the black's
 // light what its value says. Rounded as Pillow does.
 void inks_to_rgb(const uint8_t* inks, size_t pixels, uint8_t* rgb) {
@@ -89,9 +96,9 @@ Image decode_jpeg(std::span<const uint8_t> bytes, const PictureInfo& info, std::
     const Result result = run(jpeg, failure, bytes, image, ink_row.data());
     jpeg_destroy_decompress(&jpeg);
     if (result == Result::Failed && failure.msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
-    check(result != Result::Failed || failure.msg_code != JERR_IMAGE_TOO_BIG,
-          StatusCode::Unsupported, name, ": ", info.width, " x ", info.height,
-          " pixels are more than libjpeg reads, ", JPEG_MAX_DIMENSION, " a side");
+    check(result != Result::Failed || !is_unsupported(failure.msg_code), StatusCode::Unsupported,
+          name, ": a kind of JPEG that is not read (", failure.message,
+          "); save it again as a plain one, or leave it out");
     check(result == Result::Done, StatusCode::Corrupt, name, ": a broken picture (",
           result == Result::OtherSize ? "it contradicts its own size" : failure.message,
           "); get the file again, or leave it out");

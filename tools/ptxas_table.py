@@ -102,16 +102,27 @@ def with_stack(table: Table) -> list[str]:
     ]
 
 
+def source_exists(log: Path) -> bool:
+    """By the list of dependencies that nvcc left beside the log, where it did."""
+    listed = log.with_name(log.name.removesuffix(".ptxas") + ".o.d")
+    if not listed.exists():
+        return True
+    files = listed.read_text().replace("\\\n", " ").split(":", 1)[1].split()
+    return all(Path(file).exists() for file in files[:1])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("build", type=Path)
     parser.add_argument("--table", type=Path, default=Path("gpu/ptxas.txt"))
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--write", action="store_true")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true")
+    what.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    logs = sorted(options.build.rglob("*.ptxas"))
+    # A log whose object was made from a source that is gone is an old one.
+    logs = sorted(log for log in options.build.rglob("*.ptxas") if source_exists(log))
     if not logs:
         print(f"{options.build}: no .ptxas files: was it configured with a CUDA compiler?")
         return 1

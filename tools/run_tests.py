@@ -118,7 +118,7 @@ def test_python(tally: Tally) -> None:
     junit = REPORT / "pytest.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "tests/python", f"--junitxml={junit}"]
     # Faiss brings an OpenMP of its own: the threads of the one that idles shall not spin.
-    status = step("Python tests", command, NEARCELL_BUILD=BUILD, OMP_WAIT_POLICY="passive")
+    status = step("Python tests", command, 50, NEARCELL_BUILD=BUILD, OMP_WAIT_POLICY="passive")
     tally.add(read_pytest(junit, status))
 
 

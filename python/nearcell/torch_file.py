@@ -56,14 +56,14 @@ def read_zip(data: bytes) -> Any:
     folder = pickles[0].removesuffix("data.pkl")
 
     def numbers(name: str) -> memoryview:
-        require(folder + name in members, f"its part {name} is missing")
+        require(folder + name in members, f"its part {name!r} is missing")
         member = members[folder + name]
         plain = member.compress_type == zipfile.ZIP_STORED and member.flag_bits & 1 == 0
-        require(plain, f"its part {name} is compressed or encrypted, which torch does not do")
+        require(plain, f"its part {name!r} is compressed or encrypted, which torch does not do")
         lengths = struct.unpack_from("<2H", data, member.header_offset + 26)  # of name and extra
         begin = member.header_offset + 30 + sum(lengths)
         found = memoryview(data)[begin : begin + member.file_size]
-        require(zlib.crc32(found) == member.CRC, f"its part {name} is damaged")
+        require(zlib.crc32(found) == member.CRC, f"its part {name!r} is damaged")
         return found
 
     if folder + "byteorder" in members:

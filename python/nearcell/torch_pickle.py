@@ -1,4 +1,4 @@
-"""Interprets the pickles of torch.save: without torch, and without the module pickle.
+"""Interprets the pickles of torch.save: without torch, and without running pickle.
 
 A pickle is a program; pickle.Unpickler would run it, and even where it may name no class a few
 bytes make it allocate gigabytes or overflow the C stack. So the few opcodes that torch writes are
@@ -117,11 +117,16 @@ def make_tensor(arguments: object) -> Tensor:
     offset = whole(offset, "a tensor's offset")
     sizes = tuple(whole(size, "a tensor's size") for size in shape)
     steps = tuple(whole(stride, "a tensor's stride") for stride in strides)
+    # Strides along one number or none mean nothing, and could be any.
+    steps = tuple(step if size > 1 else 0 for size, step in zip(sizes, steps, strict=True))
     tensor = Tensor(storage, offset, sizes, steps)
     last = offset + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
     # As many numbers as the storage has at most: a stride of 0 could make any number of one.
+    within = last < storage.count and tensor.bytes <= storage.bytes
+    if 0 in sizes:
+        within = max(sizes) <= storage.count
     require(
-        tensor.bytes == 0 or (last < storage.count and tensor.bytes <= storage.bytes),
+        within,
         f"a tensor of sizes {sizes} and strides {steps} at {offset} is not within its storage of "
         f"{storage.count}",
     )
@@ -186,7 +191,9 @@ class Machine:
     def name(self, lines: str) -> Global:
         name = ".".join(lines.splitlines())
         known = name in STORAGES or name in (ORDERED_DICT, REBUILD)
-        require(known, f"it names {name[:MAX_NAME]}, which is no part of a state_dict that is read")
+        require(
+            known, f"it names {name[:MAX_NAME]!r}, which is no part of a state_dict that is read"
+        )
         return Global(name)
 
     def call(self) -> dict[str, Any] | Tensor:

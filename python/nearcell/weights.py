@@ -126,8 +126,9 @@ def write_safetensors(path: Path, named: Named) -> None:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    file = open(scratch, "xb")
     try:
-        with open(scratch, "xb") as file:
+        with file:
             file.write(len(text).to_bytes(8, "little") + text)
             for _, values in named.values():
                 file.write(np.ascontiguousarray(values).data)

@@ -112,5 +112,26 @@ TEST_F(ExtractorTest, CancelsBetweenPictures) {
               StatusCode::Cancelled);
 }
 
+TEST_F(ExtractorTest, AFeatureThatIsNoNumberNamesThePicture) {
+    Model model;
+    Layer layer;
+    layer.kind = LayerKind::Linear;
+    layer.name = "out";
+    layer.channels = 1;
+    model.layers = {layer};
+    model.preprocess.size = {1, 1};
+    model.tap = "out";
+    const std::string path = dir_.file("inf.safetensors");
+    write_safetensors(path, {{"out.weight", {{1, 3}, {1.0f, INFINITY, 1.0f}}}});
+    const Extractor extractor(model, Weights::open(path));
+    const std::vector<std::string> paths = {picture(7, 1)};
+    const Error error = error_of([&] {
+        extractor.extract(paths, {}, [](std::span<const size_t>, MatrixView<const float>) {});
+    });
+    EXPECT_EQ(error.code(), StatusCode::NonFinite);
+    EXPECT_EQ(std::string(error.what()).rfind(paths[0] + ": its feature holds inf", 0), 0u)
+        << error.what();
+}
+
 }  // namespace
 }  // namespace nearcell

@@ -453,7 +453,10 @@ def test_what_images_refuses(data: Data, tmp_path: Path) -> None:
     run(*words, "--metric", "hamming", code=USAGE)
     same = ["images", data.pictures, "--weights", data.weights, "--json"]
     same += ["--html", tmp_path / "x.png", "--png", tmp_path / "x.png"]
-    assert "two files" in run(*same, code=BAD_INPUT).stdout
+    assert "one file" in run(*same, code=BAD_INPUT).stdout
+    same = ["images", data.pictures, "--weights", data.weights, "--json"]
+    same += ["--png", tmp_path / "x.names.txt", "--save-index", tmp_path / "x.nc"]
+    assert "one file" in run(*same, code=BAD_INPUT).stdout
     assert files_in(tmp_path) == ["broken.bmp", "many.txt"]
 
     report = images(data, data.pictures, "--query", data.path(0), "--query", broken)

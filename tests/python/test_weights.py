@@ -191,6 +191,7 @@ NESTED = b")" + b"\x85" * 200_000
         (state_dict(a=tensor(FLOATS, 1, (24,), (1,))), "not within its storage"),
         (state_dict(a=tensor(FLOATS, 0, (4, 6), (7, 1))), "not within its storage"),
         (state_dict(a=tensor(FLOATS, 0, (10**9, 10**9), (0, 0))), "not within its storage"),
+        (state_dict(a=tensor(FLOATS, 0, (0, 2**30), (1, 1))), "not within its storage"),
         (state_dict(a=tensor(FLOATS, 5, (3,), (-1,))), "stride"),
         (state_dict(a=tensor(FLOATS, -1, (3,), (1,))), "offset"),
         (state_dict(a=tensor(FLOATS, 0, (3,), (1, 1))), "1 sizes, 2 strides"),
@@ -218,7 +219,7 @@ def test_files_that_are_not_what_they_say():
         "zip file, but not one": b"PK" + zip_file(state, {})[2:].replace(b"data.pkl", b"data.pkx"),
         "compressed": zip_file(state, {"7": NUMBERS}, zipfile.ZIP_DEFLATED),
         "92 bytes, not 96": zip_file(state, {"7": NUMBERS[:23]}),
-        "data/7 is missing": zip_file(state, {"8": NUMBERS}),
+        "data/7' is missing": zip_file(state, {"8": NUMBERS}),
         "is damaged": zip_file(state, {"7": NUMBERS}).replace(NUMBERS.tobytes(), bytes(96)),
     }
     for problem, data in wrong.items():
