@@ -76,11 +76,7 @@ void extract(const ExtractCommandOptions& options, Session& session) {
 void add_extract(CLI::App& app, Session& session) {
     CLI::App& command = *app.add_subcommand("extract", "feature vectors of pictures");
     auto options = std::make_shared<ExtractCommandOptions>();
-    command
-        .add_option("PICTURES", options->pictures,
-                    "folders, patterns, list files or pictures (JPEG, PNG, BMP)")
-        ->required();
-    options->network.add_options(command);
+    options->network.add_options(command, options->pictures);
     command.add_flag("--normalize", options->normalize, "features of length 1");
     command
         .add_option("-o,--output", options->out,

@@ -170,11 +170,7 @@ void images(const ImagesOptions& options, Session& session) {
 void add_images(CLI::App& app, Session& session) {
     CLI::App& command = *app.add_subcommand("images", "pictures in, neighbours out, in one go");
     auto options = std::make_shared<ImagesOptions>();
-    command
-        .add_option("PICTURES", options->pictures,
-                    "folders, patterns, list files or pictures (JPEG, PNG, BMP)")
-        ->required();
-    options->network.add_options(command);
+    options->network.add_options(command, options->pictures);
     command.add_option("--pca", options->index.components, "reduce features to so many components");
     command
         .add_option("-k,--spec", options->index.spec, "factory string, such as IVF64,PQ16,RFlat")

@@ -18,7 +18,11 @@ void NetworkOptions::add_network(CLI::App& command) {
     command.add_option("--tap", tap, "layer whose output is the feature; else the model's own");
 }
 
-void NetworkOptions::add_options(CLI::App& command) {
+void NetworkOptions::add_options(CLI::App& command, std::vector<std::string>& pictures) {
+    command
+        .add_option("PICTURES", pictures,
+                    "folders, patterns, list files or pictures (JPEG, PNG, BMP)")
+        ->required();
     add_network(command);
     command.add_option("--denoise", denoise, "noise reduction before resizing")
         ->check(CLI::IsMember({"none", "median", "gaussian"}))

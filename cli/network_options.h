@@ -20,8 +20,9 @@ struct NetworkOptions {
     std::optional<double> sigma;
     bool strict = false;
 
-    void add_options(CLI::App& command);
-    void add_network(CLI::App& command);  // of these only which network
+    // PICTURES, kept in `pictures`, and all of these; or only which network.
+    void add_options(CLI::App& command, std::vector<std::string>& pictures);
+    void add_network(CLI::App& command);
     // Throws what reading the weights does, and InvalidArgument naming the option at fault.
     Extractor make_extractor() const;
 };

@@ -70,7 +70,7 @@ void stop_slow_input(int) {
 void run_one(const Bytes& input, unsigned limit) {
     current = &input;
     ::alarm(limit);
-    outcome = "no outcome";
+    outcome.clear();
     try {
         // A copy without spare room, so that a read past the end is one past the block.
         const Bytes exact(input.begin(), input.end());
@@ -160,7 +160,8 @@ class Session {
         Bytes input = next();
         clear_coverage();
         run_one(input, options_.limit);
-        const bool fresh_outcome = ++outcomes_[outcome] == 1;
+        // An input too short for the target is read by nobody, and counts as neither.
+        const bool fresh_outcome = !outcome.empty() && ++outcomes_[outcome] == 1;
         const bool is_seed = runs_ < first_.size();
         if ((reached_something_new() || fresh_outcome) && !is_seed) corpus_.add(std::move(input));
         ++runs_;
@@ -231,7 +232,7 @@ int run(int count, char** arguments) {
     std::signal(SIGALRM, stop_slow_input);
     for (const std::string& file : options.files) {
         run_one(file_bytes(file), options.limit);
-        std::printf("%s: %s\n", file.c_str(), outcome.c_str());
+        std::printf("%s: %s\n", file.c_str(), outcome.empty() ? "not read" : outcome.c_str());
     }
     if (!options.files.empty()) return 0;
     Session session(options, seeds());
