@@ -23,6 +23,12 @@ constexpr float score_from_key(Metric metric, float key) {
 constexpr float key_from_score(Metric metric, float score) {
     return is_similarity(metric) ? -score : score;
 }
+// The score that a search reports: estimates may fall out of what scores can be.
+constexpr float reported_score(Metric metric, float key) {
+    const float score = 0.0f + score_from_key(metric, key);
+    if (metric == Metric::Cosine) return score < -1.0f ? -1.0f : score > 1.0f ? 1.0f : score;
+    return metric == Metric::InnerProduct || score > 0.0f ? score : 0.0f;
+}
 // The score beside a missing neighbour (id -1): the worst finite one.
 constexpr float worst_score(Metric metric) {
     return score_from_key(metric, std::numeric_limits<float>::max());

@@ -46,6 +46,7 @@ void Cell::own() {
 }
 
 void Cell::grow(size_t count, CellShape shape) {
+    ++version_;
     // The sizes are changed together at the end; what a failed step allocated stays as reserve.
     const size_t size = size_ + count;
     blocks_.resize(block_words(size, shape));
@@ -61,6 +62,7 @@ void Cell::grow(size_t count, CellShape shape) {
 
 void Cell::set(size_t first_slot, std::span<const uint32_t> which, const int64_t* ids,
                const uint32_t* codes, const uint32_t* rerank, CellShape shape) {
+    ++version_;
     const size_t words = shape.code_words;
     uint32_t* const blocks = blocks_.mutable_data();
     for (size_t i = 0; i < which.size();) {
@@ -93,6 +95,7 @@ void Cell::set(size_t first_slot, std::span<const uint32_t> which, const int64_t
 }
 
 void Cell::truncate(size_t size, CellShape shape) {
+    ++version_;
     uint32_t* words = blocks_.mutable_data();
     const size_t kept_slots = blocks_for(size) * kBlock;
     for (size_t slot = size; slot < kept_slots && slot < size_; ++slot) {  // lanes past the end: 0
@@ -106,6 +109,7 @@ void Cell::truncate(size_t size, CellShape shape) {
 }
 
 int64_t Cell::swap_remove(size_t slot, CellShape shape) {
+    ++version_;
     const size_t last = size_ - 1;
     int64_t moved = -1;
     if (slot != last) {

@@ -27,6 +27,7 @@ class Cell {
          CellShape shape);
 
     size_t size() const { return size_; }
+    uint64_t version() const { return version_; }  // counts the changes
     const uint32_t* blocks() const { return blocks_.data(); }
     const int64_t* ids() const { return ids_.data(); }
     const uint32_t* rerank_rows() const { return rerank_.data(); }
@@ -53,6 +54,7 @@ class Cell {
 
    private:
     size_t size_ = 0;
+    uint64_t version_ = 0;
     AlignedBuffer<uint32_t> blocks_;
     AlignedBuffer<int64_t> ids_;
     AlignedBuffer<uint32_t> rerank_;

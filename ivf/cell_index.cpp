@@ -116,12 +116,14 @@ bool CellIndex::State::bounds_hold() const {
 }
 
 void CellIndex::State::refresh_views() {
+    ++changes;
     views.resize(cells.size());
     rerank_rows.resize(cells.size());
     for (size_t c = 0; c < cells.size(); ++c) {
         views[c].blocks = reinterpret_cast<const uint8_t*>(cells[c].blocks());
         views[c].ids = cells[c].ids();
         views[c].size = cells[c].size();
+        views[c].version = cells[c].version();
         views[c].centroid =
             options.residual && !centroids.empty() ? &centroids[c * coded_dim] : nullptr;
         rerank_rows[c] = cells[c].rerank_rows();

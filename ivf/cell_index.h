@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nearcell/core/id_filter.h>
@@ -22,6 +23,7 @@
 #include <nearcell/core/search_result.h>
 #include <nearcell/core/vectors.h>
 #include <nearcell/kernels/backend.h>
+#include <nearcell/kernels/device.h>
 #include <nearcell/quantize/codec.h>
 
 namespace nearcell {
@@ -130,6 +132,16 @@ class CellIndex {
     // more than a tenth of the radius outside is not looked at.
     RangeResult range_search(const Vectors& queries, float radius,
                              const SearchOptions& search) const;
+
+    // Moves the work to a device, "cuda:0" for example, or back to the "cpu". What is stored stays
+    // in host memory, byte for byte the same; the device holds a copy for searches, which the first
+    // search after a change brings up to date. Throws NoDevice, saying what is missing, and then
+    // nothing has changed; OutOfMemory comes from that search.
+    void to(std::string_view device, const DeviceOptions& options = {});
+    std::string device() const;
+    // search() of an index on a device, between the caller's arrays, which may lie on it. Throws
+    // NoDevice when the index is on the CPU.
+    SearchStats search_into(const DeviceBatch& batch, const SearchOptions& search) const;
 
     // The stored approximations of the vectors, in the original space. Throws NotFound naming the
     // id.

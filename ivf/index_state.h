@@ -15,6 +15,7 @@
 #include <nearcell/ivf/planner.h>
 #include <nearcell/ivf/transform.h>
 #include <nearcell/kernels/coarse_rows.h>
+#include <nearcell/kernels/device.h>
 #include <nearcell/storage/container.h>
 
 namespace nearcell {
@@ -57,6 +58,15 @@ struct CellIndex::State {
 
     mutable std::shared_mutex mutex;
     mutable MeasuredCosts costs;
+
+    // Where searches run; null: here. Its copy is made by the first search, and equal to the cells
+    // when held_changes is changes.
+    const Device* device = nullptr;
+    DeviceOptions device_options;
+    uint64_t changes = 0;  // counted by refresh_views()
+    mutable std::mutex held_mutex;
+    mutable std::unique_ptr<DeviceCells> held;
+    mutable std::optional<uint64_t> held_changes;
 
     CellShape shape() const;
     Metric coarse_metric() const;

@@ -4,15 +4,16 @@
 #include <limits>
 
 #include <nearcell/core/parallel.h>
+#include <nearcell/ivf/device_search.h>
 #include <nearcell/ivf/index_state.h>
 #include <nearcell/ivf/planner.h>
+#include <nearcell/ivf/search_settings.h>
 
 namespace nearcell {
 namespace {
 
 constexpr size_t kBatchQueries = 8192;  // bounds the memory of a call, whatever its size
 constexpr double kRangeSlack = 0.1;     // how far codes may err on a range that is re-scored
-constexpr size_t kScarce = 100;         // a filter that lets one in so many pass is scanned for
 
 // The cells as one call sees them: its filter's masks, evaluated once for all queries.
 class FilteredCells {
@@ -56,35 +57,13 @@ class FilteredCells {
 class CellSearch {
    public:
     CellSearch(const CellIndex::State& state, const Vectors& queries, const SearchOptions& options,
-               size_t default_probes)
-        : state_(state), queries_(queries), options_(options), cells_(state.views, options.filter) {
-        state.require_trained("search()");
-        check_dim(queries, state.options.dim, "queries");
-        check_finite(queries, "queries", options.threads);
-        check(!(state.options.rerank == std::nullopt && options.rerank != 0),
-              StatusCode::InvalidArgument, "rerank = ", options.rerank,
-              ", but the index keeps no vectors to re-rank with: build it with RFlat or "
-              "Refine(...), or "
-              "leave rerank out");
-        probes_ =
-            std::min(options.probes == 0 ? default_probes : options.probes, state.options.cells);
-        check(options.cutoff >= 0, StatusCode::InvalidArgument, "cutoff = ", options.cutoff,
-              " must be above 0, or 0 for the index's default");
-        cutoff_ = options.cutoff != 0   ? options.cutoff
-                  : options.probes == 0 ? state.default_cutoff
-                                        : std::numeric_limits<float>::infinity();
-        state.require_cutoff(cutoff_);
-        if (options.filter != nullptr) {
-            // Few vectors pass: look for them everywhere; blocks without any are skipped.
-            const size_t passing = options.filter->count_bound(state.size);
-            if (passing <= std::max(state.size / kScarce, 16 * options.k)) {
-                probes_ = state.options.cells;
-                cutoff_ = std::numeric_limits<float>::infinity();
-            }
-        }
-    }
-
-    size_t probes() const { return probes_; }
+               const SearchSettings& settings)
+        : state_(state),
+          queries_(queries),
+          options_(options),
+          probes_(settings.probes),
+          cutoff_(settings.cutoff),
+          cells_(state.views, options.filter) {}
 
     // Calls batch(first query, count) for batches of bounded size, reporting progress.
     template <class Batch>
@@ -164,10 +143,7 @@ class CellSearch {
     }
 
     float score(const Candidate& candidate) const {
-        const Metric metric = state_.options.metric;
-        if (metric == Metric::Cosine) return std::clamp(0.0f - candidate.key, -1.0f, 1.0f);
-        if (metric == Metric::InnerProduct) return 0.0f - candidate.key;
-        return std::max(0.0f, candidate.key);  // estimates may fall below
+        return reported_score(state_.options.metric, candidate.key);
     }
 
    private:
@@ -179,10 +155,10 @@ class CellSearch {
     const CellIndex::State& state_;
     const Vectors& queries_;
     const SearchOptions& options_;
-    int threads_ = 1;  // of a batch's steps but its scan
-    size_t probes_ = 0;
-    float cutoff_ = 0;
+    size_t probes_;
+    float cutoff_;
     FilteredCells cells_;
+    int threads_ = 1;  // of a batch's steps but its scan
     PreparedRows rows_;
     std::vector<uint32_t> probe_cells_;
     std::vector<float> probe_keys_;
@@ -199,44 +175,35 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     const size_t default_probes = this->default_probes();
     const std::shared_lock lock(state_->mutex);
     const State& state = *state_;
-    CellSearch search(state, queries, options, default_probes);
-
-    // No more than size() neighbours exist: what is beyond is padding.
-    const size_t k = std::min(options.k, std::max<size_t>(1, state.size));
-    // Without a depth, codes that bound their error say themselves what to score again.
-    const bool refine = state.can_refine() && options.rerank == 0 && state.default_rerank == 0;
-    const bool by_integers = refine || state.scans_by_integers();
-    const bool reranked = state.rerank_codec && !refine;
-    size_t depth = k;
-    if (reranked) {
-        const size_t by_rule = std::max<size_t>(4 * k, 64);
-        const size_t asked = options.rerank != 0         ? options.rerank
-                             : state.default_rerank != 0 ? state.default_rerank
-                                                         : by_rule;
-        depth = std::clamp(asked, k, std::max<size_t>(k, state.size));
-    }
+    const SearchSettings settings = resolve_search(state, options, default_probes);
+    check_queries(state, queries, options.threads);
     SearchResult result;
     result.queries = queries.rows;
     result.k = options.k;
     result.scores.assign(queries.rows * options.k, worst_score(state.options.metric));
     result.ids.assign(queries.rows * options.k, -1);
     result.counts.assign(queries.rows, 0);
-    result.stats.probes = search.probes();
-    result.stats.rerank = reranked ? depth : 0;
+    result.stats.probes = settings.probes;
+    result.stats.rerank = settings.reranked ? settings.depth : 0;
+    if (state.device != nullptr) {
+        search_on_device(state, queries, options, settings, result);
+        return result;
+    }
+    CellSearch search(state, queries, options, settings);
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
-        if (by_integers) search.scan_by_integers(refine, !reranked);
-        search.plan(depth);
-        std::vector<TopK> best(count, TopK(depth));
+        if (settings.by_integers) search.scan_by_integers(settings.refine, !settings.reranked);
+        search.plan(settings.depth);
+        std::vector<TopK> best(count, TopK(settings.depth));
         const ScanCounts counts = state.backend->scan_cells(job, best);
         result.stats.scanned += counts.scanned;
-        if (refine) result.stats.reranked += counts.refined;
+        if (settings.refine) result.stats.reranked += counts.refined;
         result.stats.plan = search.plan_text();
         std::vector<std::vector<Candidate>> lists(count);
         parallel_for((count + 63) / 64, job.threads, [&](size_t task, int) {
             for (size_t q = task * 64; q < std::min(count, task * 64 + 64); ++q) {
                 lists[q] = best[q].sorted();
-                if (by_integers && !reranked) {
+                if (settings.by_integers && !settings.reranked) {
                     for (Candidate& candidate : lists[q])
                         candidate.key = candidate.lower;
                     std::sort(lists[q].begin(), lists[q].end(), nearer);
@@ -246,7 +213,7 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
                 }
             }
         });
-        if (reranked) search.rerank(k, lists, result.stats);
+        if (settings.reranked) search.rerank(settings.k, lists, result.stats);
         for (size_t q = 0; q < count; ++q) {
             const size_t row = (first + q) * options.k;
             result.counts[first + q] = lists[q].size();
@@ -266,7 +233,8 @@ RangeResult CellIndex::range_search(const Vectors& queries, float radius,
     const size_t default_probes = this->default_probes();
     const std::shared_lock lock(state_->mutex);
     const State& state = *state_;
-    CellSearch search(state, queries, options, default_probes);
+    const SearchSettings settings = resolve_search(state, options, default_probes);
+    check_queries(state, queries, options.threads);
     const float limit = key_from_score(state.options.metric, radius);
     // Codes err: with a re-rank store look somewhat further, then decide by the exact score.
     const float scan_limit =
@@ -274,7 +242,12 @@ RangeResult CellIndex::range_search(const Vectors& queries, float radius,
     RangeResult result;
     result.queries = queries.rows;
     result.offsets.assign(queries.rows + 1, 0);
-    result.stats.probes = search.probes();
+    result.stats.probes = settings.probes;
+    if (state.device != nullptr) {
+        range_search_on_device(state, queries, {limit, scan_limit}, options, settings, result);
+        return result;
+    }
+    CellSearch search(state, queries, options, settings);
     search.for_batches([&](size_t first, size_t count) {
         const ScanJob& job = search.start_batch(first, count);
         const bool by_integers = state.scans_by_integers();

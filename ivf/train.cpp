@@ -83,6 +83,7 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
 
     // Everything is built beside the index and put in place at the end.
     auto fresh = std::make_unique<State>(options);
+    fresh->backend = state_->backend;
     const Backend& backend = *fresh->backend;
     TrainReport report_out;
     report_out.rows_given = x.rows;

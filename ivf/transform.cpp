@@ -129,6 +129,12 @@ void Transform::apply(MatrixView<const float> x, MatrixView<float> out, const Ba
     normalize_rows(out, threads);
 }
 
+VectorStep Transform::step() const {
+    if (is_fast()) return {nullptr, &fast_};
+    if (options_.kind == TransformKind::Normalize) return {};
+    return {&forward_, nullptr};
+}
+
 void Transform::inverse(MatrixView<const float> y, MatrixView<float> out, const Backend& backend,
                         int threads) const {
     if (is_fast()) return fast_.inverse(y, out, backend, threads);

@@ -9,6 +9,7 @@
 
 #include <nearcell/core/progress.h>
 #include <nearcell/ivf/cell_index.h>
+#include <nearcell/kernels/device.h>
 #include <nearcell/kernels/fast_rotation.h>
 #include <nearcell/kernels/linear_map.h>
 
@@ -33,6 +34,8 @@ class Transform {
                const Progress& progress);
     void apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
                int threads) const;
+    // What apply() does, for devices; belongs to this object.
+    VectorStep step() const;
     // The nearest original; normalisation is not undone.
     void inverse(MatrixView<const float> y, MatrixView<float> out, const Backend& backend,
                  int threads) const;

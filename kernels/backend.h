@@ -49,6 +49,7 @@ struct CellView {
     const float* centroid =
         nullptr;  // added to decoded vectors; null where codes are not residuals
     const uint16_t* masks = nullptr;  // one bit a vector, one word a block; null lets all pass
+    uint64_t version = 0;             // another one after every change
 };
 
 // How the loops of a scan go; chosen by ivf/planner.

@@ -27,6 +27,8 @@ class FastRotation {
 
     size_t dim() const { return dim_; }
     const std::vector<float>& signs() const { return signs_; }
+    // What each step multiplies with, for devices.
+    const std::vector<float>& factors() const { return factors_; }
     // `out` must not overlap the input.
     void apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
                int threads) const;

@@ -33,6 +33,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "tests/gpu/simt/streams_test.cpp": ("the host's side", ["gpu/simt/device_memory"]),
+    "tests/kernels/device_test.cpp": ("how it says that there is none", ["no_devices"]),
     "tests/kernels/kernel_test.cpp": (
         "every operation of ops.def on every instruction set, against the reference",
         [
@@ -66,7 +67,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
     ),
     "tests/ivf/cell_index_test.cpp": (
         "CellIndex's operations and their parts, against a model that scans everything",
-        ["add", "cell", "file", "id_map", "search", "train", "transform"],
+        ["search_settings", "add", "cell", "file", "id_map", "search", "train", "transform"],
     ),
     "tests/index/factory_test.cpp": ("the words of index strings", ["spec_parts"]),
     "tests/pca/pca_test.cpp": ("a Pca comes from its Fitter", ["fitter"]),

@@ -1,0 +1,58 @@
+#include <nearcell/ivf/search_settings.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace nearcell {
+namespace {
+
+constexpr size_t kScarce = 100;  // a filter that lets one in so many pass is scanned for
+
+}  // namespace
+
+void check_queries(const CellIndex::State& state, const Vectors& queries, int threads) {
+    check_dim(queries, state.options.dim, "queries");
+    check_finite(queries, "queries", threads);
+}
+
+SearchSettings resolve_search(const CellIndex::State& state, const SearchOptions& options,
+                              size_t default_probes) {
+    state.require_trained("search()");
+    check(!(state.options.rerank == std::nullopt && options.rerank != 0),
+          StatusCode::InvalidArgument, "rerank = ", options.rerank,
+          ", but the index keeps no vectors to re-rank with: build it with RFlat or "
+          "Refine(...), or "
+          "leave rerank out");
+    SearchSettings settings;
+    settings.probes =
+        std::min(options.probes == 0 ? default_probes : options.probes, state.options.cells);
+    check(options.cutoff >= 0, StatusCode::InvalidArgument, "cutoff = ", options.cutoff,
+          " must be above 0, or 0 for the index's default");
+    settings.cutoff = options.cutoff != 0   ? options.cutoff
+                      : options.probes == 0 ? state.default_cutoff
+                                            : std::numeric_limits<float>::infinity();
+    state.require_cutoff(settings.cutoff);
+    settings.k = std::min(options.k, std::max<size_t>(1, state.size));
+    if (options.filter != nullptr) {
+        // Few vectors pass: look for them everywhere; blocks without any are skipped.
+        const size_t passing = options.filter->count_bound(state.size);
+        if (passing <= std::max(state.size / kScarce, 16 * options.k)) {
+            settings.probes = state.options.cells;
+            settings.cutoff = std::numeric_limits<float>::infinity();
+        }
+    }
+    settings.refine = state.can_refine() && options.rerank == 0 && state.default_rerank == 0;
+    settings.by_integers = settings.refine || state.scans_by_integers();
+    settings.reranked = state.rerank_codec && !settings.refine;
+    settings.depth = settings.k;
+    if (settings.reranked) {
+        const size_t by_rule = std::max<size_t>(4 * settings.k, 64);
+        const size_t asked = options.rerank != 0         ? options.rerank
+                             : state.default_rerank != 0 ? state.default_rerank
+                                                         : by_rule;
+        settings.depth = std::clamp(asked, settings.k, std::max<size_t>(settings.k, state.size));
+    }
+    return settings;
+}
+
+}  // namespace nearcell

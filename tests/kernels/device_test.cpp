@@ -1,0 +1,94 @@
+// Names of devices, and what is said where there are none.
+#include <nearcell/kernels/device.h>
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include <nearcell/core/error.h>
+
+namespace nearcell {
+namespace {
+
+class FakeDevice : public Device {
+   public:
+    explicit FakeDevice(std::string name) : name_(std::move(name)) {}
+    std::string name() const override { return name_; }
+    std::string describe() const override { return name_ + " fake"; }
+    DeviceMemory memory() const override { return {}; }
+    const Backend& backend() const override { return cpu_backend(); }
+    std::unique_ptr<DeviceCells> hold(const SearchableCells&, const DeviceOptions&) const override {
+        return nullptr;
+    }
+    SearchResult exact_search(const Vectors&, const Vectors&, Metric, size_t, int) const override {
+        return {};
+    }
+
+   private:
+    std::string name_;
+};
+
+class FakeSource : public DeviceSource {
+   public:
+    std::vector<const Device*> list() const override { return devices; }
+    std::string why() const override { return "the driver is asleep: wake it"; }
+    std::vector<const Device*> devices;
+};
+
+class DeviceTest : public testing::Test {
+   protected:
+    ~DeviceTest() override { set_device_source(nullptr); }
+    FakeDevice first_{"cuda:0"}, second_{"cuda:1"};
+    FakeSource source_;
+};
+
+StatusCode code_of(std::string_view name, std::string* message = nullptr) {
+    try {
+        find_device(name);
+    } catch (const Error& error) {
+        if (message != nullptr) *message = error.what();
+        return error.code();
+    }
+    ADD_FAILURE() << name << " was found";
+    return StatusCode::Io;
+}
+
+TEST_F(DeviceTest, FindsDevicesByTheirNumber) {
+    source_.devices = {&first_, &second_};
+    set_device_source(&source_);
+    EXPECT_EQ(find_device("cpu"), nullptr);
+    EXPECT_EQ(find_device("cuda"), &first_);
+    EXPECT_EQ(find_device("cuda:0"), &first_);
+    EXPECT_EQ(find_device("cuda:1"), &second_);
+    EXPECT_EQ(devices(), source_.devices);
+    std::string message;
+    EXPECT_EQ(code_of("cuda:2", &message), StatusCode::NoDevice);
+    EXPECT_EQ(message, "device = cuda:2, but this machine has 2: pass cuda:0 to cuda:1, or cpu");
+}
+
+TEST_F(DeviceTest, SaysWhatIsMissing) {
+    set_device_source(&source_);
+    std::string message;
+    EXPECT_EQ(code_of("cuda:0", &message), StatusCode::NoDevice);
+    EXPECT_EQ(message, "device = cuda:0: the driver is asleep: wake it");
+    EXPECT_EQ(find_device("cpu"), nullptr);
+}
+
+TEST_F(DeviceTest, RefusesOtherNames) {
+    set_device_source(&source_);
+    for (const char* name : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:0x", "cuda:1 ",
+                             "CUDA:0", "cuda:99999999999999999999999"}) {
+        std::string message;
+        EXPECT_EQ(code_of(name, &message), StatusCode::InvalidArgument) << name;
+        EXPECT_NE(message.find("pass cpu, cuda or cuda:N"), std::string::npos) << message;
+    }
+}
+
+TEST_F(DeviceTest, WithoutADeviceTheBuiltInSourceSaysWhatToDo) {
+    if (!devices().empty()) GTEST_SKIP() << "this machine has " << devices().front()->describe();
+    EXPECT_GT(built_in_devices().why().size(), 20u);
+    EXPECT_EQ(code_of("cuda:0"), StatusCode::NoDevice);
+}
+
+}  // namespace
+}  // namespace nearcell
