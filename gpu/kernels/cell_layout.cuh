@@ -1,0 +1,94 @@
+// How stored vectors lie on a device, and what the kernels that look through them hand to each
+// other. The codes are CodeView's, byte for byte: blocks of sixteen vectors, each cell's from a
+// block on, cut into chunks of some blocks. A vector's place is 16 * block + lane, below 2^32. What
+// makes equal keys differ is its tag: its id where ids have 32 bits, else the rank of its id.
+//
+// A search goes in rounds. In each, (query, chunk) pairs sorted by chunk are cut into tiles of at
+// most kTileQueries queries of one chunk, so that a chunk's codes are read once for all of them. A
+// scan offers a query's candidates whose keys do not exceed its limit, in any order; the best of
+// them give the limits of the next round.
+#pragma once
+
+#include <nearcell/core/metric.h>
+#include <nearcell/gpu/simt/simt.h>
+#include <nearcell/kernels/code_view.h>
+
+namespace nearcell::gpu {
+
+constexpr unsigned kTileQueries = 64;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+struct Chunk {
+    unsigned first_block;  // of all blocks of the store
+    unsigned vectors;      // at least one
+    unsigned cell;
+};
+
+// A query that looks into a chunk, with the key of the query and the cell's centroid: |q - c|^2 for
+// L2, -<q, c> for similarities (as Backend::nearest says them); 0 where there are no centroids.
+struct ScanPair {
+    unsigned query;
+    float key;
+};
+
+// What is stored, in device memory; `code` has device pointers.
+struct StoredCodes {
+    CodeView code;
+    const uint32_t* blocks;       // code.words * 16 words a block
+    const unsigned* tags;         // of each place
+    const unsigned short* masks;  // of each block, bit v: vector v may be found; null: all may
+    const Chunk* chunks;
+    const float* centroids;  // of each cell, code.dim values; null: there are none
+    bool residual;           // decoded vectors are relative to the cell's centroid
+};
+
+// The pairs of a round. Tile t of chunk c has the pairs from begin[c] + kTileQueries * t on; tiles
+// are numbered through, those of chunk c from tile_begin[c] on.
+struct ScanPairs {
+    const ScanPair* pairs;
+    const unsigned *begin, *tile_begin;  // chunks + 1 each
+    unsigned chunks;
+};
+
+// Where candidates go: of each query `room`, of which counts[query] were found, also beyond the
+// room. keys: pack_key(key, tag).
+struct CandidateLists {
+    unsigned* counts;
+    unsigned* places;
+    uint64_t* keys;  // null: only places are offered
+    size_t room;
+};
+
+// Numbers in the order of (key, tag): the key as an integer above the tag. -0 is 0.
+SIMT_DEVICE uint64_t pack_key(float key, unsigned tag) {
+    const unsigned bits = __float_as_uint(key + 0.0f);
+    const unsigned ordered = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+    return uint64_t{ordered} << 32 | tag;
+}
+// The bits of the key, and the tag.
+constexpr unsigned key_bits(uint64_t packed) {
+    const auto ordered = static_cast<unsigned>(packed >> 32);
+    return (ordered >> 31) != 0 ? ordered & 0x7fffffffu : ~ordered;
+}
+constexpr unsigned tag_of(uint64_t packed) { return static_cast<unsigned>(packed); }
+
+// All candidates are counted, so that the host knows how much room they want.
+SIMT_DEVICE void offer_candidate(const CandidateLists& lists, size_t query, unsigned place,
+                                 uint64_t key) {
+    const unsigned at = atomicAdd(lists.counts + query, 1u);
+    if (at >= lists.room) return;
+    lists.places[query * lists.room + at] = place;
+    if (lists.keys != nullptr) lists.keys[query * lists.room + at] = key;
+}
+
+// The chunk of a tile: the last one that begins at or before it.
+SIMT_DEVICE unsigned chunk_of_tile(const ScanPairs& pairs, unsigned tile) {
+    unsigned low = 0, high = pairs.chunks;  // tile_begin[low] <= tile < tile_begin[high]
+    while (high - low > 1) {
+        const unsigned middle = (low + high) / 2;
+        (pairs.tile_begin[middle] <= tile ? low : high) = middle;
+    }
+    return low;
+}
+
+}  // namespace nearcell::gpu
