@@ -176,7 +176,7 @@ void write_results(Metric metric, size_t first, std::vector<uint64_t>& best,
         for (size_t j = 0; j < count; ++j) {
             const float key = std::bit_cast<float>(key_bits(keys[j]));
             result.scores[q * result.k + j] = 0.0f + score_from_key(metric, key);
-            result.ids[q * result.k + j] = row_of(keys[j]);
+            result.ids[q * result.k + j] = tag_of(keys[j]);
         }
     });
 }

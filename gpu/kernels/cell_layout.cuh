@@ -4,19 +4,18 @@
 // makes equal keys differ is its tag: its id where ids have 32 bits, else the rank of its id.
 //
 // A search goes in rounds. In each, (query, chunk) pairs sorted by chunk are cut into tiles of at
-// most kTileQueries queries of one chunk, so that a chunk's codes are read once for all of them. A
+// most kPairTile queries of one chunk, so that a chunk's codes are read once for all of them. A
 // scan offers a query's candidates whose keys do not exceed its limit, in any order; the best of
 // them give the limits of the next round.
 #pragma once
 
 #include <nearcell/core/metric.h>
-#include <nearcell/gpu/simt/simt.h>
 #include <nearcell/kernels/code_view.h>
+#include <nearcell/gpu/kernels/packed_key.cuh>
 
 namespace nearcell::gpu {
 
-constexpr unsigned kTileQueries = 64;
-constexpr unsigned kAllLanes = 0xffffffffu;
+constexpr unsigned kPairTile = 64;
 
 struct Chunk {
     unsigned first_block;  // of all blocks of the store
@@ -42,7 +41,7 @@ struct StoredCodes {
     bool residual;           // decoded vectors are relative to the cell's centroid
 };
 
-// The pairs of a round. Tile t of chunk c has the pairs from begin[c] + kTileQueries * t on; tiles
+// The pairs of a round. Tile t of chunk c has the pairs from begin[c] + kPairTile * t on; tiles
 // are numbered through, those of chunk c from tile_begin[c] on.
 struct ScanPairs {
     const ScanPair* pairs;
@@ -58,19 +57,6 @@ struct CandidateLists {
     uint64_t* keys;  // null: only places are offered
     size_t room;
 };
-
-// Numbers in the order of (key, tag): the key as an integer above the tag. -0 is 0.
-SIMT_DEVICE uint64_t pack_key(float key, unsigned tag) {
-    const unsigned bits = __float_as_uint(key + 0.0f);
-    const unsigned ordered = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
-    return uint64_t{ordered} << 32 | tag;
-}
-// The bits of the key, and the tag.
-constexpr unsigned key_bits(uint64_t packed) {
-    const auto ordered = static_cast<unsigned>(packed >> 32);
-    return (ordered >> 31) != 0 ? ordered & 0x7fffffffu : ~ordered;
-}
-constexpr unsigned tag_of(uint64_t packed) { return static_cast<unsigned>(packed); }
 
 // All candidates are counted, so that the host knows how much room they want.
 SIMT_DEVICE void offer_candidate(const CandidateLists& lists, size_t query, unsigned place,

@@ -5,6 +5,7 @@
 // nothing of a search.
 #pragma once
 
+#include <nearcell/gpu/kernels/packed_key.cuh>
 #include <nearcell/gpu/kernels/round_rows.cuh>
 
 namespace nearcell::gpu {
@@ -23,19 +24,6 @@ struct RescoreJob {
     size_t capacity;
     uint64_t* keys;  // beside each candidate: its key, as pack_key says
 };
-
-// Numbers in the order of (key, row): the key as an integer above the row. -0 is 0.
-SIMT_DEVICE uint64_t pack_key(float key, uint64_t row) {
-    const unsigned bits = __float_as_uint(key + 0.0f);
-    const unsigned ordered = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
-    return uint64_t{ordered} << 32 | row;
-}
-// The bits of the key, and the row.
-constexpr unsigned key_bits(uint64_t packed) {
-    const auto ordered = static_cast<unsigned>(packed >> 32);
-    return (ordered >> 31) != 0 ? ordered & 0x7fffffffu : ~ordered;
-}
-constexpr unsigned row_of(uint64_t packed) { return static_cast<unsigned>(packed); }
 
 // The sum of eight lanes' sums, in the order of sum_of.
 SIMT_DEVICE double sum_of_eight(double sum) {
@@ -91,7 +79,7 @@ __global__ void __launch_bounds__(kRescoreThreads) rescore_rows(RescoreJob job) 
                                          job.rows + row * job.dim, job.dim);
         const float key = key_from_score(job.metric, static_cast<float>(score));
         if (mine < count && threadIdx.x % 8 == 0)
-            job.keys[query * job.capacity + i] = pack_key(key, row);
+            job.keys[query * job.capacity + i] = pack_key(key, static_cast<unsigned>(row));
     }
 }
 
