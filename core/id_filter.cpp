@@ -43,6 +43,23 @@ IdFilter IdFilter::complement() const {
     return filter;
 }
 
+IdFilterRule IdFilter::rule() const {
+    IdFilterRule rule;
+    rule.kind = kind_;
+    rule.negated = negated_;
+    rule.first = first_;
+    rule.last = last_;
+    if (bits_) {
+        rule.bits = bits_->data();
+        rule.bit_bytes = bits_->size();
+    }
+    if (ids_) {
+        rule.ids = ids_->data();
+        rule.id_count = ids_->size();
+    }
+    return rule;
+}
+
 bool IdFilter::allows(int64_t id) const {
     bool listed = true;
     switch (kind_) {

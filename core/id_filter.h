@@ -2,12 +2,26 @@
 // those. Evaluated once per stored block, not once per query. Immutable; safe to share by threads.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 namespace nearcell {
+
+enum class IdFilterKind { All, Bitset, Range, List };
+
+// What a filter says, as plain pointers, for kernels of any device.
+struct IdFilterRule {
+    IdFilterKind kind = IdFilterKind::All;
+    bool negated = false;
+    int64_t first = 0, last = 0;
+    const uint8_t* bits = nullptr;
+    size_t bit_bytes = 0;
+    const int64_t* ids = nullptr;  // ascending
+    size_t id_count = 0;
+};
 
 class IdFilter {
    public:
@@ -22,6 +36,7 @@ class IdFilter {
     // The same ids the other way round.
     IdFilter complement() const;
 
+    IdFilterRule rule() const;  // belongs to this object
     bool allows_all() const { return kind_ == Kind::All && !negated_; }
     bool allows(int64_t id) const;
     // An upper bound on how many of `total` stored ids pass, without looking at them.
@@ -30,7 +45,7 @@ class IdFilter {
     uint16_t mask(const int64_t* ids, size_t count) const;
 
    private:
-    enum class Kind { All, Bitset, Range, List };
+    using Kind = IdFilterKind;
     Kind kind_ = Kind::All;
     bool negated_ = false;
     int64_t first_ = 0, last_ = 0;

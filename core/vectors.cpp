@@ -44,13 +44,6 @@ void convert_row(const void* row, ElementType type, size_t cols, float* out) {
     }
 }
 
-// Larger values could make the squared distance of two rows infinite.
-float largest_value(size_t cols) {
-    const double room = 16.0 * static_cast<double>(std::max<size_t>(1, cols));
-    return static_cast<float>(
-        std::sqrt(static_cast<double>(std::numeric_limits<float>::max()) / room));
-}
-
 // The first column whose value is NaN or larger than that, or cols.
 size_t first_unusable(const void* row, ElementType type, size_t cols) {
     // Without its sign bit, a float's order is that of its bits; NaN and infinity come last.
@@ -85,6 +78,12 @@ size_t first_unusable(const void* row, ElementType type, size_t cols) {
 }
 
 }  // namespace
+
+float largest_value(size_t cols) {
+    const double room = 16.0 * static_cast<double>(std::max<size_t>(1, cols));
+    return static_cast<float>(
+        std::sqrt(static_cast<double>(std::numeric_limits<float>::max()) / room));
+}
 
 void read_rows(const Vectors& vectors, size_t first, MatrixView<float> out) {
     for (size_t i = 0; i < out.rows; ++i) {

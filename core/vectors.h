@@ -66,6 +66,10 @@ void read_rows(const Vectors& vectors, size_t first, MatrixView<float> out);
 // Converts the listed rows to float32: out row i = vectors row rows[i].
 void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> out);
 
+// The largest value that rows of so many columns may have: larger ones could make the squared
+// distance of two rows infinite.
+float largest_value(size_t cols);
+
 // Throws NonFinite naming `name`, the row and the column of the first NaN or infinity, and
 // InvalidArgument of the first value so large that squared distances would overflow.
 void check_finite(const Vectors& vectors, std::string_view name, int threads);

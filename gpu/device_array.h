@@ -1,5 +1,6 @@
 // DeviceArray<T>: memory on the device, unwritten at first, freed in the stream it was allocated
-// in. For host code of the GPU backend. Cost: an allocation, which CUDA takes from its pool. Copies
+// in. For host code of the GPU backend. Cost: an allocation, which CUDA takes from its pool, and
+// which a budget, if there is one, must allow. Copies
 // return at once; what they read or write on the host must stay until the stream was waited for.
 // Thread safety: one call at a time.
 #pragma once
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include <nearcell/core/error.h>
+#include <nearcell/gpu/memory_budget.h>
 #include <nearcell/gpu/simt/host.h>
 
 namespace nearcell::gpu {
@@ -23,6 +25,18 @@ class DeviceArray {
         : data_(static_cast<T*>(simt::device_allocate(bytes_of(size), stream))),
           size_(size),
           stream_(stream) {}
+    DeviceArray(size_t size, simt::Stream stream, MemoryBudget& budget, const char* what)
+        : stream_(stream) {
+        budget.reserve(bytes_of(size), what);
+        try {
+            data_ = static_cast<T*>(simt::device_allocate(bytes_of(size), stream));
+        } catch (...) {
+            budget.release(bytes_of(size));
+            throw;
+        }
+        size_ = size;
+        budget_ = &budget;
+    }
     DeviceArray(DeviceArray&& other) noexcept { swap(other); }
     DeviceArray& operator=(DeviceArray other) noexcept {
         swap(other);
@@ -31,6 +45,7 @@ class DeviceArray {
     DeviceArray(const DeviceArray&) = delete;
     ~DeviceArray() {
         if (data_ == nullptr) return;
+        if (budget_ != nullptr) budget_->release(bytes());
         try {
             simt::device_free(data_, stream_);
         } catch (...) {  // after a failure that was thrown already: nothing can be freed any more
@@ -61,11 +76,13 @@ class DeviceArray {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
         std::swap(stream_, other.stream_);
+        std::swap(budget_, other.budget_);
     }
 
     T* data_ = nullptr;
     size_t size_ = 0;
     simt::Stream stream_{};
+    MemoryBudget* budget_ = nullptr;
 };
 
 }  // namespace nearcell::gpu

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <nearcell/gpu/device_array.h>
+#include <nearcell/gpu/session.h>
 #include <nearcell/gpu/kernels/rescore_rows.cuh>
 #include <nearcell/gpu/kernels/round_rows.cuh>
 #include <nearcell/gpu/kernels/scan_rows.cuh>
@@ -43,24 +44,6 @@ ScanKernel scan_kernel(size_t segments) {
         default: return scan_wide<kRounding>;
     }
 }
-
-// A stream that goes when its owner does.
-class OwnStream {
-   public:
-    OwnStream() : stream_(simt::create_stream()) {}
-    ~OwnStream() {
-        try {
-            simt::destroy_stream(stream_);
-        } catch (...) {  // after a failure that was thrown already
-        }
-    }
-    OwnStream(const OwnStream&) = delete;
-    OwnStream& operator=(const OwnStream&) = delete;
-    simt::Stream get() const { return stream_; }
-
-   private:
-    simt::Stream stream_;
-};
 
 // What searches need of the base; the arrays are its owner's.
 struct ExactBase {

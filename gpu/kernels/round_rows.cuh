@@ -5,11 +5,11 @@
 #pragma once
 
 #include <nearcell/gpu/kernels/exact_bound.cuh>
+#include <nearcell/gpu/kernels/packed_key.cuh>
 
 namespace nearcell::gpu {
 
 constexpr int kRoundThreads = 256;
-constexpr unsigned kWarp = 0xffffffffu;
 
 // Which row stands at which place of the rounded base: places step through the rows by a number
 // that has no divisor in common with theirs, so that the first places are a sample of all rows.

@@ -11,6 +11,7 @@ namespace nearcell::simt {
 
 using Stream = cudaStream_t;
 using Event = cudaEvent_t;
+constexpr bool kChecksMemory = false;
 
 inline void check_cuda(cudaError_t error, const char* call) {
     if (error == cudaSuccess) return;

@@ -13,6 +13,7 @@ struct StreamQueue;
 struct EventState;
 using Stream = StreamQueue*;
 using Event = EventState*;
+constexpr bool kChecksMemory = true;  // each allocation has bounds, and is unwritten at first
 
 // Runs now, or, with deferred streams, when somebody waits.
 void submit(Stream stream, std::function<void()> work);

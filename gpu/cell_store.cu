@@ -1,0 +1,248 @@
+#include <nearcell/gpu/cell_store.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include <nearcell/gpu/staged_copy.h>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr size_t kMostBlocks = (size_t{1} << 32) / kBlock - 1;  // places are 32 bits
+constexpr size_t kSpare = 4;  // a part of what is laid out anew after changes is room to grow
+
+template <class T>
+DeviceArray<T> copy_of(const T* host, size_t count, MemoryBudget& budget, simt::Stream stream,
+                       const char* what) {
+    if (host == nullptr || count == 0) return {};
+    DeviceArray<T> array(count, stream, budget, what);
+    array.copy_from(host, count);
+    return array;
+}
+
+// Replaces an array that is too small or more than twice too large.
+template <class T>
+void resize(DeviceArray<T>& array, size_t count, MemoryBudget& budget, simt::Stream stream) {
+    if (array.size() >= count && array.size() <= 2 * count) return;
+    array = DeviceArray<T>();
+    array = DeviceArray<T>(count, stream, budget, "tables");
+}
+
+int64_t largest_id(const SearchableCells& cells, const std::vector<size_t>& which) {
+    int64_t largest = -1;
+    for (const size_t c : which) {
+        const CellView& cell = cells.cells[c];
+        for (size_t i = 0; i < cell.size; ++i)
+            largest = std::max(largest, cell.ids[i]);
+    }
+    return largest;
+}
+
+}  // namespace
+
+DeviceCode::DeviceCode(const CodeView& host, MemoryBudget& budget, simt::Stream stream)
+    : view_(host) {
+    constexpr const char* kWhat = "a codec's parameters";
+    const size_t ksub = host.kind == CodeKind::Product4 ? 16 : 256;
+    offset_ = copy_of(host.offset, host.dim, budget, stream, kWhat);
+    step_ = copy_of(host.step, host.dim, budget, stream, kWhat);
+    sub_begin_ = copy_of(host.sub_begin, host.subquantizers + 1, budget, stream, kWhat);
+    codebooks_ = copy_of(host.codebooks, ksub * host.dim, budget, stream, kWhat);
+    view_.offset = offset_.data();
+    view_.step = step_.data();
+    view_.sub_begin = sub_begin_.data();
+    view_.codebooks = codebooks_.data();
+}
+
+StoredCodes CellStore::codes() const {
+    StoredCodes codes{};
+    codes.code = code_.view();
+    codes.blocks = blocks_.data();
+    codes.tags = tags_.data();
+    codes.chunks = chunks_.data();
+    codes.centroids = centroids_.data();
+    codes.residual = residual_;
+    return codes;
+}
+
+size_t CellStore::most_chunks(size_t probes) const {
+    return chunk_sums_.empty() ? 0 : chunk_sums_[std::min(probes, chunk_sums_.size()) - 1];
+}
+
+std::pair<uint32_t, uint32_t> CellStore::locate(unsigned place) const {
+    const uint32_t cell = host_cell_of_block_[place / kBlock];
+    return {cell, static_cast<uint32_t>(place - held_[cell].first_block * kBlock)};
+}
+
+void CellStore::update(const SearchableCells& cells, int threads) {
+    code_ = DeviceCode();
+    rerank_code_ = DeviceCode();
+    code_ = DeviceCode(cells.code, budget_, stream_);
+    if (cells.rerank) rerank_code_ = DeviceCode(*cells.rerank, budget_, stream_);
+    residual_ = !cells.cells.empty() && cells.cells[0].centroid != nullptr;
+    const MatrixView<const float> centroids = cells.centroids;
+    centroids_ = DeviceArray<float>();
+    centroids_ =
+        copy_of(centroids.data, centroids.rows * centroids.cols, budget_, stream_, "centroids");
+
+    held_.resize(cells.cells.size());
+    std::vector<size_t> changed = changed_cells(cells);
+    const bool large_ids = largest_id(cells, changed) > int64_t{0xffffffff};
+    const bool by_rank = large_ids || (!sorted_ids_.empty() && !changed.empty());
+    if (by_rank || blocks_.data() == nullptr || !find_room(cells, changed)) {
+        const bool spare = blocks_.data() != nullptr;
+        lay_out(cells, spare);
+        sorted_ids_.clear();
+        if (by_rank) rank_ids(cells);
+        changed.resize(cells.cells.size());
+        std::iota(changed.begin(), changed.end(), size_t{0});
+    }
+    copy_cells(cells, changed, threads);
+    copy_tables();
+    simt::synchronize(stream_);
+}
+
+std::vector<size_t> CellStore::changed_cells(const SearchableCells& cells) const {
+    std::vector<size_t> changed;
+    for (size_t c = 0; c < held_.size(); ++c) {
+        const HeldCell& held = held_[c];
+        if (held.version != cells.cells[c].version || held.size != cells.cells[c].size)
+            changed.push_back(c);
+    }
+    return changed;
+}
+
+// Whether the changed cells fit where they are or behind all others, where those that do not get
+// room.
+bool CellStore::find_room(const SearchableCells& cells, const std::vector<size_t>& changed) {
+    size_t end = used_blocks_;
+    std::vector<HeldCell> moved = held_;
+    for (const size_t c : changed) {
+        const size_t wanted = blocks_for(cells.cells[c].size);
+        if (wanted <= moved[c].capacity) continue;
+        const size_t capacity = wanted + wanted / kSpare + 1;
+        if (capacity > capacity_blocks_ - end) return false;
+        moved[c].first_block = end;
+        moved[c].capacity = capacity;
+        moved[c].version.reset();
+        end += capacity;
+    }
+    held_.swap(moved);
+    used_blocks_ = end;
+    return true;
+}
+
+// Gives all cells room, in their order; with `spare`, to grow. What was copied before is gone.
+void CellStore::lay_out(const SearchableCells& cells, bool spare) {
+    blocks_ = DeviceArray<uint32_t>();
+    rerank_rows_ = DeviceArray<uint32_t>();
+    tags_ = DeviceArray<unsigned>();
+    size_t total = 0;
+    for (size_t c = 0; c < held_.size(); ++c) {
+        const size_t wanted = blocks_for(cells.cells[c].size);
+        held_[c] = {total, wanted + (spare ? wanted / kSpare + 1 : 0), 0, std::nullopt};
+        total += held_[c].capacity;
+    }
+    used_blocks_ = total;
+    capacity_blocks_ = total + (spare ? total / kSpare : 0);
+    check(capacity_blocks_ <= kMostBlocks, StatusCode::Unsupported, "the index has ", total,
+          " blocks of ", kBlock, " vectors, but a device takes at most ", kMostBlocks,
+          ": search parts of it, or use cpu");
+    DeviceArray<uint32_t> codes(capacity_blocks_ * kBlock * cells.code.words, stream_, budget_,
+                                "codes");
+    tags_ = DeviceArray<unsigned>(capacity_blocks_ * kBlock, stream_, budget_, "ids");
+    if (holds_rerank(cells)) {
+        rerank_rows_ = DeviceArray<uint32_t>(capacity_blocks_ * kBlock * cells.rerank->words,
+                                             stream_, budget_, "the re-rank store");
+    }
+    tags_.fill_zero();
+    codes.fill_zero();
+    blocks_ = std::move(codes);
+}
+
+void CellStore::rank_ids(const SearchableCells& cells) {
+    for (const CellView& cell : cells.cells)
+        sorted_ids_.insert(sorted_ids_.end(), cell.ids, cell.ids + cell.size);
+    std::sort(sorted_ids_.begin(), sorted_ids_.end());
+    ids_ = DeviceArray<int64_t>();
+    ids_ = copy_of(sorted_ids_.data(), sorted_ids_.size(), budget_, stream_, "ids");
+}
+
+unsigned CellStore::tag_for(int64_t id) const {
+    if (sorted_ids_.empty()) return static_cast<unsigned>(id);
+    const auto at = std::lower_bound(sorted_ids_.begin(), sorted_ids_.end(), id);
+    return static_cast<unsigned>(at - sorted_ids_.begin());
+}
+
+void CellStore::copy_cells(const SearchableCells& cells, const std::vector<size_t>& which,
+                           int threads) {
+    for (const size_t c : which)
+        held_[c].version.reset();
+    StagedCopy copy(stream_, threads);
+    const size_t block_words = cells.code.words * kBlock;
+    for (const size_t c : which) {
+        const CellView& cell = cells.cells[c];
+        copy.add(blocks_.data() + held_[c].first_block * block_words, cell.blocks,
+                 blocks_for(cell.size) * block_words * sizeof(uint32_t));
+    }
+    copy.finish();
+    std::vector<size_t> starts(which.size() + 1, 0);
+    for (size_t i = 0; i < which.size(); ++i)
+        starts[i + 1] = starts[i] + blocks_for(cells.cells[which[i]].size) * kBlock;
+    std::vector<unsigned> tags(starts.back(), 0);
+    parallel_for(which.size(), threads, [&](size_t i, int) {
+        const CellView& cell = cells.cells[which[i]];
+        for (size_t slot = 0; slot < cell.size; ++slot)
+            tags[starts[i] + slot] = tag_for(cell.ids[slot]);
+    });
+    for (size_t i = 0; i < which.size(); ++i) {
+        copy.add(tags_.data() + held_[which[i]].first_block * kBlock, tags.data() + starts[i],
+                 (starts[i + 1] - starts[i]) * sizeof(unsigned));
+    }
+    copy.finish();
+    for (const size_t c : which) {
+        if (!holds_rerank(cells)) break;
+        const size_t words = cells.rerank->words;
+        copy.add(rerank_rows_.data() + held_[c].first_block * kBlock * words, cells.rerank_rows[c],
+                 cells.cells[c].size * words * sizeof(uint32_t));
+    }
+    copy.finish();
+    for (const size_t c : which) {
+        held_[c].size = cells.cells[c].size;
+        held_[c].version = cells.cells[c].version;
+    }
+}
+
+void CellStore::copy_tables() {
+    std::vector<Chunk> chunks;
+    std::vector<unsigned> first{0};
+    std::vector<size_t> counts;
+    host_cell_of_block_.assign(used_blocks_, 0);
+    vectors_ = 0;
+    for (size_t c = 0; c < held_.size(); ++c) {
+        const HeldCell& held = held_[c];
+        vectors_ += held.size;
+        std::fill_n(host_cell_of_block_.begin() + static_cast<ptrdiff_t>(held.first_block),
+                    held.capacity, static_cast<uint32_t>(c));
+        for (size_t slot = 0; slot < held.size; slot += chunk_vectors()) {
+            chunks.push_back({static_cast<unsigned>(held.first_block + slot / kBlock),
+                              static_cast<unsigned>(std::min(chunk_vectors(), held.size - slot)),
+                              static_cast<unsigned>(c)});
+        }
+        counts.push_back(chunks.size() - first.back());
+        first.push_back(static_cast<unsigned>(chunks.size()));
+    }
+    chunk_count_ = static_cast<unsigned>(chunks.size());
+    std::sort(counts.begin(), counts.end(), std::greater<>());
+    chunk_sums_.resize(counts.size());
+    std::partial_sum(counts.begin(), counts.end(), chunk_sums_.begin());
+    resize(chunks_, chunks.size(), budget_, stream_);
+    resize(chunk_first_, first.size(), budget_, stream_);
+    resize(cell_of_block_, used_blocks_, budget_, stream_);
+    chunks_.copy_from(chunks.data(), chunks.size());
+    chunk_first_.copy_from(first.data(), first.size());
+    cell_of_block_.copy_from(host_cell_of_block_.data(), host_cell_of_block_.size());
+    simt::synchronize(stream_);
+}
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,109 @@
+// CellStore: the cells of an index on a device: codes in CodeView's blocks, a tag each, re-rank
+// rows by place, and the tables that say where cells and chunks are (gpu/kernels/cell_layout.cuh).
+// Made equal to the host's cells by update(), which copies those that changed. A cell that outgrows
+// its room moves to the end; when there is no room either, all are laid out anew. Cost: the bytes
+// of the codes and 4 a vector, and, unless it is left on the host, the re-rank store. Thread
+// safety: update() excludes all else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <nearcell/gpu/device_array.h>
+#include <nearcell/kernels/device.h>
+#include <nearcell/gpu/kernels/cell_layout.cuh>
+
+namespace nearcell::gpu {
+
+// A CodeView whose pointers are the device's.
+class DeviceCode {
+   public:
+    DeviceCode() = default;
+    DeviceCode(const CodeView& host, MemoryBudget& budget, simt::Stream stream);
+    const CodeView& view() const { return view_; }
+
+   private:
+    CodeView view_;
+    DeviceArray<float> offset_, step_, codebooks_;
+    DeviceArray<uint32_t> sub_begin_;
+};
+
+struct StoreOptions {
+    size_t chunk_blocks = 0;  // 0: kChunkBlocks
+    bool rerank_on_host = false;
+};
+constexpr size_t kChunkBlocks = 64;
+
+class CellStore {
+   public:
+    CellStore(const StoreOptions& options, MemoryBudget& budget, simt::Stream stream)
+        : options_(options), budget_(budget), stream_(stream) {}
+
+    // Throws OutOfMemory, and Unsupported for 2^32 places or more; then the store is incomplete,
+    // until another update succeeds.
+    void update(const SearchableCells& cells, int threads);
+
+    StoredCodes codes() const;
+    size_t vectors() const { return vectors_; }
+    size_t blocks() const { return used_blocks_; }
+    unsigned chunk_count() const { return chunk_count_; }
+    size_t chunk_vectors() const { return chunk_blocks() * kBlock; }
+    // Chunks of the `probes` cells that have most, and of the largest alone.
+    size_t most_chunks(size_t probes) const;
+    const unsigned* chunk_first() const { return chunk_first_.data(); }
+    const unsigned* cell_of_block() const { return cell_of_block_.data(); }
+    // Ids by tag; null: tags are ids.
+    const int64_t* ids() const { return sorted_ids_.empty() ? nullptr : ids_.data(); }
+    size_t id_count() const { return sorted_ids_.size(); }
+    int64_t id_of(unsigned tag) const {
+        return sorted_ids_.empty() ? int64_t{tag} : sorted_ids_[tag];
+    }
+    // Re-rank rows by place; null: there are none here.
+    const uint32_t* rerank_rows() const { return rerank_rows_.data(); }
+    const CodeView& rerank_code() const { return rerank_code_.view(); }
+    // The cell and slot of a place that holds a vector.
+    std::pair<uint32_t, uint32_t> locate(unsigned place) const;
+
+   private:
+    struct HeldCell {
+        size_t first_block = 0, capacity = 0;  // blocks
+        size_t size = 0;
+        std::optional<uint64_t> version;  // none: not copied
+    };
+
+    size_t chunk_blocks() const {
+        return options_.chunk_blocks == 0 ? kChunkBlocks : options_.chunk_blocks;
+    }
+    bool holds_rerank(const SearchableCells& cells) const {
+        return cells.rerank && !options_.rerank_on_host;
+    }
+    std::vector<size_t> changed_cells(const SearchableCells& cells) const;
+    bool find_room(const SearchableCells& cells, const std::vector<size_t>& changed);
+    void lay_out(const SearchableCells& cells, bool spare);
+    void rank_ids(const SearchableCells& cells);
+    void copy_cells(const SearchableCells& cells, const std::vector<size_t>& which, int threads);
+    void copy_tables();
+    unsigned tag_for(int64_t id) const;
+
+    StoreOptions options_;
+    MemoryBudget& budget_;
+    simt::Stream stream_;
+    DeviceCode code_, rerank_code_;
+    bool residual_ = false;
+    DeviceArray<float> centroids_;
+    DeviceArray<uint32_t> blocks_, rerank_rows_;
+    DeviceArray<unsigned> tags_, cell_of_block_, chunk_first_;
+    DeviceArray<Chunk> chunks_;
+    DeviceArray<int64_t> ids_;
+    std::vector<int64_t> sorted_ids_;
+    std::vector<HeldCell> held_;
+    std::vector<uint32_t> host_cell_of_block_;
+    std::vector<size_t> chunk_sums_;  // of the cells that have most, the most first
+    size_t vectors_ = 0, used_blocks_ = 0, capacity_blocks_ = 0;
+    unsigned chunk_count_ = 0;
+};
+
+}  // namespace nearcell::gpu

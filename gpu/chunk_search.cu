@@ -1,0 +1,368 @@
+#include <nearcell/gpu/chunk_search.h>
+
+#include <algorithm>
+
+#include <nearcell/gpu/kernels/prepare_rows.cuh>
+#include <nearcell/gpu/kernels/score_candidates.cuh>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr unsigned kGrowth = 8;      // of the rounds
+constexpr size_t kLeastRoom = 2048;  // candidates of a query
+constexpr size_t kBlocksPerProcessor = 8;
+constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
+
+constexpr size_t ceil_divide(size_t a, size_t b) { return (a + b - 1) / b; }
+
+unsigned blocks_of(size_t threads, int block) {
+    return static_cast<unsigned>(
+        std::max<size_t>(1, ceil_divide(threads, static_cast<size_t>(block))));
+}
+
+// Four times what a round is expected to find, and no less than the first chunk has.
+size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {
+    const size_t wanted =
+        options.room != 0 ? options.room : std::max(kLeastRoom, 4 * kGrowth * options.k);
+    return std::max(std::min(wanted, store.blocks() * kBlock), store.chunk_vectors());
+}
+
+}  // namespace
+
+// Arrays of one batch of queries, in the session's scratch.
+struct ChunkSearch::Buffers {
+    float *limits, *lengths;
+    unsigned *wanted, *before, *ends;
+    unsigned *pair_counts, *pair_starts, *tile_starts;
+    ScanPair* pairs;
+    CandidateLists lists;
+    uint64_t* keys;  // of lists
+    BestLists best;
+    size_t most_chunks;
+};
+
+ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
+                         const simt::DeviceProperties& device, const ChunkSearchOptions& options)
+    : store_(store),
+      session_(session),
+      device_(device),
+      options_(options),
+      stored_(store.codes()),
+      room_(chosen_room(store, options)),
+      counters_(session.scratch.take<unsigned long long>(2)) {
+    stored_.masks = options.masks;
+    simt::fill_bytes(counters_, 0, 2 * sizeof(unsigned long long), session.stream.get());
+}
+
+size_t ChunkSearch::bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
+                                    size_t width) {
+    const size_t pairs = store.most_chunks(width) * sizeof(ScanPair);
+    const size_t candidates = chosen_room(store, options) * (sizeof(unsigned) + sizeof(uint64_t));
+    const size_t best = options.k * (sizeof(unsigned) + sizeof(uint64_t));
+    return pairs + candidates + 2 * best + width * 3 * sizeof(unsigned) + 64;
+}
+
+ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size_t room,
+                                               size_t most_chunks, BestLists best) {
+    Scratch& scratch = session_.scratch;
+    const size_t count = queries.count, chunks = store_.chunk_count();
+    Buffers buffers{};
+    buffers.limits = scratch.take<float>(count);
+    buffers.lengths = options_.refined ? scratch.take<float>(count) : nullptr;
+    buffers.wanted = scratch.take<unsigned>(count);
+    buffers.before = scratch.take<unsigned>(count * queries.probes.width);
+    buffers.ends = scratch.take<unsigned>(count);
+    buffers.pair_counts = scratch.take<unsigned>(chunks + 1);
+    buffers.pair_starts = scratch.take<unsigned>(chunks + 1);
+    buffers.tile_starts = scratch.take<unsigned>(chunks + 1);
+    buffers.pairs = scratch.take<ScanPair>(count * most_chunks);
+    buffers.keys = scratch.take<uint64_t>(count * room);
+    buffers.lists = {scratch.take<unsigned>(count), scratch.take<unsigned>(count * room),
+                     buffers.keys, room};
+    buffers.best = best;
+    buffers.most_chunks = most_chunks;
+    const simt::Stream stream = session_.stream.get();
+    simt::launch({"start_lists", blocks_of(count, kSelectThreads), kSelectThreads, 0, stream},
+                 start_lists, count, best.held, buffers.limits, buffers.wanted);
+    simt::launch(
+        {"count_chunks_before", blocks_of(count * 32, kPairThreads), kPairThreads, 0, stream},
+        count_chunks_before, queries.probes, CellChunks{store_.chunk_first()}, count,
+        buffers.before);
+    simt::fill_bytes(buffers.pair_counts, 0, (chunks + 1) * sizeof(unsigned), stream);
+    if (options_.refined) {
+        simt::launch({"row_lengths", blocks_of(count, kPrepareThreads), kPrepareThreads, 0, stream},
+                     row_lengths, queries.coded, count, stored_.code.dim, buffers.lengths);
+    }
+    return buffers;
+}
+
+void ChunkSearch::search(const ChunkQueries& queries, BestLists best) {
+    if (queries.count == 0) return;
+    Scratch& scratch = session_.scratch;
+    const size_t mark = scratch.mark();
+    unsigned* const wanted = search_with(queries, room_, best);
+    const std::vector<unsigned> found = download(wanted, queries.count);
+    std::vector<unsigned> crowded;
+    size_t room = 0;
+    for (size_t q = 0; q < queries.count; ++q) {
+        if (found[q] <= room_) continue;
+        crowded.push_back(static_cast<unsigned>(q));
+        room = std::max<size_t>(room, found[q]);
+    }
+    scratch.rewind(mark);
+    if (!crowded.empty()) search_crowded(queries, crowded, room, best);
+    const simt::Stream stream = session_.stream.get();
+    simt::launch({"sort_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
+                 sort_keys, best);
+}
+
+// Limits of a search with more room are no looser in any round, so its candidates have room.
+void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<unsigned>& which,
+                                 size_t room, BestLists best) {
+    Scratch& scratch = session_.scratch;
+    const simt::Stream stream = session_.stream.get();
+    const size_t mark = scratch.mark();
+    const size_t each = room * (sizeof(unsigned) + sizeof(uint64_t));
+    const size_t part = std::max<size_t>(1, options_.scratch_bytes / each);
+    for (size_t first = 0; first < which.size(); first += part) {
+        const size_t count = std::min(part, which.size() - first);
+        unsigned* const rows = scratch.take<unsigned>(count);
+        simt::copy_to_device(rows, which.data() + first, count * sizeof(unsigned), stream);
+        const ChunkQueries some = gather(queries, rows, count);
+        const BestLists lists{scratch.take<uint64_t>(count * best.k),
+                              scratch.take<unsigned>(count * best.k), scratch.take<unsigned>(count),
+                              best.k};
+        const std::vector<unsigned> wanted = download(search_with(some, room, lists), count);
+        check(*std::max_element(wanted.begin(), wanted.end()) <= room, StatusCode::OutOfMemory,
+              "a search on the device found more candidates than it had counted");
+        simt::launch({"replace_lists", static_cast<unsigned>(count), kSelectThreads, 0, stream},
+                     replace_lists, lists, rows, best);
+        simt::synchronize(stream);
+        scratch.rewind(mark);
+    }
+}
+
+ChunkQueries ChunkSearch::gather(const ChunkQueries& queries, const unsigned* rows, size_t count) {
+    const auto gathered = [&](const auto* from, size_t width) {
+        using T = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
+        if (from == nullptr) return static_cast<const T*>(nullptr);
+        T* const to = session_.scratch.take<T>(count * width);
+        simt::launch({"gather_rows", blocks_of(count * 32, kPrepareThreads), kPrepareThreads, 0,
+                      session_.stream.get()},
+                     gather_rows<T>, from, rows, count, width, to);
+        return static_cast<const T*>(to);
+    };
+    ChunkQueries some;
+    some.count = count;
+    some.coded = gathered(queries.coded, stored_.code.dim);
+    some.original = gathered(queries.original, store_.rerank_code().dim);
+    some.probes.width = queries.probes.width;
+    some.probes.cells = gathered(queries.probes.cells, queries.probes.width);
+    some.probes.keys = gathered(queries.probes.keys, queries.probes.width);
+    return some;
+}
+
+// Returns how many candidates each query had at most in a round.
+unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, BestLists best) {
+    const size_t most = store_.most_chunks(queries.probes.width);
+    Buffers buffers = make_buffers(queries, room, most, best);
+    // Before there are limits, no more than there is room for.
+    const size_t per_chunk = store_.chunk_vectors();
+    const auto first = static_cast<unsigned>(
+        std::clamp<size_t>(ceil_divide(2 * options_.k, per_chunk), 1, room / per_chunk));
+    const bool limited = options_.reach < std::numeric_limits<float>::infinity() &&
+                         queries.probes.keys != nullptr && queries.probes.width > 1;
+    unsigned first_rank = 0;
+    if (limited) {  // what is in reach is decided by what the nearest cell has
+        Buffers nearest = buffers;
+        ChunkQueries only = queries;
+        simt::launch({"fill_ends", blocks_of(queries.count, kPrepareThreads), kPrepareThreads, 0,
+                      session_.stream.get()},
+                     fill_values<unsigned>, buffers.ends, queries.count, 1u);
+        only.probes.ends = buffers.ends;
+        run_rounds(only, nearest, 0, first, store_.most_chunks(1));
+        simt::launch({"limit_probes", blocks_of(queries.count, kPairThreads), kPairThreads, 0,
+                      session_.stream.get()},
+                     limit_probes, queries.probes, queries.count, buffers.limits, options_.reach,
+                     is_similarity(options_.metric), buffers.ends);
+        first_rank = 1;
+    }
+    ChunkQueries rest = queries;
+    if (limited) rest.probes.ends = buffers.ends;
+    run_rounds(rest, buffers, first_rank, first, most);
+    return buffers.wanted;
+}
+
+void ChunkSearch::run_rounds(const ChunkQueries& queries, Buffers& buffers, unsigned first_rank,
+                             unsigned first, size_t most_chunks) {
+    unsigned begin = 0;
+    while (begin < most_chunks) {
+        const size_t end = begin == 0 ? first : size_t{kGrowth} * begin;
+        const Round round{first_rank, begin, static_cast<unsigned>(std::min(end, most_chunks))};
+        run_round(queries, buffers, round);
+        begin = round.end;
+    }
+}
+
+void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round) {
+    const simt::Stream stream = session_.stream.get();
+    make_pairs(queries, buffers, round);
+    simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned), stream);
+    const bool by_products = uses_products(queries, round);
+    scan(queries, buffers, by_products);
+    if (options_.refined || by_products) score(queries, buffers.lists, options_.refined);
+    simt::launch({"select_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
+                 select_keys, buffers.lists, buffers.best, buffers.limits, buffers.wanted,
+                 counters_ + 1);
+}
+
+void ChunkSearch::make_pairs(const ChunkQueries& queries, const Buffers& buffers,
+                             const Round& round) {
+    const simt::Stream stream = session_.stream.get();
+    RoundPairs job{};
+    job.probes = queries.probes;
+    job.chunks = {store_.chunk_first()};
+    job.before = buffers.before;
+    job.queries = queries.count;
+    job.first_rank = round.first_rank;
+    job.begin = round.begin;
+    job.end = round.end;
+    job.counts = buffers.pair_counts;
+    job.starts = buffers.pair_starts;
+    job.pairs = buffers.pairs;
+    const unsigned chunks = store_.chunk_count();
+    const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
+    simt::launch({"count_pairs", grid, kPairThreads, 0, stream}, count_pairs, job);
+    simt::launch({"add_up_pairs", 1, kSumThreads, 0, stream}, add_up_pairs, buffers.pair_counts,
+                 stored_.chunks, chunks, buffers.pair_starts, buffers.tile_starts, counters_);
+    simt::launch({"place_pairs", grid, kPairThreads, 0, stream}, place_pairs, job);
+    simt::fill_bytes(buffers.pair_counts, 0, (chunks + 1) * sizeof(unsigned), stream);
+}
+
+void ChunkSearch::scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products) {
+    ChunkScan job{};
+    job.stored = stored_;
+    job.pairs = {buffers.pairs, buffers.pair_starts, buffers.tile_starts, store_.chunk_count()};
+    job.lists = buffers.lists;
+    if (options_.refined || by_products) job.lists.keys = nullptr;
+    job.queries = queries.coded;
+    job.limits = buffers.limits;
+    job.refined = options_.refined;
+    job.margin = options_.margin;
+    job.lengths = buffers.lengths;
+    // Tiles that there can be; blocks step through them.
+    const size_t pairs = queries.count * buffers.most_chunks;
+    const size_t most = static_cast<size_t>(device_.processors) * kBlocksPerProcessor;
+    const auto grid =
+        static_cast<unsigned>(std::clamp<size_t>(pairs, 1, std::max<size_t>(most, 1)));
+    simt::launch({"scan_chunks", grid, kChunkThreads, 0, session_.stream.get()},
+                 scan_chunks_kernel(stored_.code.kind, options_.metric), job);
+}
+
+void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows) {
+    const simt::Stream stream = session_.stream.get();
+    const auto split =
+        static_cast<unsigned>(std::clamp<size_t>(kScoreBlocks / queries.count, 1, 64));
+    const dim3 grid(static_cast<unsigned>(queries.count), split);
+    if (by_rows) {
+        const RowScoring job{store_.rerank_code(), store_.rerank_rows(), stored_.tags, lists,
+                             queries.original};
+        simt::launch({"score_by_rows", grid, kScoreThreads, 0, stream},
+                     score_by_rows_kernel(job.code.kind, options_.metric), job);
+    } else {
+        const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded};
+        simt::launch({"score_by_codes", grid, kScoreThreads, 0, stream},
+                     score_by_codes_kernel(stored_.code.kind, options_.metric), job);
+    }
+}
+
+void ChunkSearch::rerank(const ChunkQueries& queries, BestLists from, BestLists to) {
+    if (queries.count == 0) return;
+    Scratch& scratch = session_.scratch;
+    const simt::Stream stream = session_.stream.get();
+    const size_t mark = scratch.mark();
+    const CandidateLists lists{from.held, from.places,
+                               scratch.take<uint64_t>(queries.count * from.k), from.k};
+    float* const limits = scratch.take<float>(queries.count);
+    unsigned* const wanted = scratch.take<unsigned>(queries.count);
+    simt::launch(
+        {"start_lists", blocks_of(queries.count, kSelectThreads), kSelectThreads, 0, stream},
+        start_lists, queries.count, to.held, limits, wanted);
+    score(queries, lists, true);
+    const auto grid = static_cast<unsigned>(queries.count);
+    simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys, lists, to, limits,
+                 wanted, counters_ + 1);
+    simt::launch({"sort_keys", grid, kSelectThreads, 0, stream}, sort_keys, to);
+    scratch.rewind(mark);
+}
+
+std::vector<RangeHits> ChunkSearch::range(const ChunkQueries& queries, float limit, bool by_rows) {
+    std::vector<RangeHits> hits(queries.count);
+    Scratch& scratch = session_.scratch;
+    const simt::Stream stream = session_.stream.get();
+    const size_t mark = scratch.mark();
+    const std::vector<unsigned> counts = range_with(queries, limit, by_rows, room_, hits);
+    scratch.rewind(mark);
+    for (size_t q = 0; q < queries.count; ++q) {
+        if (counts[q] <= room_) continue;
+        const auto row = static_cast<unsigned>(q);
+        unsigned* const rows = scratch.take<unsigned>(1);
+        simt::copy_to_device(rows, &row, sizeof(row), stream);
+        std::vector<RangeHits> one(1);
+        range_with(gather(queries, rows, 1), limit, by_rows, counts[q], one);
+        hits[q] = std::move(one[0]);
+        scratch.rewind(mark);
+    }
+    return hits;
+}
+
+// Fills in the hits of queries that had room; returns how many each has.
+std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float limit,
+                                              bool by_rows, size_t room,
+                                              std::vector<RangeHits>& hits) {
+    const simt::Stream stream = session_.stream.get();
+    const size_t most = store_.most_chunks(queries.probes.width), count = queries.count;
+    const BestLists none{nullptr, nullptr, session_.scratch.take<unsigned>(count), 0};
+    const Buffers buffers = make_buffers(queries, room, most, none);
+    simt::launch({"fill_limits", blocks_of(count, kPrepareThreads), kPrepareThreads, 0, stream},
+                 fill_values<float>, buffers.limits, count, limit);
+    simt::fill_bytes(buffers.lists.counts, 0, count * sizeof(unsigned), stream);
+    make_pairs(queries, buffers, {0, 0, static_cast<unsigned>(most)});
+    scan(queries, buffers, false);
+    if (by_rows) score(queries, buffers.lists, true);
+    const std::vector<unsigned> counts = download(buffers.lists.counts, count);
+    for (size_t q = 0; q < count; ++q) {
+        if (counts[q] > room) continue;
+        hits[q].keys.resize(counts[q]);
+        hits[q].places.resize(counts[q]);
+        if (counts[q] == 0) continue;
+        simt::copy_to_host(hits[q].keys.data(), buffers.keys + q * room,
+                           counts[q] * sizeof(uint64_t), stream);
+        simt::copy_to_host(hits[q].places.data(), buffers.lists.places + q * room,
+                           counts[q] * sizeof(unsigned), stream);
+    }
+    simt::synchronize(stream);
+    return counts;
+}
+
+// Tensor cores pay where a chunk's codes are rounded for many queries.
+bool ChunkSearch::uses_products(const ChunkQueries&, const Round&) const { return false; }
+
+SearchCounters ChunkSearch::counters() const {
+    SearchCounters counted;
+    unsigned long long values[2] = {};
+    simt::copy_to_host(values, counters_, sizeof(values), session_.stream.get());
+    simt::synchronize(session_.stream.get());
+    counted.scanned = values[0];
+    counted.scored = values[1];
+    return counted;
+}
+
+std::vector<unsigned> ChunkSearch::download(const unsigned* values, size_t count) const {
+    unsigned* const pinned = session_.download.get<unsigned>(count);
+    simt::copy_to_host(pinned, values, count * sizeof(unsigned), session_.stream.get());
+    simt::synchronize(session_.stream.get());
+    return {pinned, pinned + count};
+}
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,104 @@
+// ChunkSearch: one call's way through a CellStore, in rounds: the nearest chunks of each query give
+// it a limit, under which few of the next, eight times as many, pass, and so on. Where many queries
+// share chunks, tensor cores say what can pass, and only that is scored; what is found is the same.
+// Nothing waits for the host but the end, when it looks whether all candidates had room; queries
+// of which more were found are searched again, with as much room as they want. For host code of the
+// GPU backend. One thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include <nearcell/gpu/cell_store.h>
+#include <nearcell/gpu/session.h>
+#include <nearcell/gpu/kernels/pair_chunks.cuh>
+#include <nearcell/gpu/kernels/select_keys.cuh>
+
+namespace nearcell::gpu {
+
+// Queries on the device.
+struct ChunkQueries {
+    size_t count = 0;
+    const float* coded = nullptr;     // as the codes have them
+    const float* original = nullptr;  // as the re-rank rows have them; for `refined`
+    Probes probes{};
+};
+
+struct ChunkSearchOptions {
+    Metric metric = Metric::L2;
+    size_t k = 10;
+    // Bits only: candidates are those whose least key may be in reach, and the re-rank store
+    // scores them.
+    bool refined = false;
+    float margin = 1;
+    float reach = std::numeric_limits<float>::infinity();
+    const unsigned short* masks = nullptr;
+    size_t room = 0;                           // candidates of a query; 0: chosen
+    size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
+};
+
+struct SearchCounters {
+    unsigned long long scanned = 0, scored = 0;
+};
+
+// What a range search found of one query: packed keys and places, in any order.
+struct RangeHits {
+    std::vector<uint64_t> keys;
+    std::vector<unsigned> places;
+};
+
+class ChunkSearch {
+   public:
+    ChunkSearch(const CellStore& store, Session& session, const simt::DeviceProperties& device,
+                const ChunkSearchOptions& options);
+
+    // Scratch that a search takes for each query, about.
+    static size_t bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
+                                  size_t width);
+
+    // The k best of each query, in order; `best` has room for them.
+    void search(const ChunkQueries& queries, BestLists best);
+    // The best of what `from` holds by their re-rank rows, in order.
+    void rerank(const ChunkQueries& queries, BestLists from, BestLists to);
+    // Every vector whose key is at most the limit; scored by the re-rank rows where `by_rows`; then
+    // the limit is of the codes' keys.
+    std::vector<RangeHits> range(const ChunkQueries& queries, float limit, bool by_rows);
+
+    // Of all that was done so far. Waits for the device.
+    SearchCounters counters() const;
+
+   private:
+    struct Buffers;
+    struct Round {
+        unsigned first_rank, begin, end;
+    };
+
+    Buffers make_buffers(const ChunkQueries& queries, size_t room, size_t most_chunks,
+                         BestLists best);
+    unsigned* search_with(const ChunkQueries& queries, size_t room, BestLists best);
+    void search_crowded(const ChunkQueries& queries, const std::vector<unsigned>& which,
+                        size_t room, BestLists best);
+    ChunkQueries gather(const ChunkQueries& queries, const unsigned* rows, size_t count);
+    void run_rounds(const ChunkQueries& queries, Buffers& buffers, unsigned first_rank,
+                    unsigned first, size_t most_chunks);
+    void run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round);
+    void make_pairs(const ChunkQueries& queries, const Buffers& buffers, const Round& round);
+    void scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products);
+    void score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows);
+    bool uses_products(const ChunkQueries& queries, const Round& round) const;
+    std::vector<unsigned> range_with(const ChunkQueries& queries, float limit, bool by_rows,
+                                     size_t room, std::vector<RangeHits>& hits);
+    std::vector<unsigned> download(const unsigned* values, size_t count) const;
+
+    const CellStore& store_;
+    Session& session_;
+    simt::DeviceProperties device_;
+    ChunkSearchOptions options_;
+    StoredCodes stored_;
+    size_t room_;
+    unsigned long long* counters_;  // on the device: scanned, scored
+};
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,168 @@
+// Which queries look into which chunks: probes turned round, so that a chunk's codes are read once
+// for all of its queries. A counting sort of (query, chunk) pairs by chunk: count, add up, place.
+// The chunks of a query's probes are numbered through, nearest cell first; a round takes those from
+// `begin` to `end`. Some 30 bytes a pair; atomics, of which each chunk's go to one address, bound
+// it. The order of a chunk's pairs is any: what a search finds does not depend on it.
+#pragma once
+
+#include <nearcell/gpu/kernels/cell_layout.cuh>
+
+namespace nearcell::gpu {
+
+constexpr int kPairThreads = 256;
+constexpr int kSumThreads = 1024;
+
+// Cells that queries look into, nearest first, `width` a query.
+struct Probes {
+    const unsigned* cells;  // null: cell 0 only
+    const float* keys;      // of query and centroid; null: none
+    const unsigned* ends;   // of each query, how many are to be looked into; null: all
+    size_t width;
+};
+
+// Chunks of each cell: those from first[cell] to first[cell + 1].
+struct CellChunks {
+    const unsigned* first;
+};
+
+struct RoundPairs {
+    Probes probes;
+    CellChunks chunks;
+    const unsigned* before;  // queries x width: chunks of the query's probes before this one
+    size_t queries;
+    unsigned first_rank;  // probes before are left out
+    unsigned begin, end;  // of the chunks of a query
+    unsigned* counts;     // of each chunk; 0 before counting, and before placing again
+    const unsigned* starts;
+    ScanPair* pairs;
+};
+
+SIMT_DEVICE unsigned cell_of(const Probes& probes, size_t query, size_t rank) {
+    return probes.cells == nullptr ? 0 : probes.cells[query * probes.width + rank];
+}
+SIMT_DEVICE unsigned chunks_of(const CellChunks& chunks, unsigned cell) {
+    return chunks.first[cell + 1] - chunks.first[cell];
+}
+
+// before[query][rank]; one warp a query.
+__global__ void __launch_bounds__(kPairThreads)
+    count_chunks_before(Probes probes, CellChunks chunks, size_t queries, unsigned* before) {
+    const size_t query = (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
+    if (query >= queries) return;
+    const unsigned lane = threadIdx.x % 32;
+    unsigned total = 0;
+    for (size_t first = 0; first < probes.width; first += 32) {
+        const size_t rank = first + lane;
+        const unsigned own =
+            rank < probes.width ? chunks_of(chunks, cell_of(probes, query, rank)) : 0;
+        unsigned sum = own;
+        for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
+            const unsigned other = __shfl_up_sync(kWarp, sum, lanes);
+            sum += lane >= lanes ? other : 0;
+        }
+        if (rank < probes.width) before[query * probes.width + rank] = total + sum - own;
+        total += __shfl_sync(kWarp, sum, 31);
+    }
+}
+
+// Calls use(chunk, query, rank) for the pairs of this thread's probe.
+template <class Use>
+SIMT_DEVICE void for_pairs(const RoundPairs& round, const Use& use) {
+    const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    const size_t query = i / round.probes.width, rank = i % round.probes.width;
+    if (query >= round.queries || rank < round.first_rank) return;
+    if (round.probes.ends != nullptr && rank >= round.probes.ends[query]) return;
+    const unsigned cell = cell_of(round.probes, query, rank), before = round.before[i];
+    const unsigned first = round.chunks.first[cell], count = chunks_of(round.chunks, cell);
+    const unsigned from = round.begin > before ? round.begin - before : 0;
+    const unsigned to = min(count, round.end > before ? round.end - before : 0);
+    for (unsigned chunk = from; chunk < to; ++chunk)
+        use(first + chunk, query, i);
+}
+
+__global__ void __launch_bounds__(kPairThreads) count_pairs(RoundPairs round) {
+    for_pairs(round, [&](unsigned chunk, size_t, size_t) { atomicAdd(round.counts + chunk, 1u); });
+}
+
+__global__ void __launch_bounds__(kPairThreads) place_pairs(RoundPairs round) {
+    for_pairs(round, [&](unsigned chunk, size_t query, size_t probe) {
+        const unsigned at = round.starts[chunk] + atomicAdd(round.counts + chunk, 1u);
+        const float key = round.probes.keys == nullptr ? 0.0f : round.probes.keys[probe];
+        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key};
+    });
+}
+
+// The sum over this thread and those before it.
+SIMT_DEVICE uint64_t sum_up_to_thread(uint64_t value, uint64_t* warps) {
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
+        const auto other = static_cast<uint64_t>(
+            __shfl_up_sync(kWarp, static_cast<unsigned long long>(value), lanes));
+        value += lane >= lanes ? other : 0;
+    }
+    if (lane == 31) warps[warp] = value;
+    __syncthreads();
+    for (unsigned w = 0; w < warp; ++w)
+        value += warps[w];
+    return value;
+}
+
+// Where the pairs and the tiles of each chunk begin, from how many pairs there are of each, which
+// are set to 0; adds the vectors of all pairs to `scanned`. One block.
+__global__ void __launch_bounds__(kSumThreads)
+    add_up_pairs(unsigned* counts, const Chunk* table, unsigned chunks, unsigned* starts,
+                 unsigned* tile_starts, unsigned long long* scanned) {
+    SIMT_SHARED(warps, uint64_t[kSumThreads / 32]);
+    SIMT_SHARED(carried, uint64_t);
+    uint64_t before = 0;  // tiles above, pairs below
+    unsigned long long vectors = 0;
+    for (unsigned first = 0; first < chunks; first += kSumThreads) {
+        const unsigned chunk = first + threadIdx.x;
+        const unsigned count = chunk < chunks ? counts[chunk] : 0;
+        const uint64_t own = uint64_t{(count + kPairTile - 1) / kPairTile} << 32 | count;
+        const uint64_t sum = before + sum_up_to_thread(own, warps);
+        if (chunk < chunks) {
+            vectors += uint64_t{count} * table[chunk].vectors;
+            starts[chunk] = static_cast<unsigned>(sum - own);
+            tile_starts[chunk] = static_cast<unsigned>((sum - own) >> 32);
+            counts[chunk] = 0;
+        }
+        if (threadIdx.x == kSumThreads - 1) carried = sum;
+        __syncthreads();
+        before = carried;
+    }
+    atomicAdd(scanned, vectors);
+    if (threadIdx.x == 0) {
+        starts[chunks] = static_cast<unsigned>(before);
+        tile_starts[chunks] = static_cast<unsigned>(before >> 32);
+    }
+}
+
+// How many of a query's probes are worth a look after the nearest one, from the k-th best key found
+// there: as probes_within_reach of cpu/cell_walk.h says it.
+__global__ void __launch_bounds__(kPairThreads)
+    limit_probes(Probes probes, size_t queries, const float* limits, float reach, bool similarity,
+                 unsigned* ends) {
+    const size_t query = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    if (query >= queries) return;
+    const float* const keys = probes.keys + query * probes.width;
+    const auto distance = [&](float key) {
+        return sqrtf(fmaxf(0.0f, similarity ? 2.0f + 2.0f * key : key));
+    };
+    const float more = reach * distance(limits[query]) / sqrtf(distance(keys[0]));
+    const float limit = keys[0] + (similarity ? 0.5f : 1.0f) * more;
+    auto end = static_cast<unsigned>(probes.width);
+    if (limit < __uint_as_float(0x7f800000u)) {  // not so for NaN
+        unsigned low = 0;
+        while (low < end) {
+            const unsigned middle = (low + end) / 2;
+            if (limit < keys[middle])
+                end = middle;
+            else
+                low = middle + 1;
+        }
+    }
+    ends[query] = end;
+}
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,132 @@
+// Candidates of which only places are known get their keys: beside each place the packed key that
+// selections compare. By the codes themselves, with the bits of scan_chunks.cuh, for what a filter
+// let pass; or by the rows of a re-rank store, with the bits of the CPU's pair operations. A few
+// per thousand of what a scan looks at: bound by reading codes or rows from anywhere in HBM.
+// Queries of which more were found than there is room for are left as they are: the host asks
+// again.
+//
+// Compiled for sm_75 to sm_120 and run on the emulation only: none of this was run on a GPU.
+#pragma once
+
+#include <nearcell/gpu/kernels/scan_chunks.cuh>
+
+namespace nearcell::gpu {
+
+constexpr unsigned kScoreThreads = 128;
+constexpr unsigned kScoreRows = kScoreThreads / 32;  // candidates of a block at a time, by rows
+
+struct CodeScoring {
+    StoredCodes stored;
+    const unsigned*
+        cell_of_block;  // of each block of the store; null where codes are not residuals
+    CandidateLists lists;
+    const float* queries;  // code.dim values each
+};
+
+// The key of a query and the vector at a place.
+template <CodeKind kKind, KeySum kSum>
+SIMT_DEVICE float key_by_code(const CodeScoring& job, unsigned place, const float* query) {
+    const CodeView& code = job.stored.code;
+    const uint32_t* const words = words_of(job.stored, place);
+    const float* const base =
+        job.stored.residual ? base_of_cell(job.stored, job.cell_of_block[place / kBlock]) : nullptr;
+    float sum = 0;
+    Decoder<kKind> decoder(code, words);
+    decoder.decode(0, static_cast<unsigned>(code.dim), [&](unsigned j, float x) {
+        if (base != nullptr) x = __fadd_rn(x, base[j]);
+        sum = add_term<kSum>(sum, x, query[j]);
+    });
+    return key_of_sum<kKind, kSum>(code, words, sum);
+}
+
+// A thread a candidate; blocks in x are queries, those in y share their candidates.
+template <CodeKind kKind, KeySum kSum>
+__global__ void __launch_bounds__(kScoreThreads) score_by_codes(CodeScoring job) {
+    const size_t query = blockIdx.x, count = job.lists.counts[query];
+    if (count > job.lists.room) return;
+    const float* const values = job.queries + query * job.stored.code.dim;
+    const size_t step = size_t{gridDim.y} * kScoreThreads;
+    for (size_t i = blockIdx.y * size_t{kScoreThreads} + threadIdx.x; i < count; i += step) {
+        const unsigned place = job.lists.places[query * job.lists.room + i];
+        const float key = key_by_code<kKind, kSum>(job, place, values);
+        job.lists.keys[query * job.lists.room + i] = pack_key(key, job.stored.tags[place]);
+    }
+}
+
+struct RowScoring {
+    CodeView code;         // of the rows, with device pointers
+    const uint32_t* rows;  // code.words words of each place, one after another
+    const unsigned* tags;  // of each place
+    CandidateLists lists;
+    const float* queries;  // code.dim values each
+};
+
+// Value j of a row.
+template <CodeKind kKind>
+SIMT_DEVICE float row_value(const CodeView& code, const uint32_t* row, size_t j) {
+    if constexpr (kKind == CodeKind::Float32) return __uint_as_float(row[j]);
+    if constexpr (kKind == CodeKind::Float16 || kKind == CodeKind::BFloat16) {
+        const unsigned half = row[j / 2] >> (j % 2 * 16) & 0xffffu;
+        return kKind == CodeKind::Float16 ? Float16Value::of(half) : BFloat16Value::of(half);
+    }
+    const unsigned byte = row[j / 4] >> (j % 4 * 8) & 0xffu;
+    return __fmaf_rn(static_cast<float>(byte), code.step[j], code.offset[j]);
+}
+
+// The 32 lanes of cpu/kernels_pair.cpp are those of a warp, added by the same tree, in all lanes.
+SIMT_DEVICE float sum_of_lanes(float sum) {
+    for (int lanes = 16; lanes > 0; lanes /= 2)
+        sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, lanes));
+    return sum;
+}
+
+// A warp a candidate.
+template <CodeKind kKind, KeySum kSum>
+__global__ void __launch_bounds__(kScoreThreads) score_by_rows(RowScoring job) {
+    const size_t query = blockIdx.x, count = job.lists.counts[query];
+    if (count > job.lists.room) return;
+    const float* const values = job.queries + query * job.code.dim;
+    const size_t step = size_t{gridDim.y} * kScoreRows;
+    for (size_t i = blockIdx.y * size_t{kScoreRows} + threadIdx.x / 32; i < count; i += step) {
+        const unsigned place = job.lists.places[query * job.lists.room + i];
+        const uint32_t* const row = job.rows + place * job.code.words;
+        float sum = 0;
+        for (size_t j = threadIdx.x % 32; j < job.code.dim; j += 32)
+            sum = add_term<kSum>(sum, row_value<kKind>(job.code, row, j), values[j]);
+        sum = sum_of_lanes(sum);
+        const float key = kSum == KeySum::Dot ? -sum : sum;
+        if (threadIdx.x % 32 == 0)
+            job.lists.keys[query * job.lists.room + i] = pack_key(key, job.tags[place]);
+    }
+}
+
+using CodeScoringKernel = void (*)(CodeScoring);
+using RowScoringKernel = void (*)(RowScoring);
+
+// The kernels for a kind of codes; kScoreThreads threads a block.
+inline CodeScoringKernel score_by_codes_kernel(CodeKind kind, Metric metric) {
+    return pick_kind(kind, [metric]<CodeKind kKind>() -> CodeScoringKernel {
+        if (is_similarity(metric)) return score_by_codes<kKind, KeySum::Dot>;
+        return metric == Metric::L1 ? score_by_codes<kKind, KeySum::L1>
+                                    : score_by_codes<kKind, KeySum::L2>;
+    });
+}
+
+template <CodeKind kKind>
+RowScoringKernel score_by_rows_kernel_of(Metric metric) {
+    if (is_similarity(metric)) return score_by_rows<kKind, KeySum::Dot>;
+    return metric == Metric::L1 ? score_by_rows<kKind, KeySum::L1>
+                                : score_by_rows<kKind, KeySum::L2>;
+}
+// Null for kinds that no re-rank store has.
+inline RowScoringKernel score_by_rows_kernel(CodeKind kind, Metric metric) {
+    switch (kind) {
+        case CodeKind::Float32: return score_by_rows_kernel_of<CodeKind::Float32>(metric);
+        case CodeKind::Float16: return score_by_rows_kernel_of<CodeKind::Float16>(metric);
+        case CodeKind::BFloat16: return score_by_rows_kernel_of<CodeKind::BFloat16>(metric);
+        case CodeKind::RangeInt8: return score_by_rows_kernel_of<CodeKind::RangeInt8>(metric);
+        default: return nullptr;
+    }
+}
+
+}  // namespace nearcell::gpu

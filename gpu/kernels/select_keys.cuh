@@ -1,0 +1,113 @@
+// The best of a query's candidates: select_keys merges what a round found into the k best so far,
+// whose last key is the query's new limit; sort_keys puts them in order. One block a query. Cost: a
+// few readings of 12 bytes a candidate; sorting takes log^2 k passes, in shared memory up to
+// kSharedKeys numbers.
+#pragma once
+
+#include <nearcell/gpu/kernels/cell_layout.cuh>
+#include <nearcell/gpu/kernels/select_smallest.cuh>
+
+namespace nearcell::gpu {
+
+constexpr unsigned kSharedKeys = 1024;
+
+// The k best of each query, in any order until they are sorted.
+struct BestLists {
+    uint64_t* keys;
+    unsigned* places;
+    unsigned* held;  // how many of each are there
+    size_t k;
+};
+
+// Before the first round: nothing is held, and everything passes.
+__global__ void __launch_bounds__(kSelectThreads)
+    start_lists(size_t queries, unsigned* held, float* limits, unsigned* wanted) {
+    const size_t query = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    if (query >= queries) return;
+    held[query] = 0;
+    limits[query] = __uint_as_float(0x7f800000u);
+    wanted[query] = 0;
+}
+
+// wanted: the largest number of candidates that a round found of a query. More than there is room
+// for are not all there, and the host has to search again for such queries, with more room.
+// scored: all of them, added up.
+__global__ void __launch_bounds__(kSelectThreads)
+    select_keys(CandidateLists lists, BestLists best, float* limits, unsigned* wanted,
+                unsigned long long* scored) {
+    const size_t query = blockIdx.x, count = lists.counts[query];
+    if (threadIdx.x == 0) {
+        if (count > wanted[query]) wanted[query] = static_cast<unsigned>(count);
+        atomicAdd(scored, static_cast<unsigned long long>(count));
+    }
+    if (count == 0 || count > lists.room) return;
+    const size_t held = best.held[query], total = held + count;
+    uint64_t* const keys = best.keys + query * best.k;
+    unsigned* const places = best.places + query * best.k;
+    const KeyList list{keys,   lists.keys + query * lists.room,  held, total,
+                       places, lists.places + query * lists.room};
+    const unsigned worst = keep_smallest(list, best.k, keys, places);
+    if (threadIdx.x != 0) return;
+    best.held[query] = static_cast<unsigned>(min(total, best.k));
+    if (total >= best.k) limits[query] = __uint_as_float(key_bits(uint64_t{worst} << 32));
+}
+
+// Exchanges what is out of order at i and its partner.
+SIMT_DEVICE void order_pair(uint64_t* keys, unsigned* places, unsigned i, unsigned partner) {
+    const uint64_t low = keys[i], high = keys[partner];
+    if (low <= high) return;
+    keys[i] = high;
+    keys[partner] = low;
+    const unsigned place = places[i];
+    places[i] = places[partner];
+    places[partner] = place;
+}
+
+// A bitonic sort whose comparisons all go upwards: numbers past the end, which are not there, would
+// be the largest, and stay where they are. (Batcher 1968, "Sorting networks and their
+// applications", with the first step of each merge mirrored.)
+SIMT_DEVICE void sort_upwards(uint64_t* keys, unsigned* places, unsigned count) {
+    for (unsigned size = 2; size / 2 < count; size *= 2) {
+        for (unsigned stride = size / 2; stride > 0; stride /= 2) {
+            __syncthreads();
+            for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+                const unsigned partner = stride == size / 2 ? i ^ (size - 1) : i ^ stride;
+                if (partner > i && partner < count) order_pair(keys, places, i, partner);
+            }
+        }
+    }
+    __syncthreads();
+}
+
+__global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) {
+    SIMT_SHARED(shared_keys, uint64_t[kSharedKeys]);
+    SIMT_SHARED(shared_places, unsigned[kSharedKeys]);
+    const size_t first = blockIdx.x * best.k;
+    const unsigned count = best.held[blockIdx.x];
+    if (count > kSharedKeys) {
+        sort_upwards(best.keys + first, best.places + first, count);
+        return;
+    }
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+        shared_keys[i] = best.keys[first + i];
+        shared_places[i] = best.places[first + i];
+    }
+    sort_upwards(shared_keys, shared_places, count);
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+        best.keys[first + i] = shared_keys[i];
+        best.places[first + i] = shared_places[i];
+    }
+}
+
+// Lists of some queries take the place of those of queries rows[i]. A block a query.
+__global__ void __launch_bounds__(kSelectThreads)
+    replace_lists(BestLists from, const unsigned* rows, BestLists to) {
+    const size_t row = rows[blockIdx.x], held = from.held[blockIdx.x];
+    for (size_t i = threadIdx.x; i < held; i += blockDim.x) {
+        to.keys[row * to.k + i] = from.keys[blockIdx.x * from.k + i];
+        to.places[row * to.k + i] = from.places[blockIdx.x * from.k + i];
+    }
+    if (threadIdx.x == 0) to.held[row] = static_cast<unsigned>(held);
+}
+
+}  // namespace nearcell::gpu

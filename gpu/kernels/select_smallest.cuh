@@ -1,0 +1,121 @@
+// Selection by a block: the k-th smallest of numbers, which are all different, is found by digits
+// of 8 bits, the most significant first: a histogram of what agrees with the digits found so far,
+// until the rest of a digit is wanted as a whole. Then what is smaller moves to the front. Any k;
+// cost: some three readings of 8 bytes a number. The result does not depend on their order.
+#pragma once
+
+#include <nearcell/gpu/kernels/packed_key.cuh>
+
+namespace nearcell::gpu {
+
+constexpr int kSelectThreads = 128, kSelectWarps = kSelectThreads / 32;
+
+// The best so far and then the candidates, with what belongs to each (may be null).
+struct KeyList {
+    const uint64_t *best, *keys;
+    size_t held, total;
+    const unsigned *best_places = nullptr, *places = nullptr;
+};
+SIMT_DEVICE uint64_t key_at(const KeyList& list, size_t i) {
+    return i < list.held ? list.best[i] : list.keys[i - list.held];
+}
+SIMT_DEVICE unsigned place_at(const KeyList& list, size_t i) {
+    return i < list.held ? list.best_places[i] : list.places[i - list.held];
+}
+
+// What the block has found of the wanted key: `value` where `mask` is set. `rank` of the keys that
+// agree with it are wanted, the smallest.
+struct Digits {
+    uint64_t value, mask;
+    unsigned rank, agree;
+};
+
+// One warp: which digit comes next, when `bins` counts keys by it.
+SIMT_DEVICE void find_digit(const unsigned* bins, int shift, Digits& digits) {
+    const unsigned lane = threadIdx.x, rank = digits.rank;
+    unsigned own = 0;
+    for (unsigned i = 0; i < 8; ++i)
+        own += bins[lane * 8 + i];
+    unsigned before = own;  // of lanes up to this one
+    for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
+        const unsigned other = __shfl_up_sync(kWarp, before, lanes);
+        before += lane >= lanes ? other : 0;
+    }
+    before -= own;
+    __syncwarp();  // rank has been read
+    if (before >= rank || before + own < rank) return;
+    unsigned digit = lane * 8;
+    while (before + bins[digit] < rank)
+        before += bins[digit++];
+    digits.value |= uint64_t{digit} << shift;
+    digits.mask |= uint64_t{255} << shift;
+    digits.rank = rank - before;
+    digits.agree = bins[digit];
+}
+
+// The largest key that is wanted, or a number between it and the next; more than k are there.
+SIMT_DEVICE uint64_t find_pivot(const KeyList& list, size_t k) {
+    SIMT_SHARED(bins, unsigned[256]);
+    SIMT_SHARED(digits, Digits);
+    if (threadIdx.x == 0) digits = Digits{0, 0, static_cast<unsigned>(k), 0};
+    for (int shift = 56; shift >= 0; shift -= 8) {
+        for (unsigned bin = threadIdx.x; bin < 256; bin += kSelectThreads)
+            bins[bin] = 0;
+        __syncthreads();
+        for (size_t i = threadIdx.x; i < list.total; i += kSelectThreads) {
+            const uint64_t key = key_at(list, i);
+            if ((key & digits.mask) == digits.value) atomicAdd(&bins[key >> shift & 255], 1u);
+        }
+        __syncthreads();
+        if (threadIdx.x < 32) find_digit(bins, shift, digits);
+        __syncthreads();
+        if (digits.rank == digits.agree) break;
+    }
+    return digits.value | ~digits.mask;
+}
+
+// Moves the keys up to the pivot, at most k, to the front of `best`. Returns the largest. A key
+// moves to a place at or before its own, and only after the block has read all up to its own.
+SIMT_DEVICE unsigned keep_up_to(uint64_t pivot, const KeyList& list, size_t k, uint64_t* best,
+                                unsigned* best_places) {
+    SIMT_SHARED(warps, unsigned[kSelectWarps]);
+    SIMT_SHARED(worst, unsigned);
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    if (threadIdx.x == 0) worst = 0;
+    unsigned mine = 0;
+    size_t kept = 0;
+    for (size_t first = 0; first < list.total; first += kSelectThreads) {
+        const size_t i = first + threadIdx.x;
+        const bool is_there = i < list.total;
+        const uint64_t key = is_there ? key_at(list, i) : ~uint64_t{0};
+        const unsigned place = is_there && best_places != nullptr ? place_at(list, i) : 0;
+        const bool keep = is_there && key <= pivot;
+        const unsigned keeping = __ballot_sync(kWarp, keep);
+        if (lane == 0) warps[warp] = static_cast<unsigned>(__popc(keeping));
+        __syncthreads();
+        size_t to = kept + static_cast<size_t>(__popc(keeping & ((1u << lane) - 1)));
+        for (unsigned w = 0; w < kSelectWarps; ++w) {
+            to += w < warp ? warps[w] : 0;
+            kept += warps[w];
+        }
+        if (keep && to < k) {  // equal numbers, which there should be none of, may be too many
+            best[to] = key;
+            if (best_places != nullptr) best_places[to] = place;
+            mine = max(mine, static_cast<unsigned>(key >> 32));
+        }
+        __syncthreads();
+    }
+    atomicMax(&worst, mine);
+    __syncthreads();
+    return worst;
+}
+
+// The k smallest of a list, or all when there are fewer, to the front of `best`, unordered. Returns
+// the upper half of the largest. All threads of the block call.
+SIMT_DEVICE unsigned keep_smallest(const KeyList& list, size_t k, uint64_t* best,
+                                   unsigned* best_places = nullptr) {
+    const uint64_t pivot = list.total > k ? find_pivot(list, k) : ~uint64_t{0};
+    return keep_up_to(pivot, list, k, best, best_places);
+}
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,40 @@
+// What a search hands out: scores and ids of the best, in order, with padding where there are fewer
+// than k. A thread a neighbour.
+#pragma once
+
+#include <nearcell/gpu/kernels/select_keys.cuh>
+
+namespace nearcell::gpu {
+
+constexpr int kAnswerThreads = 256;
+
+struct Answers {
+    Metric metric;
+    const int64_t* ids;  // by tag; null: tags are ids
+    size_t k;            // a row of the answers
+    float* out_scores;
+    int64_t* out_ids;
+    uint64_t* out_counts;  // may be null
+};
+
+// Query i of the lists is row rows[i] of the answers; null: row i.
+__global__ void __launch_bounds__(kAnswerThreads)
+    write_answers(BestLists best, size_t queries, const unsigned* rows, Answers answers) {
+    const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    const size_t query = i / answers.k, place = i % answers.k;
+    if (query >= queries) return;
+    const size_t row = rows == nullptr ? query : rows[query];
+    const size_t at = row * answers.k + place, held = best.held[query];
+    if (place == 0 && answers.out_counts != nullptr) answers.out_counts[row] = held;
+    if (place >= held) {
+        answers.out_scores[at] = worst_score(answers.metric);
+        answers.out_ids[at] = -1;
+        return;
+    }
+    const uint64_t packed = best.keys[query * best.k + place];
+    const unsigned tag = tag_of(packed);
+    answers.out_scores[at] = reported_score(answers.metric, __uint_as_float(key_bits(packed)));
+    answers.out_ids[at] = answers.ids == nullptr ? int64_t{tag} : answers.ids[tag];
+}
+
+}  // namespace nearcell::gpu

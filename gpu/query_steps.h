@@ -1,0 +1,44 @@
+// QuerySteps: what queries pass on a device before they are searched for: conversion to float32,
+// for cosine length one, then the index's transforms. Results have the CPU's bits. For host code of
+// the GPU backend. Thread safety: set() excludes all else.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include <nearcell/gpu/device_array.h>
+#include <nearcell/gpu/kernels/prepare_rows.cuh>
+#include <nearcell/gpu/session.h>
+#include <nearcell/kernels/device.h>
+
+namespace nearcell::gpu {
+
+class QuerySteps {
+   public:
+    void set(std::span<const VectorStep> steps, size_t dim, MemoryBudget& budget,
+             simt::Stream stream);
+    size_t dim() const { return dim_; }
+    size_t coded_dim() const { return steps_.empty() ? dim_ : steps_.back().map.out_dim; }
+    // The largest number of values a query has on its way.
+    size_t widest() const;
+
+    // Queries [first, first + count) as float32 on the device, in scratch memory, of length one for
+    // Cosine. Values that are on the device already are checked there: throws NonFinite or
+    // InvalidArgument as check_finite does, but for the number of the query, which counts from
+    // `first`.
+    const float* load(const DeviceBatch& batch, size_t first, size_t count, Metric metric,
+                      Session& session) const;
+    const float* apply(const float* rows, size_t count, Session& session) const;
+
+   private:
+    enum class Kind { Normalize, Map, Rotate };
+    struct Step {
+        Kind kind = Kind::Normalize;
+        RowMap map{};  // in_dim and out_dim of all kinds
+        DeviceArray<float> matrix, bias;  // of Rotate: the factors in `matrix`
+    };
+    size_t dim_ = 0;
+    std::vector<Step> steps_;
+};
+
+}  // namespace nearcell::gpu

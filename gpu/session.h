@@ -1,0 +1,165 @@
+// Session: what one call uses of a device for itself: a stream, and scratch memory that the next
+// call finds again. So calls of many threads run side by side, and after the first few nothing is
+// allocated any more. A SessionPool keeps the sessions that nobody uses. Thread safety: of a pool,
+// all calls may run at once; of a session, one call at a time.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include <nearcell/gpu/device_array.h>
+
+namespace nearcell::gpu {
+
+// A stream that goes when its owner does.
+class OwnStream {
+   public:
+    OwnStream() : stream_(simt::create_stream()) {}
+    ~OwnStream() {
+        try {
+            simt::destroy_stream(stream_);
+        } catch (...) {  // after a failure that was thrown already
+        }
+    }
+    OwnStream(const OwnStream&) = delete;
+    OwnStream& operator=(const OwnStream&) = delete;
+    simt::Stream get() const { return stream_; }
+
+   private:
+    simt::Stream stream_;
+};
+
+// Host memory that copies reach without a detour; grows as wanted.
+class PinnedBuffer {
+   public:
+    PinnedBuffer() = default;
+    ~PinnedBuffer() { release(); }
+    PinnedBuffer(const PinnedBuffer&) = delete;
+    PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+
+    template <class T>
+    T* get(size_t count) {
+        const size_t bytes = count * sizeof(T);
+        if (bytes > bytes_) {
+            release();
+            data_ = simt::pinned_allocate(bytes);
+            bytes_ = bytes;
+        }
+        return static_cast<T*>(data_);
+    }
+
+   private:
+    void release() noexcept {
+        try {
+            if (data_ != nullptr) simt::pinned_free(data_);
+        } catch (...) {  // after a failure that was thrown already
+        }
+        data_ = nullptr;
+        bytes_ = 0;
+    }
+    void* data_ = nullptr;
+    size_t bytes_ = 0;
+};
+
+// Arrays of one call: the i-th that it takes is the i-th buffer, which is replaced when it is too
+// small. Calls take theirs in the same order, so soon all are large enough.
+class Scratch {
+   public:
+    Scratch(MemoryBudget& budget, simt::Stream stream) : budget_(budget), stream_(stream) {}
+
+    void start() {
+        next_ = 0;
+        if (simt::kChecksMemory) buffers_.clear();  // so that each array has bounds of its own
+    }
+    // Unwritten. Valid until the next start() or rewind() before it.
+    template <class T>
+    T* take(size_t count) {
+        const size_t bytes = count * sizeof(T);
+        if (next_ == buffers_.size()) buffers_.emplace_back();
+        DeviceArray<std::byte>& buffer = buffers_[next_++];
+        if (buffer.data() == nullptr || buffer.size() < bytes) {
+            buffer = DeviceArray<std::byte>();
+            buffer = DeviceArray<std::byte>(bytes, stream_, budget_, "a search");
+        }
+        return reinterpret_cast<T*>(buffer.data());
+    }
+    // What was taken since mark() is given back.
+    size_t mark() const { return next_; }
+    void rewind(size_t mark) {
+        next_ = mark;
+        if (simt::kChecksMemory) buffers_.resize(mark);
+    }
+    // Gives all memory back to the device.
+    void clear() { buffers_.clear(); }
+
+   private:
+    MemoryBudget& budget_;
+    simt::Stream stream_;
+    std::vector<DeviceArray<std::byte>> buffers_;
+    size_t next_ = 0;
+};
+
+struct Session {
+    explicit Session(MemoryBudget& budget) : scratch(budget, stream.get()) {}
+    OwnStream stream;
+    Scratch scratch;
+    PinnedBuffer upload, download;
+};
+
+class SessionPool {
+   public:
+    explicit SessionPool(MemoryBudget& budget) : budget_(budget) {}
+
+    // A session of the caller's own, which returns to the pool; not after a failure.
+    class Lease {
+       public:
+        Lease(SessionPool& pool, std::unique_ptr<Session> session)
+            : pool_(pool), session_(std::move(session)) {}
+        ~Lease() {
+            if (done_) pool_.give_back(std::move(session_));
+        }
+        Lease(const Lease&) = delete;
+        Lease& operator=(const Lease&) = delete;
+        Session& operator*() const { return *session_; }
+        Session* operator->() const { return session_.get(); }
+        void done() { done_ = true; }
+
+       private:
+        SessionPool& pool_;
+        std::unique_ptr<Session> session_;
+        bool done_ = false;
+    };
+
+    Lease lease() {
+        std::unique_ptr<Session> session;
+        {
+            const std::lock_guard lock(mutex_);
+            if (!idle_.empty()) {
+                session = std::move(idle_.back());
+                idle_.pop_back();
+            }
+        }
+        if (!session) session = std::make_unique<Session>(budget_);
+        session->scratch.start();
+        return {*this, std::move(session)};
+    }
+    // Gives the memory of idle sessions back.
+    void clear() {
+        const std::lock_guard lock(mutex_);
+        idle_.clear();
+    }
+
+   private:
+    void give_back(std::unique_ptr<Session> session) {
+        const std::lock_guard lock(mutex_);
+        idle_.push_back(std::move(session));
+    }
+
+    MemoryBudget& budget_;
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Session>> idle_;
+};
+
+}  // namespace nearcell::gpu
