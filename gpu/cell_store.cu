@@ -32,7 +32,7 @@ int64_t largest_id(const SearchableCells& cells, const std::vector<size_t>& whic
     int64_t largest = -1;
     for (const size_t c : which) {
         const CellView& cell = cells.cells[c];
-        for (size_t i = 0; i < cell.size; ++i)
+        for (size_t i = 0; cell.ids != nullptr && i < cell.size; ++i)
             largest = std::max(largest, cell.ids[i]);
     }
     return largest;
@@ -193,7 +193,8 @@ void CellStore::copy_cells(const SearchableCells& cells, const std::vector<size_
     parallel_for(which.size(), threads, [&](size_t i, int) {
         const CellView& cell = cells.cells[which[i]];
         for (size_t slot = 0; slot < cell.size; ++slot)
-            tags[starts[i] + slot] = tag_for(cell.ids[slot]);
+            tags[starts[i] + slot] =
+                cell.ids == nullptr ? static_cast<unsigned>(slot) : tag_for(cell.ids[slot]);
     });
     for (size_t i = 0; i < which.size(); ++i) {
         copy.add(tags_.data() + held_[which[i]].first_block * kBlock, tags.data() + starts[i],

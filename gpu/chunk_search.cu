@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
-#include <nearcell/gpu/kernels/prepare_rows.cuh>
+#include <nearcell/gpu/kernels/arrays.cuh>
+#include <nearcell/gpu/kernels/pair_chunks.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
+#include <nearcell/gpu/kernels/select_keys.cuh>
 
 namespace nearcell::gpu {
 namespace {
@@ -90,7 +92,7 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
         buffers.before);
     simt::fill_bytes(buffers.pair_counts, 0, (chunks + 1) * sizeof(unsigned), stream);
     if (options_.refined) {
-        simt::launch({"row_lengths", blocks_of(count, kPrepareThreads), kPrepareThreads, 0, stream},
+        simt::launch({"row_lengths", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                      row_lengths, queries.coded, count, stored_.code.dim, buffers.lengths);
     }
     return buffers;
@@ -147,7 +149,7 @@ ChunkQueries ChunkSearch::gather(const ChunkQueries& queries, const unsigned* ro
         using T = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
         if (from == nullptr) return static_cast<const T*>(nullptr);
         T* const to = session_.scratch.take<T>(count * width);
-        simt::launch({"gather_rows", blocks_of(count * 32, kPrepareThreads), kPrepareThreads, 0,
+        simt::launch({"gather_rows", blocks_of(count * 32, kArrayThreads), kArrayThreads, 0,
                       session_.stream.get()},
                      gather_rows<T>, from, rows, count, width, to);
         return static_cast<const T*>(to);
@@ -176,7 +178,7 @@ unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, Bes
     if (limited) {  // what is in reach is decided by what the nearest cell has
         Buffers nearest = buffers;
         ChunkQueries only = queries;
-        simt::launch({"fill_ends", blocks_of(queries.count, kPrepareThreads), kPrepareThreads, 0,
+        simt::launch({"fill_ends", blocks_of(queries.count, kArrayThreads), kArrayThreads, 0,
                       session_.stream.get()},
                      fill_values<unsigned>, buffers.ends, queries.count, 1u);
         only.probes.ends = buffers.ends;
@@ -324,7 +326,7 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
     const size_t most = store_.most_chunks(queries.probes.width), count = queries.count;
     const BestLists none{nullptr, nullptr, session_.scratch.take<unsigned>(count), 0};
     const Buffers buffers = make_buffers(queries, room, most, none);
-    simt::launch({"fill_limits", blocks_of(count, kPrepareThreads), kPrepareThreads, 0, stream},
+    simt::launch({"fill_limits", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                  fill_values<float>, buffers.limits, count, limit);
     simt::fill_bytes(buffers.lists.counts, 0, count * sizeof(unsigned), stream);
     make_pairs(queries, buffers, {0, 0, static_cast<unsigned>(most)});

@@ -13,8 +13,6 @@
 
 #include <nearcell/gpu/cell_store.h>
 #include <nearcell/gpu/session.h>
-#include <nearcell/gpu/kernels/pair_chunks.cuh>
-#include <nearcell/gpu/kernels/select_keys.cuh>
 
 namespace nearcell::gpu {
 

@@ -1,6 +1,6 @@
-// CudaCells: the copy of an index's cells on a GPU (kernels/device.h, DeviceCells): the cells, their
-// centroids, which are searched by the same means as one cell of float32 codes, and the steps that
-// queries pass before. Thread safety: searches may run at once, each in a session of its own.
+// CudaCells: the copy of an index's cells on a GPU (kernels/device.h, DeviceCells): the cells,
+// their centroids, which are searched by the same means as one cell of float32 codes, and the steps
+// that queries pass before. Thread safety: searches may run at once, each in a session of its own.
 #pragma once
 
 #include <memory>
@@ -40,6 +40,7 @@ class CudaCells : public DeviceCells {
     std::vector<const uint32_t*> host_rerank_rows_;
     CodeView host_rerank_code_;
     bool has_rerank_ = false;
+    uint64_t centroid_version_ = 0;
     size_t dim_ = 0;
     Metric metric_ = Metric::L2;
     std::unique_ptr<CellStore> cells_, centroids_;

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include <nearcell/gpu/device_array.h>
-#include <nearcell/gpu/kernels/prepare_rows.cuh>
 #include <nearcell/gpu/session.h>
 #include <nearcell/kernels/device.h>
 
@@ -18,7 +17,7 @@ class QuerySteps {
     void set(std::span<const VectorStep> steps, size_t dim, MemoryBudget& budget,
              simt::Stream stream);
     size_t dim() const { return dim_; }
-    size_t coded_dim() const { return steps_.empty() ? dim_ : steps_.back().map.out_dim; }
+    size_t coded_dim() const { return steps_.empty() ? dim_ : steps_.back().out_dim; }
     // The largest number of values a query has on its way.
     size_t widest() const;
 
@@ -34,7 +33,7 @@ class QuerySteps {
     enum class Kind { Normalize, Map, Rotate };
     struct Step {
         Kind kind = Kind::Normalize;
-        RowMap map{};  // in_dim and out_dim of all kinds
+        size_t in_dim = 0, out_dim = 0;
         DeviceArray<float> matrix, bias;  // of Rotate: the factors in `matrix`
     };
     size_t dim_ = 0;

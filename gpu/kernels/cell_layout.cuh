@@ -58,6 +58,22 @@ struct CandidateLists {
     size_t room;
 };
 
+// Cells that queries look into, nearest first, `width` a query.
+struct Probes {
+    const unsigned* cells;  // null: cell 0 only
+    const float* keys;      // of query and centroid; null: none
+    const unsigned* ends;   // of each query, how many are to be looked into; null: all
+    size_t width;
+};
+
+// The k best of each query, in any order until they are sorted.
+struct BestLists {
+    uint64_t* keys;
+    unsigned* places;
+    unsigned* held;  // how many of each are there
+    size_t k;
+};
+
 // All candidates are counted, so that the host knows how much room they want.
 SIMT_DEVICE void offer_candidate(const CandidateLists& lists, size_t query, unsigned place,
                                  uint64_t key) {

@@ -12,14 +12,6 @@ namespace nearcell::gpu {
 constexpr int kPairThreads = 256;
 constexpr int kSumThreads = 1024;
 
-// Cells that queries look into, nearest first, `width` a query.
-struct Probes {
-    const unsigned* cells;  // null: cell 0 only
-    const float* keys;      // of query and centroid; null: none
-    const unsigned* ends;   // of each query, how many are to be looked into; null: all
-    size_t width;
-};
-
 // Chunks of each cell: those from first[cell] to first[cell + 1].
 struct CellChunks {
     const unsigned* first;

@@ -11,14 +11,6 @@ namespace nearcell::gpu {
 
 constexpr unsigned kSharedKeys = 1024;
 
-// The k best of each query, in any order until they are sorted.
-struct BestLists {
-    uint64_t* keys;
-    unsigned* places;
-    unsigned* held;  // how many of each are there
-    size_t k;
-};
-
 // Before the first round: nothing is held, and everything passes.
 __global__ void __launch_bounds__(kSelectThreads)
     start_lists(size_t queries, unsigned* held, float* limits, unsigned* wanted) {

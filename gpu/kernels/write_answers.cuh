@@ -2,7 +2,7 @@
 // than k. A thread a neighbour.
 #pragma once
 
-#include <nearcell/gpu/kernels/select_keys.cuh>
+#include <nearcell/gpu/kernels/cell_layout.cuh>
 
 namespace nearcell::gpu {
 
@@ -17,15 +17,13 @@ struct Answers {
     uint64_t* out_counts;  // may be null
 };
 
-// Query i of the lists is row rows[i] of the answers; null: row i.
 __global__ void __launch_bounds__(kAnswerThreads)
-    write_answers(BestLists best, size_t queries, const unsigned* rows, Answers answers) {
+    write_answers(BestLists best, size_t queries, Answers answers) {
     const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     const size_t query = i / answers.k, place = i % answers.k;
     if (query >= queries) return;
-    const size_t row = rows == nullptr ? query : rows[query];
-    const size_t at = row * answers.k + place, held = best.held[query];
-    if (place == 0 && answers.out_counts != nullptr) answers.out_counts[row] = held;
+    const size_t at = query * answers.k + place, held = best.held[query];
+    if (place == 0 && answers.out_counts != nullptr) answers.out_counts[query] = held;
     if (place >= held) {
         answers.out_scores[at] = worst_score(answers.metric);
         answers.out_ids[at] = -1;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace nearcell::simt {
 
@@ -40,7 +41,22 @@ struct LaunchShape {
     Stream stream = {};
 };
 
+// How many devices there are; where there are none, why.
+struct DeviceCount {
+    int count = 0;
+    std::string why;
+};
+DeviceCount count_devices();
+// The one that this thread's calls are for, from 0.
+void select_device(int device);
 DeviceProperties device_properties();
+std::string device_model();
+struct MemoryState {
+    size_t total = 0, free = 0;  // bytes
+};
+MemoryState memory_state();
+// Lets freed memory stay with the process, so that the next allocations are quick.
+void keep_freed_memory();
 
 // 256-byte aligned, unwritten.
 void* device_allocate(size_t bytes, Stream stream);

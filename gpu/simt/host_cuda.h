@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <string>
 
 #include <nearcell/core/error.h>
@@ -20,6 +21,19 @@ inline void check_cuda(cudaError_t error, const char* call) {
                 call, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error));
 }
 
+inline DeviceCount count_devices() {
+    DeviceCount devices;
+    const cudaError_t error = cudaGetDeviceCount(&devices.count);
+    if (error == cudaSuccess && devices.count > 0) return devices;
+    cudaGetLastError();
+    devices.count = 0;
+    devices.why = error == cudaSuccess ? "no CUDA device was found"
+                                       : std::string("CUDA says: ") + cudaGetErrorString(error);
+    devices.why += "; check with nvidia-smi that a GPU and its driver are there, or use cpu";
+    return devices;
+}
+inline void select_device(int device) { check_cuda(cudaSetDevice(device), "select_device"); }
+
 inline DeviceProperties device_properties() {
     int device = 0;
     check_cuda(cudaGetDevice(&device), "device_properties");
@@ -33,6 +47,28 @@ inline DeviceProperties device_properties() {
     properties.most_shared_bytes_per_block = found.sharedMemPerBlockOptin;
     properties.shared_bytes_per_processor = found.sharedMemPerMultiprocessor;
     return properties;
+}
+
+inline std::string device_model() {
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "device_model");
+    cudaDeviceProp found{};
+    check_cuda(cudaGetDeviceProperties(&found, device), "device_model");
+    return found.name;
+}
+inline MemoryState memory_state() {
+    MemoryState state;
+    check_cuda(cudaMemGetInfo(&state.free, &state.total), "memory_state");
+    return state;
+}
+inline void keep_freed_memory() {
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "keep_freed_memory");
+    cudaMemPool_t pool{};
+    check_cuda(cudaDeviceGetDefaultMemPool(&pool, device), "keep_freed_memory");
+    uint64_t all = UINT64_MAX;
+    check_cuda(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all),
+               "keep_freed_memory");
 }
 
 inline void* device_allocate(size_t bytes, Stream stream) {

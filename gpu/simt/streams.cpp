@@ -205,6 +205,16 @@ void fill_bytes(void* device, unsigned char value, size_t bytes, Stream stream) 
     });
 }
 
+DeviceCount count_devices() { return {1, {}}; }
+void select_device(int device) {
+    if (device != 0) throw_fault(Fault::InvalidCopy, "select_device: the emulation has one");
+}
+std::string device_model() { return "emulation"; }
+MemoryState memory_state() {
+    return {config().device_bytes, config().device_bytes - counters().device_bytes};
+}
+void keep_freed_memory() {}
+
 DeviceProperties device_properties() {
     DeviceProperties properties;
     properties.architecture = config().architecture;

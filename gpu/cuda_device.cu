@@ -1,0 +1,85 @@
+#include <nearcell/gpu/cuda_device.h>
+
+#include <cstdio>
+#include <memory>
+
+#include <nearcell/gpu/device_cells.h>
+#include <nearcell/gpu/exact_search.h>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr size_t kReserve = 10;  // a part of free memory that is left where no limit is given
+
+std::string in_gibibytes(size_t bytes) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.1f GiB", static_cast<double>(bytes) / double{1 << 30});
+    return text;
+}
+
+class CudaSource : public DeviceSource {
+   public:
+    CudaSource() {
+        const simt::DeviceCount found = simt::count_devices();
+        why_ = found.why;
+        for (int i = 0; i < found.count; ++i)
+            devices_.push_back(std::make_unique<CudaDevice>(i));
+    }
+    std::vector<const Device*> list() const override {
+        std::vector<const Device*> list;
+        for (const auto& device : devices_)
+            list.push_back(device.get());
+        return list;
+    }
+    std::string why() const override { return why_; }
+
+   private:
+    std::vector<std::unique_ptr<CudaDevice>> devices_;
+    std::string why_;
+};
+
+}  // namespace
+
+CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
+    simt::select_device(ordinal);
+    model_ = simt::device_model();
+    properties_ = simt::device_properties();
+    simt::keep_freed_memory();
+}
+
+std::string CudaDevice::describe() const {
+    return name() + " " + model_ + ", sm_" + std::to_string(properties_.architecture) + ", " +
+           std::to_string(properties_.processors) + " processors, " +
+           in_gibibytes(properties_.memory_bytes);
+}
+
+DeviceMemory CudaDevice::memory() const {
+    simt::select_device(ordinal_);
+    const simt::MemoryState state = simt::memory_state();
+    return {state.total, state.free};
+}
+
+const Backend& CudaDevice::backend() const { return cpu_backend(); }
+
+std::unique_ptr<DeviceCells> CudaDevice::hold(const SearchableCells& cells,
+                                              const DeviceOptions& options) const {
+    simt::select_device(ordinal_);
+    const size_t free = simt::memory_state().free;
+    const size_t limit = options.memory_bytes != 0 ? options.memory_bytes : free - free / kReserve;
+    return std::make_unique<CudaCells>(cells, options, ordinal_, limit);
+}
+
+SearchResult CudaDevice::exact_search(const Vectors& base, const Vectors& queries, Metric metric,
+                                      size_t k, int threads) const {
+    simt::select_device(ordinal_);
+    DeviceFlatOptions options;
+    options.threads = threads;
+    return device_exact_search(base, queries, metric, k, options);
+}
+
+const DeviceSource& cuda_devices() {
+    static const CudaSource source;
+    return source;
+}
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,33 @@
+// CudaDevice: a GPU behind the interface of kernels/device.h; cuda_devices() finds those of this
+// process, once. Thread safety: all calls may run at once.
+#pragma once
+
+#include <string>
+
+#include <nearcell/gpu/simt/host.h>
+#include <nearcell/kernels/device.h>
+
+namespace nearcell::gpu {
+
+class CudaDevice : public Device {
+   public:
+    explicit CudaDevice(int ordinal);
+
+    std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
+    std::string describe() const override;
+    DeviceMemory memory() const override;
+    const Backend& backend() const override;
+    std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
+                                      const DeviceOptions& options) const override;
+    SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
+                              int threads) const override;
+
+   private:
+    int ordinal_;
+    std::string model_;
+    simt::DeviceProperties properties_;
+};
+
+const DeviceSource& cuda_devices();
+
+}  // namespace nearcell::gpu

@@ -1,0 +1,162 @@
+#include <nearcell/gpu/query_steps.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <nearcell/core/error.h>
+#include <nearcell/core/parallel.h>
+#include <nearcell/kernels/fast_rotation.h>
+#include <nearcell/kernels/kernel_table.h>
+#include <nearcell/kernels/linear_map.h>
+#include <nearcell/gpu/kernels/prepare_rows.cuh>
+#include <nearcell/gpu/kernels/rotate_rows.cuh>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr size_t kCopyRows = 256;  // a task
+
+unsigned blocks_of(size_t threads, int block) {
+    const auto size = static_cast<size_t>(block);
+    return static_cast<unsigned>(std::max<size_t>(1, (threads + size - 1) / size));
+}
+
+// Rows of a batch one after another in pinned memory, as they are given.
+void gather_bytes(const Vectors& queries, char* to) {
+    const size_t row_bytes = queries.cols * element_size(queries.type);
+    if (queries.stride == queries.cols) {
+        std::memcpy(to, queries.data, queries.rows * row_bytes);
+        return;
+    }
+    for (size_t i = 0; i < queries.rows; ++i)
+        std::memcpy(to + i * row_bytes, queries.row(i), row_bytes);
+}
+
+// A warp a row, each row in shared memory.
+void rotate(const RotateJob& job, simt::Stream stream) {
+    constexpr size_t kUsualShared = size_t{48} << 10;
+    const size_t row_bytes = job.dim * sizeof(float);
+    const size_t warps = std::clamp<size_t>(kUsualShared / row_bytes, 1, kRotateWarps);
+    if (row_bytes > kUsualShared) simt::allow_shared_memory(rotate_rows, row_bytes);
+    const auto threads = static_cast<unsigned>(32 * warps);
+    simt::launch({"rotate_rows", blocks_of(job.count * 32, static_cast<int>(threads)), threads,
+                  warps * row_bytes, stream},
+                 rotate_rows, job);
+}
+
+void refuse_value(unsigned long long at, size_t first, size_t cols, const float* value,
+                  simt::Stream stream) {
+    float bad = 0;
+    simt::copy_to_host(&bad, value, sizeof(bad), stream);
+    simt::synchronize(stream);
+    const size_t row = first + at / cols, col = at % cols;
+    check(!std::isfinite(bad), StatusCode::InvalidArgument, "queries[", row, ", ", col, "] = ", bad,
+          " is too large: values must be within +-", largest_value(cols),
+          ", so that squared distances stay finite; scale the data down");
+    throw_error(StatusCode::NonFinite, "queries[", row, ", ", col,
+                "] is NaN or infinite; all values must be finite: drop or repair such rows first");
+}
+
+}  // namespace
+
+void QuerySteps::set(std::span<const VectorStep> steps, size_t dim, MemoryBudget& budget,
+                     simt::Stream stream) {
+    constexpr const char* kWhat = "the transforms of queries";
+    const auto copy = [&](const std::vector<float>& values) {
+        if (values.empty()) return DeviceArray<float>();
+        DeviceArray<float> array(values.size(), stream, budget, kWhat);
+        array.copy_from(values.data(), values.size());
+        return array;
+    };
+    steps_.clear();
+    dim_ = dim;
+    for (const VectorStep& given : steps) {
+        Step step;
+        step.in_dim = step.out_dim = coded_dim();
+        if (given.map != nullptr) {
+            step.kind = Kind::Map;
+            step.matrix = copy(given.map->matrix());
+            step.bias = copy(given.map->bias());
+            step.out_dim = given.map->out_dim();
+        } else if (given.rotation != nullptr) {
+            step.kind = Kind::Rotate;
+            step.matrix = copy(given.rotation->factors());
+        }
+        steps_.push_back(std::move(step));
+    }
+    simt::synchronize(stream);
+}
+
+size_t QuerySteps::widest() const {
+    size_t widest = dim_;
+    for (const Step& step : steps_)
+        widest = std::max(widest, step.out_dim);
+    return widest;
+}
+
+const float* QuerySteps::load(const DeviceBatch& batch, size_t first, size_t count, Metric metric,
+                              Session& session) const {
+    const simt::Stream stream = session.stream.get();
+    const Vectors queries = batch.queries.slice(first, count);
+    GivenRows given{queries.data, queries.type, count, dim_, queries.stride};
+    if (!batch.on_device) {
+        const size_t bytes = count * dim_ * element_size(queries.type);
+        char* const staged = session.upload.get<char>(bytes);
+        simt::synchronize(stream);  // what was staged before has been copied
+        gather_bytes(queries, staged);
+        char* const rows = session.scratch.take<char>(bytes);
+        simt::copy_to_device(rows, staged, bytes, stream);
+        given.data = rows;
+        given.stride = dim_;
+    }
+    float* const floats = session.scratch.take<float>(count * dim_);
+    auto* const first_bad = session.scratch.take<unsigned long long>(1);
+    simt::fill_bytes(first_bad, 0xff, sizeof(*first_bad), stream);
+    simt::launch(
+        {"convert_rows", blocks_of(count * dim_, kPrepareThreads), kPrepareThreads, 0, stream},
+        convert_rows, given, largest_value(dim_), floats, first_bad);
+    if (batch.on_device) {
+        unsigned long long bad = 0;
+        simt::copy_to_host(&bad, first_bad, sizeof(bad), stream);
+        simt::synchronize(stream);
+        if (bad != std::numeric_limits<unsigned long long>::max())
+            refuse_value(bad, first, dim_, floats + bad, stream);
+    }
+    if (metric != Metric::Cosine) return floats;
+    float* const normal = session.scratch.take<float>(count * dim_);
+    simt::launch({"normalize_rows", blocks_of(count, kPrepareThreads), kPrepareThreads, 0, stream},
+                 normalize_rows, floats, count, dim_, normal);
+    return normal;
+}
+
+const float* QuerySteps::apply(const float* rows, size_t count, Session& session) const {
+    const simt::Stream stream = session.stream.get();
+    for (const Step& step : steps_) {
+        const size_t out_dim = step.out_dim;
+        float* const out = session.scratch.take<float>(count * out_dim);
+        switch (step.kind) {
+            case Kind::Normalize:
+                simt::launch({"normalize_rows", blocks_of(count, kPrepareThreads), kPrepareThreads,
+                              0, stream},
+                             normalize_rows, rows, count, out_dim, out);
+                break;
+            case Kind::Map: {
+                const dim3 grid(blocks_of(count, kMapTile), blocks_of(out_dim, kMapTile));
+                simt::launch({"map_rows", grid, {kMapTile, kMapTile}, 0, stream}, map_rows,
+                             RowMap{step.matrix.data(), step.bias.data(), step.in_dim, out_dim},
+                             rows, count, out);
+                break;
+            }
+            case Kind::Rotate:
+                rotate({rows, count, out_dim, step.matrix.data(), kRotationRounds, false, out},
+                       stream);
+                break;
+        }
+        rows = out;
+    }
+    return rows;
+}
+
+}  // namespace nearcell::gpu
