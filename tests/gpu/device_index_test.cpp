@@ -12,6 +12,7 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/random.h>
+#include <nearcell/gpu/device_array.h>
 #include <nearcell/gpu/simt/emulator.h>
 #include <nearcell/index/factory.h>
 
@@ -41,8 +42,7 @@ MatrixView<const float> view(const std::vector<float>& values, size_t dim = kDim
 
 class DeviceIndexTest : public testing::Test {
    protected:
-    DeviceIndexTest()
-        : base_(clustered(kRows, kDim, 1)), queries_(clustered(kQueries, kDim, 2)) {
+    DeviceIndexTest() : base_(clustered(kRows, kDim, 1)), queries_(clustered(kQueries, kDim, 2)) {
         simt::reset();
         set_device_source(&cuda_devices());
     }
@@ -92,11 +92,24 @@ void expect_as_near(const SearchResult& found, const SearchResult& truth, const 
 
 TEST_F(DeviceIndexTest, FindsWhatTheCpuFinds) {
     const std::vector<std::string> specs = {
-        "Flat",          "IVF8,Flat",           "IVF8,SQfp16",       "IVF8,SQ8",
-        "SQ8",           "IVF8,PQ8",            "PQ8x4",             "IVF8,PQ8x4,RFlat",
-        "IVF8,RaBitQ",   "IVF8,RaBitQ4",        "IVF8,RaBitQ,RFlat", "PCA12,IVF8,Flat",
-        "OPQ8,IVF8,PQ8", "RR24,IVF8,Flat",      "L2norm,IVF8,SQ8",   "IVF8,SQ8,Refine(SQfp16)",
+        "Flat",
+        "IVF8,Flat",
+        "IVF8,SQfp16",
+        "IVF8,SQ8",
+        "SQ8",
+        "IVF8,PQ8",
+        "PQ8x4",
+        "IVF8,PQ8x4,RFlat",
+        "IVF8,RaBitQ",
+        "IVF8,RaBitQ4",
+        "IVF8,RaBitQ,RFlat",
+        "PCA12,IVF8,Flat",
+        "OPQ8,IVF8,PQ8",
+        "RR24,IVF8,Flat",
+        "L2norm,IVF8,SQ8",
+        "IVF8,SQ8,Refine(SQfp16)",
     };
+    size_t compared = 0;
     for (const Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1}) {
         for (const std::string& spec : specs) {
             const std::string what = spec + " " + std::string(metric_name(metric));
@@ -118,8 +131,289 @@ TEST_F(DeviceIndexTest, FindsWhatTheCpuFinds) {
             else
                 expect_close(found, truth, what);
             EXPECT_GT(found.stats.scanned, 0u) << what;
+            ++compared;
         }
     }
+    EXPECT_EQ(compared, 54u);  // of 64; the factory refuses what L1 cannot do
+}
+
+TEST_F(DeviceIndexTest, FindsAsManyAsThereAre) {
+    for (const size_t k : {1, 40, 200, 700}) {
+        for (const char* spec : {"Flat", "IVF8,SQ8", "IVF8,PQ8,RFlat"}) {
+            const auto index = make(spec, Metric::L2);
+            SearchOptions search;
+            search.k = k;
+            search.probes = 8;
+            const SearchResult truth = index->search(view(queries_), search);
+            index->to("cuda:0", small_chunks());
+            expect_close(index->search(view(queries_), search), truth,
+                         std::string(spec) + " k = " + std::to_string(k));
+        }
+    }
+}
+
+TEST_F(DeviceIndexTest, RoomForFewCandidatesLosesNone) {
+    const auto index = make("IVF8,Flat", Metric::L2);
+    SearchOptions search;
+    search.k = 3;
+    search.probes = 8;
+    const SearchResult truth = index->search(view(queries_), search);
+    DeviceOptions options;
+    options.chunk_blocks = 1;
+    options.candidates = 16;  // a chunk's vectors
+    index->to("cuda:0", options);
+    expect_close(index->search(view(queries_), search), truth, "room for 16");
+    options.scratch_bytes = 1;  // one query at a time
+    index->to("cuda:0", options);
+    expect_close(index->search(view(queries_), search), truth, "one at a time");
+}
+
+TEST_F(DeviceIndexTest, OrdersOfThreadsAndBatchesChangeNothing) {
+    const auto index = make("IVF8,PQ8", Metric::L2);
+    SearchOptions search;
+    search.k = 10;
+    search.probes = 5;
+    SearchResult first;
+    for (uint64_t seed = 1; seed <= 6; ++seed) {
+        simt::reset();
+        simt::config().seed = seed;
+        simt::config().resident_blocks = static_cast<int>(seed % 3 + 1);
+        DeviceOptions options;
+        options.chunk_blocks = seed % 2 + 1;
+        options.scratch_bytes = seed % 2 == 0 ? 1 : size_t{1} << 20;
+        index->to("cuda:0", options);
+        const SearchResult found = index->search(view(queries_), search);
+        if (seed == 1) first = found;
+        EXPECT_EQ(found.ids, first.ids) << seed;
+        EXPECT_EQ(found.scores, first.scores) << seed;
+        index->to("cpu");
+    }
+}
+
+TEST_F(DeviceIndexTest, FiltersOnTheDevice) {
+    std::vector<int64_t> listed;
+    for (int64_t id = 3; id < static_cast<int64_t>(kRows); id += 7)
+        listed.push_back(id);
+    std::vector<uint8_t> bits(40);
+    for (size_t i = 0; i < bits.size(); ++i)
+        bits[i] = static_cast<uint8_t>(37 * i + 11);
+    const std::vector<IdFilter> filters = {
+        IdFilter::list(listed),    IdFilter::list(listed).complement(),
+        IdFilter::range(100, 180), IdFilter::bitset(bits),
+        IdFilter().complement(),   IdFilter()};
+    const auto index = make("IVF8,SQ8", Metric::L2);
+    std::vector<SearchResult> truth;
+    SearchOptions search;
+    search.probes = 3;
+    for (const IdFilter& filter : filters) {
+        search.filter = &filter;
+        truth.push_back(index->search(view(queries_), search));
+    }
+    index->to("cuda:0", small_chunks());
+    for (size_t i = 0; i < filters.size(); ++i) {
+        search.filter = &filters[i];
+        expect_close(index->search(view(queries_), search), truth[i],
+                     "filter " + std::to_string(i));
+    }
+}
+
+TEST_F(DeviceIndexTest, ACutoffLeavesOutTheSameCells) {
+    for (const Metric metric : {Metric::L2, Metric::Cosine}) {
+        const auto index = make("IVF32,Flat", metric);
+        SearchOptions search;
+        search.k = 4;
+        search.probes = 20;
+        search.cutoff = 0.5f;
+        const SearchResult truth = index->search(view(queries_), search);
+        index->to("cuda:0", small_chunks());
+        const SearchResult found = index->search(view(queries_), search);
+        expect_close(found, truth, "cutoff");
+        EXPECT_EQ(found.stats.scanned, truth.stats.scanned);
+    }
+}
+
+TEST_F(DeviceIndexTest, ChangesReachTheDevice) {
+    const auto index = make("IVF8,PQ8,RFlat", Metric::L2);
+    index->to("cuda:0", small_chunks());
+    SearchOptions search;
+    search.probes = 8;
+    const auto expect_as_cpu = [&](const char* what) {
+        const auto there = index->search(view(queries_), search);
+        const auto here = CellIndex::from_bytes(index->to_bytes());
+        expect_close(there, here->search(view(queries_), search), what);
+    };
+    expect_as_cpu("at first");
+    std::vector<int64_t> gone;
+    for (int64_t id = 0; id < 300; id += 3)
+        gone.push_back(id);
+    EXPECT_EQ(index->remove(gone), gone.size());
+    expect_as_cpu("removed");
+    const std::vector<float> more = clustered(400, kDim, 9);
+    index->add(view(more));
+    expect_as_cpu("added, laid out anew");
+    index->add(view(more).slice(0, 20));
+    expect_as_cpu("added, in what room there was");
+    const std::vector<int64_t> changed = {1, 2, 4, 5};
+    index->update(changed, view(more).slice(30, 4));
+    expect_as_cpu("updated");
+    index->remove(index->ids());
+    const SearchResult none = index->search(view(queries_), search);
+    EXPECT_EQ(none.counts, std::vector<size_t>(kQueries, 0));
+    EXPECT_EQ(none.ids, std::vector<int64_t>(kQueries * search.k, -1));
+}
+
+TEST_F(DeviceIndexTest, IdsOf64Bits) {
+    const auto index = make_index("IVF8,SQ8", {kDim, Metric::L2, 5});
+    index->train(view(base_));
+    std::vector<int64_t> ids(kRows);
+    for (size_t i = 0; i < kRows; ++i)
+        ids[i] = static_cast<int64_t>((i * 7919) % kRows + (size_t{1} << 40));
+    index->add(view(base_).slice(0, 300), std::span(ids).first(300));
+    SearchOptions search;
+    search.probes = 8;
+    SearchResult truth = index->search(view(queries_), search);
+    index->to("cuda:0", small_chunks());
+    expect_close(index->search(view(queries_), search), truth, "large ids");
+    const IdFilter filter = IdFilter::range(int64_t{1} << 40, (int64_t{1} << 40) + 99);
+    search.filter = &filter;
+    const SearchResult filtered = index->search(view(queries_), search);
+    index->add(view(base_).slice(300, 200), std::span(ids).subspan(300));
+    const SearchResult after = index->search(view(queries_), search);
+    index->to("cpu");
+    expect_close(after, index->search(view(queries_), search), "large ids, filtered");
+    EXPECT_NE(filtered.ids, after.ids);
+}
+
+TEST_F(DeviceIndexTest, TheReRankStoreMayStayOnTheHost) {
+    for (const char* spec : {"IVF8,PQ8,RFlat", "IVF8,SQ8,Refine(SQfp16)", "IVF8,RaBitQ,RFlat"}) {
+        const auto index = make(spec, Metric::Cosine);
+        SearchOptions search;
+        search.probes = 6;
+        search.rerank = 40;
+        const SearchResult truth = index->search(view(queries_), search);
+        DeviceOptions options = small_chunks();
+        options.rerank_on_host = true;
+        index->to("cuda:0", options);
+        const SearchResult found = index->search(view(queries_), search);
+        if (index->reranks_by_bound())
+            expect_as_near(found, truth, spec);
+        else
+            expect_close(found, truth, spec);
+        search.rerank = 0;
+        index->to("cpu");
+        const SearchResult by_rule = index->search(view(queries_), search);
+        index->to("cuda:0", options);
+        expect_as_near(index->search(view(queries_), search), by_rule, spec);
+    }
+}
+
+TEST_F(DeviceIndexTest, RangeSearch) {
+    for (const char* spec : {"IVF8,Flat", "IVF8,PQ8", "IVF8,SQ8,RFlat", "IVF8,RaBitQ4"}) {
+        for (const bool on_host : {false, true}) {
+            const auto index = make(spec, Metric::L2);
+            SearchOptions search;
+            search.probes = 8;
+            const RangeResult truth = index->range_search(view(queries_), 60.0f, search);
+            DeviceOptions options = small_chunks();
+            options.candidates = 16;  // the others are asked for again
+            options.rerank_on_host = on_host;
+            index->to("cuda:0", options);
+            const RangeResult found = index->range_search(view(queries_), 60.0f, search);
+            EXPECT_EQ(found.offsets, truth.offsets) << spec;
+            EXPECT_EQ(found.ids, truth.ids) << spec;
+            EXPECT_GT(truth.ids.size(), 200u);
+        }
+    }
+}
+
+TEST_F(DeviceIndexTest, LittleMemoryIsSaidAndChangesNothing) {
+    const auto index = make("IVF8,Flat", Metric::L2);
+    const std::vector<uint8_t> before = index->to_bytes();
+    const SearchResult truth = index->search(view(queries_), {});
+    DeviceOptions options = small_chunks();
+    options.memory_bytes = 20000;
+    index->to("cuda:0", options);
+    try {
+        index->search(view(queries_), {});
+        ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), StatusCode::OutOfMemory);
+        EXPECT_NE(std::string(error.what()).find("20000"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("codes"), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(index->to_bytes(), before);
+    // Enough for the cells, and for some queries at a time.
+    options.memory_bytes = 120000;
+    index->to("cuda:0", options);
+    expect_close(index->search(view(queries_), {}), truth, "120,000 bytes");
+    index->to("cpu");
+    EXPECT_EQ(index->search(view(queries_), {}).ids, truth.ids);
+    EXPECT_EQ(simt::counters().device_bytes, 0u);
+}
+
+TEST_F(DeviceIndexTest, ArraysOnTheDevice) {
+    const auto index = make("IVF8,SQ8", Metric::L2);
+    SearchOptions search;
+    search.k = 7;
+    search.probes = 4;
+    index->to("cuda:0", small_chunks());
+    const SearchResult truth = index->search(view(queries_), search);
+    simt::config().deferred_streams = true;
+    const simt::Stream stream = simt::create_stream();
+    DeviceArray<float> queries(queries_.size(), stream), scores(kQueries * 7, stream);
+    DeviceArray<int64_t> ids(kQueries * 7, stream);
+    queries.copy_from(queries_.data(),
+                      queries_.size());  // not yet done when the search is asked for
+    DeviceBatch batch;
+    batch.queries = Vectors(queries.data(), ElementType::Float32, kQueries, kDim);
+    batch.scores = scores.data();
+    batch.ids = ids.data();
+    batch.on_device = true;
+    batch.stream = stream;
+    const SearchStats stats = index->search_into(batch, search);
+    EXPECT_EQ(stats.probes, 4u);
+    std::vector<float> found_scores(kQueries * 7);
+    std::vector<int64_t> found_ids(kQueries * 7);
+    scores.copy_to(found_scores.data(), found_scores.size());
+    ids.copy_to(found_ids.data(), found_ids.size());
+    simt::synchronize(stream);
+    EXPECT_EQ(found_scores, truth.scores);
+    EXPECT_EQ(found_ids, truth.ids);
+
+    std::vector<float> bad = queries_;
+    bad[3 * kDim + 5] = std::numeric_limits<float>::quiet_NaN();
+    queries.copy_from(bad.data(), bad.size());
+    try {
+        index->search_into(batch, search);
+        ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), StatusCode::NonFinite);
+        EXPECT_NE(std::string(error.what()).find("queries[3, 5]"), std::string::npos);
+    }
+    simt::synchronize(stream);
+    simt::destroy_stream(stream);
+}
+
+TEST_F(DeviceIndexTest, QueriesOfEveryType) {
+    const auto index = make("IVF8,Flat", Metric::InnerProduct);
+    std::vector<int8_t> bytes(kQueries * kDim);
+    for (size_t i = 0; i < bytes.size(); ++i)
+        bytes[i] = static_cast<int8_t>(static_cast<int>(i * 31 % 255) - 127);
+    Vectors queries(bytes.data(), ElementType::Int8, kQueries, kDim);
+    const SearchResult truth = index->search(queries, {});
+    index->to("cuda:0", small_chunks());
+    expect_close(index->search(queries, {}), truth, "int8");
+    EXPECT_EQ(index->search(queries.slice(0, 0), {}).ids.size(), 0u);
+}
+
+TEST_F(DeviceIndexTest, SaysWhatItIs) {
+    const std::vector<const Device*> all = devices();
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0]->name(), "cuda:0");
+    EXPECT_NE(all[0]->describe().find("emulation, sm_90"), std::string::npos) << all[0]->describe();
+    EXPECT_GT(all[0]->memory().total, 0u);
+    const SearchResult truth = all[0]->exact_search(view(base_), view(queries_), Metric::L2, 3, 1);
+    EXPECT_EQ(truth.counts, std::vector<size_t>(kQueries, 3));
 }
 
 }  // namespace
