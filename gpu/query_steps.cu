@@ -16,8 +16,6 @@
 namespace nearcell::gpu {
 namespace {
 
-constexpr size_t kCopyRows = 256;  // a task
-
 unsigned blocks_of(size_t threads, int block) {
     const auto size = static_cast<size_t>(block);
     return static_cast<unsigned>(std::max<size_t>(1, (threads + size - 1) / size));

@@ -23,6 +23,16 @@ struct DeviceProperties {
     size_t shared_bytes_per_processor = 0;
 };
 
+// How many devices there are; where there are none, why.
+struct DeviceCount {
+    int count = 0;
+    std::string why;
+};
+
+struct MemoryState {
+    size_t total = 0, free = 0;  // bytes
+};
+
 }  // namespace nearcell::simt
 
 #if defined(__CUDACC__) || defined(NEARCELL_CUDA)
@@ -41,19 +51,11 @@ struct LaunchShape {
     Stream stream = {};
 };
 
-// How many devices there are; where there are none, why.
-struct DeviceCount {
-    int count = 0;
-    std::string why;
-};
 DeviceCount count_devices();
 // The one that this thread's calls are for, from 0.
 void select_device(int device);
 DeviceProperties device_properties();
 std::string device_model();
-struct MemoryState {
-    size_t total = 0, free = 0;  // bytes
-};
 MemoryState memory_state();
 // Lets freed memory stay with the process, so that the next allocations are quick.
 void keep_freed_memory();
