@@ -24,6 +24,9 @@ constexpr unsigned kChunkThreads = 128;
 constexpr unsigned kGroupQueries = 8;  // whose sums a thread holds
 constexpr unsigned kSliceDims = 128;   // of queries, in shared memory
 
+// Blocks that a processor's registers shall have room for.
+constexpr int chunk_blocks(CodeKind kind) { return kind == CodeKind::Bits ? 6 : 8; }
+
 // What of the values of vector and query is summed.
 enum class KeySum { L2, Dot, L1 };
 
@@ -182,7 +185,7 @@ SIMT_DEVICE void scan_group(const ChunkScan& job, const PairTile& group, unsigne
 
 // Any grid: blocks step through the tiles, whose number the device knows.
 template <CodeKind kKind, KeySum kSum>
-__global__ void __launch_bounds__(kChunkThreads) scan_chunks(ChunkScan job) {
+__global__ void __launch_bounds__(kChunkThreads, chunk_blocks(kKind)) scan_chunks(ChunkScan job) {
     const unsigned tiles = job.pairs.tile_begin[job.pairs.chunks];
     for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
         const PairTile tile = tile_at(job, number);

@@ -41,7 +41,8 @@ SIMT_DEVICE float key_by_code(const CodeScoring& job, unsigned place, const floa
 
 // A thread a candidate; blocks in x are queries, those in y share their candidates.
 template <CodeKind kKind, KeySum kSum>
-__global__ void __launch_bounds__(kScoreThreads) score_by_codes(CodeScoring job) {
+__global__ void __launch_bounds__(kScoreThreads, chunk_blocks(kKind))
+    score_by_codes(CodeScoring job) {
     const size_t query = blockIdx.x, count = job.lists.counts[query];
     if (count > job.lists.room) return;
     const float* const values = job.queries + query * job.stored.code.dim;

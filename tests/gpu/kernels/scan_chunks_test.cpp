@@ -1,0 +1,267 @@
+// The direct scan of stored codes against a plain sum in the order of dimensions, bit by bit, and
+// that sum and a plain reading of the codes against the CPU's operations.
+#include <nearcell/gpu/kernels/scan_chunks.cuh>
+
+#include <nearcell/cpu/isa_select.h>
+
+#include "kernels/kernel_check.h"
+#include "stored_case.h"
+
+namespace nearcell::gpu {
+namespace {
+
+using checks::kAllKinds;
+using checks::kAllMetrics;
+using simt::config;
+
+class ScanChunks : public simt::SimtTest {};
+
+const std::vector<size_t> kSizes = {40, 1, 16, 150, 17};
+constexpr unsigned kGrid = 3;
+
+// A scan and what it must offer.
+struct ScanCase {
+    Metric metric;
+    StoredCase store;
+    Matrix queries;
+    PairsCase pairs;
+    DeviceArray<float> values, lengths;
+    std::vector<float> limits, host_lengths;
+    bool refined = false;
+    float margin = 1;
+
+    ScanCase(const RandomCodes& codes, Metric metric_, bool residual, bool masked,
+             const std::vector<size_t>& counts, size_t query_count, Random& random)
+        : metric(metric_),
+          store(codes.code.view(), codes.cells, codes.centroids, residual, 5, masked, random),
+          queries(query_count, codes.code.view().dim, random),
+          pairs(store, queries, metric, counts, random),
+          values(queries.data),
+          lengths(query_count, 0.0f),
+          limits(query_count, kInfinity),
+          host_lengths(query_count, 0.0f) {}
+
+    // Of the least key; where `refined` is not set, that is the key.
+    float tested(unsigned place, const ScanPair& pair, float key) const {
+        if (!refined) return key;
+        if (metric == Metric::L2 && !store.has_centroids()) return -kInfinity;
+        const float error = store.factor(place, BitsFactor::Error);
+        const float reach = metric == Metric::L2 ? error * std::sqrt(std::max(0.0f, pair.key))
+                                                 : 0.5f * error * host_lengths[pair.query];
+        return key - margin * reach;
+    }
+    Offers expected(bool keyed = true) const {
+        Offers offers(queries.rows);
+        pairs.for_each([&](size_t chunk, const ScanPair& pair) {
+            for (const unsigned place : store.places_of(store.chunks()[chunk])) {
+                const float key = store.key(metric, place, queries.row(pair.query));
+                if (tested(place, pair, key) <= limits[pair.query])
+                    offers[pair.query].insert({place, keyed ? pack_key(key, store.tag(place)) : 0});
+            }
+        });
+        return offers;
+    }
+    void scan(const CandidateLists& lists, unsigned grid = kGrid) const {
+        const DeviceArray<float> device_limits(limits);
+        ChunkScan job{};
+        job.stored = store.stored();
+        job.pairs = pairs.pairs();
+        job.lists = lists;
+        job.queries = values.data();
+        job.limits = device_limits.data();
+        job.refined = refined;
+        job.margin = margin;
+        simt::copy_to_device(lengths.data(), host_lengths.data(), host_lengths.size() * 4, {});
+        job.lengths = lengths.data();
+        simt::launch({"scan_chunks", grid, kChunkThreads}, scan_chunks_kernel(kind(), metric), job);
+    }
+    Offers found(bool keyed = true, unsigned grid = kGrid) const {
+        const ListsCase lists(queries.rows, room());
+        scan(lists.lists(keyed), grid);
+        return lists.offers();
+    }
+    CodeKind kind() const { return store.stored().code.kind; }
+    size_t room() const { return 300; }
+
+    // Limits that let some pass: keys themselves, infinities, and one that lets nothing pass.
+    void draw_limits(Random& random) {
+        for (size_t q = 0; q < limits.size(); ++q) {
+            const Chunk& chunk = store.chunks()[random.below(store.chunks().size())];
+            const unsigned place =
+                chunk.first_block * 16 + static_cast<unsigned>(random.below(chunk.vectors));
+            limits[q] = store.key(metric, place, queries.row(q));
+            if (q % 6 == 1) limits[q] = q % 12 == 1 ? kInfinity : -kInfinity;
+            if (q % 7 == 5) limits[q] = std::numeric_limits<float>::quiet_NaN();
+        }
+    }
+};
+
+TEST_F(ScanChunks, OfEveryKindByEveryMetric) {
+    Random random(1);
+    uint64_t turn = 0;
+    for (const CodeKind kind : kAllKinds) {
+        for (const Metric metric : kAllMetrics) {
+            for (const size_t dim : {1, 34, 150}) {
+                SCOPED_TRACE(testing::Message() << "kind " << static_cast<int>(kind) << ", "
+                                                << metric_name(metric) << ", dim " << dim);
+                ++turn;
+                config().seed = turn;
+                const bool centroids = turn % 3 != 0;
+                const RandomCodes codes(kind, dim, 1 + turn % 8, kSizes, centroids, random);
+                ScanCase scan(codes, metric, turn % 3 == 1, turn % 2 == 0, {3, 9, 0, 1, 12}, 12,
+                              random);
+                scan.draw_limits(random);
+                ASSERT_EQ(scan.found(), scan.expected());
+            }
+        }
+    }
+}
+
+TEST_F(ScanChunks, OfEveryNumberOfBits) {
+    Random random(2);
+    for (size_t bits = 1; bits <= 8; ++bits) {
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+            const RandomCodes codes(CodeKind::Bits, 70, bits, kSizes, true, random);
+            ScanCase scan(codes, metric, true, false, {4}, 5, random);
+            ASSERT_EQ(scan.found(), scan.expected()) << bits << " bits";
+        }
+    }
+}
+
+// Places alone, by the least key that an estimate leaves possible.
+TEST_F(ScanChunks, Refined) {
+    Random random(3);
+    size_t differing = 0;  // from a scan by keys
+    for (const size_t bits : {1, 3}) {
+        for (const Metric metric : {Metric::L2, Metric::Cosine}) {
+            for (const bool centroids : {true, false}) {
+                const RandomCodes codes(CodeKind::Bits, 40, bits, kSizes, centroids, random);
+                ScanCase scan(codes, metric, centroids, true, {11}, 12, random);
+                scan.refined = true;
+                scan.margin = 0.7f;
+                for (float& length : scan.host_lengths)
+                    length = static_cast<float>(random.uniform());
+                scan.draw_limits(random);
+                const Offers expected = scan.expected(false);
+                EXPECT_EQ(scan.found(false), expected);
+                scan.refined = false;
+                differing += scan.expected(false) != expected ? 1 : 0;
+            }
+        }
+    }
+    EXPECT_GE(differing, 6u);
+}
+
+// More than a tile of queries, and more dimensions than a slice has.
+TEST_F(ScanChunks, ManyQueriesAndDimensions) {
+    Random random(4);
+    const RandomCodes many(CodeKind::Product4, 19, 0, {20, 3}, true, random);
+    const ScanCase tiles(many, Metric::L2, true, false, {64, 131, 70}, 140, random);
+    EXPECT_EQ(tiles.found(), tiles.expected());
+    for (const CodeKind kind : {CodeKind::Float16, CodeKind::Product8, CodeKind::Bits}) {
+        const RandomCodes wide(kind, 397, 2, {20}, true, random);
+        const ScanCase slices(wide, Metric::L1, true, false, {3}, 3, random);
+        EXPECT_EQ(slices.found(), slices.expected());
+    }
+}
+
+TEST_F(ScanChunks, IsTheSameInEveryOrderAndGrid) {
+    Random random(5);
+    const RandomCodes codes(CodeKind::RangeInt8, 10, 0, {40, 150}, true, random);
+    ScanCase scan(codes, Metric::L2, true, true, {9, 2}, 10, random);
+    scan.draw_limits(random);
+    const Offers expected = scan.expected();
+    simt::for_each_order(
+        [&] {
+            for (const int resident : {1, 3}) {
+                config().resident_blocks = resident;
+                EXPECT_EQ(scan.found(), expected);
+            }
+        },
+        2);
+    config().preempt_one_in = 20;
+    for (const unsigned grid : {1u, 2u, 50u})
+        EXPECT_EQ(scan.found(true, grid), expected);
+}
+
+TEST_F(ScanChunks, CountsWhatThereIsNoRoomFor) {
+    Random random(6);
+    const RandomCodes codes(CodeKind::Float32, 5, 0, kSizes, false, random);
+    const ScanCase scan(codes, Metric::InnerProduct, false, false, {2, 0, 4}, 4, random);
+    const Offers expected = scan.expected();
+    const ListsCase lists(4, 30);
+    scan.scan(lists.lists());
+    const std::vector<unsigned> counts = lists.counts();
+    const Offers offers = lists.offers();
+    for (size_t q = 0; q < 4; ++q) {
+        EXPECT_EQ(counts[q], expected[q].size());
+        EXPECT_EQ(offers[q].size(), std::min<size_t>(30, expected[q].size()));
+        EXPECT_TRUE(std::includes(expected[q].begin(), expected[q].end(), offers[q].begin(),
+                                  offers[q].end()));
+    }
+}
+
+TEST_F(ScanChunks, NoticesEveryMissingBarrier) {
+    Random random(7);
+    const RandomCodes codes(CodeKind::Float32, 140, 0, {20}, true, random);
+    const ScanCase scan(codes, Metric::L2, true, false, {9}, 9, random);
+    const Offers expected = scan.expected();
+    ASSERT_EQ(scan.found(), expected);
+    size_t barriers = 0;
+    for (const simt::Site& site : simt::sites()) {
+        if (site.kind != simt::SiteKind::BlockBarrier) continue;
+        ++barriers;
+        for (uint64_t seed = 1; seed <= 3; ++seed) {
+            config().seed = seed;
+            config().without = site;
+            bool right = false;
+            const auto fault = simt::fault_of([&] { right = scan.found() == expected; });
+            EXPECT_TRUE(fault || !right) << site.line << ", seed " << seed;
+        }
+    }
+    EXPECT_EQ(barriers, 2u);
+}
+
+// The tests' own reading of codes and their sums, against the CPU's scan.
+TEST(StoredCase, SaysWhatTheCpuSays) {
+    Random random(8);
+    size_t tables = 0;
+    for (const KernelTable* table : runnable_tables()) {
+        if (!checks::is_fused(*table)) continue;
+        ++tables;
+        for (const CodeKind kind : kAllKinds) {
+            for (const size_t bits : {1, 4, 7}) {
+                simt::reset();
+                const RandomCodes codes(kind, 37, bits, {16}, true, random);
+                const StoredCase store(codes.code.view(), codes.cells, codes.centroids, true, 1,
+                                       false, random);
+                const Matrix queries(1, 37, random);
+                std::vector<float> values(37 * kBlock), bias(kBlock);
+                const CodeView view = codes.code.view();
+                const std::vector<uint32_t> blocks = store.block_words();
+                decode_kernel(*table, kind)(&view, blocks.data(), codes.centroids.row(0),
+                                            values.data());
+                for (unsigned v = 0; v < kBlock && kind == CodeKind::Bits; ++v)
+                    bias[v] = store.factor(v, BitsFactor::Bias);
+                const float* const query = queries.row(0);
+                const uint16_t mask = 0xffff;
+                for (const Metric metric : {Metric::L2, Metric::InnerProduct, Metric::L1}) {
+                    ScanKernel* const scan = metric == Metric::L2   ? table->scan_l2_f32
+                                             : metric == Metric::L1 ? table->scan_l1_f32
+                                                                    : table->scan_ip_f32;
+                    Hit hits[kBlock];
+                    ASSERT_EQ(
+                        scan(values.data(), 1, 37, metric == Metric::L2 ? bias.data() : nullptr,
+                             &query, 1, &kInfinity, &mask, hits),
+                        kBlock);
+                    for (const Hit& hit : hits)
+                        EXPECT_EQ(hit.key, store.key(metric, hit.slot, query)) << table->isa;
+                }
+            }
+        }
+    }
+    if (tables == 0) GTEST_SKIP() << "this machine has no fused multiply-adds to compare with";
+}
+
+}  // namespace
+}  // namespace nearcell::gpu
