@@ -1,7 +1,8 @@
 # CUDA sources are compiled by nvcc, when one is found, for every architecture at once. No GPU and no
 # driver are needed for that; `./run gpu-toolkit` gets a compiler from PyPI. CMake's own CUDA language
 # wants a toolkit laid out as NVIDIA's installer does, which the packages of PyPI are not.
-set(NEARCELL_CUDA auto CACHE STRING "Compile the CUDA sources: auto (when nvcc is found), on or off")
+set(NEARCELL_CUDA auto CACHE STRING
+    "The GPU part: on (in the library), auto (built when asked for, when nvcc is found) or off")
 set_property(CACHE NEARCELL_CUDA PROPERTY STRINGS auto on off)
 set(NEARCELL_CUDA_ARCHITECTURES 75 80 86 89 90 100 120 CACHE STRING
     "Compute capabilities; of the last there is PTX, too, for those to come")
@@ -12,6 +13,11 @@ if(NOT NEARCELL_CUDA STREQUAL "off")
                  PATHS ENV CUDA_PATH ENV CUDA_HOME /usr/local/cuda PATH_SUFFIXES bin)
     if(NOT NEARCELL_NVCC AND NEARCELL_CUDA STREQUAL "on")
         message(FATAL_ERROR "NEARCELL_CUDA is on, but there is no nvcc: ./run gpu-toolkit gets one")
+    endif()
+    if(NEARCELL_NVCC)
+        cmake_path(GET NEARCELL_NVCC PARENT_PATH cuda_bin)
+        find_library(NEARCELL_CUDART cudart_static REQUIRED HINTS ${cuda_bin}/../lib
+                     ${cuda_bin}/../lib64 ${cuda_bin}/../targets/x86_64-linux/lib)
     endif()
 endif()
 

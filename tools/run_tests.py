@@ -100,10 +100,11 @@ def test_cuda(tally: Tally) -> None:
     if not NVCC.exists():
         tally.skip("CUDA sources", "no CUDA compiler in build/cuda, ./run gpu-toolkit gets one")
         return
-    command: list[str | Path] = ["cmake", "--build", BUILD, "--target", "nearcell_cuda"]
+    command: list[str | Path] = ["cmake", "--build", BUILD, "--target", "cuda_link_check"]
     if check(tally, "compile for every kind of GPU", command):
         command = [sys.executable, "tools/ptxas_table.py", BUILD, "--check"]
         check(tally, "registers of the kernels", command)
+        check(tally, "GPUs are found, or it says why", [BUILD / "tests/gpu/cuda_link_check"])
 
 
 def test_tools(tally: Tally) -> None:

@@ -6,6 +6,8 @@
 // instructions, Bits 3 a plane and 3; product codes one load of an entry, from L1 or L2.
 #pragma once
 
+#include <bit>
+
 #include <nearcell/gpu/simt/simt.h>
 #include <nearcell/kernels/code_view.h>
 
@@ -114,7 +116,7 @@ template <>
 class Decoder<CodeKind::ScaledInt8> {
    public:
     SIMT_DEVICE Decoder(const CodeView& code, const uint32_t* words)
-        : words_(words), scale_(__uint_as_float(code_word(words, code.words - 1))) {}
+        : words_(words), scale_(std::bit_cast<float>(code_word(words, code.words - 1))) {}
     template <class Step>
     SIMT_DEVICE void decode(unsigned begin, unsigned end, const Step& step) {
         // Two's complement: the sign bit flipped, less 128.
