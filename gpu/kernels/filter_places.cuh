@@ -22,15 +22,14 @@ SIMT_DEVICE bool allows(const IdFilterRule& rule, int64_t id) {
         }
         case IdFilterKind::Range: listed = id >= rule.first && id < rule.last; break;
         case IdFilterKind::List: {
-            size_t low = 0, high = rule.id_count;
-            while (low < high) {
-                const size_t middle = (low + high) / 2;
-                if (rule.ids[middle] < id)
-                    low = middle + 1;
-                else
-                    high = middle;
+            size_t first = 0;  // of those that are left, which `count` are
+            for (size_t count = rule.id_count; count > 0;) {
+                const size_t half = count / 2;
+                const bool below = rule.ids[first + half] < id;
+                first += below ? half + 1 : 0;
+                count = below ? count - half - 1 : half;
             }
-            listed = low < rule.id_count && rule.ids[low] == id;
+            listed = first < rule.id_count && rule.ids[first] == id;
             break;
         }
     }
@@ -38,7 +37,7 @@ SIMT_DEVICE bool allows(const IdFilterRule& rule, int64_t id) {
 }
 
 // A thread a block. ids: by tag; null: tags are ids. Places without a vector have any tag.
-__global__ void __launch_bounds__(kFilterThreads)
+__global__ void __launch_bounds__(kFilterThreads, 4)
     filter_places(IdFilterRule rule, const unsigned* tags, const int64_t* ids, size_t tag_count,
                   size_t blocks, unsigned short* masks) {
     const size_t block = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
