@@ -28,16 +28,6 @@ void resize(DeviceArray<T>& array, size_t count, MemoryBudget& budget, simt::Str
     array = DeviceArray<T>(count, stream, budget, "tables");
 }
 
-int64_t largest_id(const SearchableCells& cells, const std::vector<size_t>& which) {
-    int64_t largest = -1;
-    for (const size_t c : which) {
-        const CellView& cell = cells.cells[c];
-        for (size_t i = 0; cell.ids != nullptr && i < cell.size; ++i)
-            largest = std::max(largest, cell.ids[i]);
-    }
-    return largest;
-}
-
 }  // namespace
 
 DeviceCode::DeviceCode(const CodeView& host, MemoryBudget& budget, simt::Stream stream)
@@ -74,7 +64,7 @@ std::pair<uint32_t, uint32_t> CellStore::locate(unsigned place) const {
     return {cell, static_cast<uint32_t>(place - held_[cell].first_block * kBlock)};
 }
 
-void CellStore::update(const SearchableCells& cells, int threads) {
+void CellStore::set_parameters(const SearchableCells& cells) {
     code_ = DeviceCode();
     rerank_code_ = DeviceCode();
     code_ = DeviceCode(cells.code, budget_, stream_);
@@ -84,22 +74,37 @@ void CellStore::update(const SearchableCells& cells, int threads) {
     centroids_ = DeviceArray<float>();
     centroids_ =
         copy_of(centroids.data, centroids.rows * centroids.cols, budget_, stream_, "centroids");
+}
 
+void CellStore::replace(const SearchableCells& cells, const IdTags& tags, int threads) {
+    set_parameters(cells);
+    held_.assign(cells.cells.size(), HeldCell());
+    lay_out(cells, false);
+    tag_version_ = tags.version();
+    copy_cells(cells, tags, all_cells(), threads);
+    copy_tables();
+}
+
+void CellStore::update(const SearchableCells& cells, const IdTags& tags, int threads) {
+    set_parameters(cells);
     held_.resize(cells.cells.size());
     std::vector<size_t> changed = changed_cells(cells);
-    const bool large_ids = largest_id(cells, changed) > int64_t{0xffffffff};
-    const bool by_rank = large_ids || (!sorted_ids_.empty() && !changed.empty());
-    if (by_rank || blocks_.data() == nullptr || !find_room(cells, changed)) {
-        const bool spare = blocks_.data() != nullptr;
-        lay_out(cells, spare);
-        sorted_ids_.clear();
-        if (by_rank) rank_ids(cells);
-        changed.resize(cells.cells.size());
-        std::iota(changed.begin(), changed.end(), size_t{0});
+    if (blocks_.data() == nullptr || !find_room(cells, changed)) {
+        lay_out(cells, blocks_.data() != nullptr);
+        changed = all_cells();
+    } else if (tag_version_ != tags.version()) {
+        changed = all_cells();
     }
-    copy_cells(cells, changed, threads);
+    tag_version_ = tags.version();
+    copy_cells(cells, tags, changed, threads);
     copy_tables();
     simt::synchronize(stream_);
+}
+
+std::vector<size_t> CellStore::all_cells() const {
+    std::vector<size_t> all(held_.size());
+    std::iota(all.begin(), all.end(), size_t{0});
+    return all;
 }
 
 std::vector<size_t> CellStore::changed_cells(const SearchableCells& cells) const {
@@ -160,22 +165,8 @@ void CellStore::lay_out(const SearchableCells& cells, bool spare) {
     blocks_ = std::move(codes);
 }
 
-void CellStore::rank_ids(const SearchableCells& cells) {
-    for (const CellView& cell : cells.cells)
-        sorted_ids_.insert(sorted_ids_.end(), cell.ids, cell.ids + cell.size);
-    std::sort(sorted_ids_.begin(), sorted_ids_.end());
-    ids_ = DeviceArray<int64_t>();
-    ids_ = copy_of(sorted_ids_.data(), sorted_ids_.size(), budget_, stream_, "ids");
-}
-
-unsigned CellStore::tag_for(int64_t id) const {
-    if (sorted_ids_.empty()) return static_cast<unsigned>(id);
-    const auto at = std::lower_bound(sorted_ids_.begin(), sorted_ids_.end(), id);
-    return static_cast<unsigned>(at - sorted_ids_.begin());
-}
-
-void CellStore::copy_cells(const SearchableCells& cells, const std::vector<size_t>& which,
-                           int threads) {
+void CellStore::copy_cells(const SearchableCells& cells, const IdTags& id_tags,
+                           const std::vector<size_t>& which, int threads) {
     for (const size_t c : which)
         held_[c].version.reset();
     StagedCopy copy(stream_, threads);
@@ -194,7 +185,7 @@ void CellStore::copy_cells(const SearchableCells& cells, const std::vector<size_
         const CellView& cell = cells.cells[which[i]];
         for (size_t slot = 0; slot < cell.size; ++slot)
             tags[starts[i] + slot] =
-                cell.ids == nullptr ? static_cast<unsigned>(slot) : tag_for(cell.ids[slot]);
+                cell.ids == nullptr ? static_cast<unsigned>(slot) : id_tags.tag_of(cell.ids[slot]);
     });
     for (size_t i = 0; i < which.size(); ++i) {
         copy.add(tags_.data() + held_[which[i]].first_block * kBlock, tags.data() + starts[i],

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <nearcell/gpu/device_array.h>
+#include <nearcell/gpu/id_tags.h>
 #include <nearcell/kernels/device.h>
 #include <nearcell/gpu/kernels/cell_layout.cuh>
 
@@ -44,7 +45,9 @@ class CellStore {
 
     // Throws OutOfMemory, and Unsupported for 2^32 places or more; then the store is incomplete,
     // until another update succeeds.
-    void update(const SearchableCells& cells, int threads);
+    void update(const SearchableCells& cells, const IdTags& tags, int threads);
+    // The same for cells that have nothing to do with those that were there.
+    void replace(const SearchableCells& cells, const IdTags& tags, int threads);
 
     StoredCodes codes() const;
     size_t vectors() const { return vectors_; }
@@ -55,17 +58,18 @@ class CellStore {
     size_t most_chunks(size_t probes) const;
     const unsigned* chunk_first() const { return chunk_first_.data(); }
     const unsigned* cell_of_block() const { return cell_of_block_.data(); }
-    // Ids by tag; null: tags are ids.
-    const int64_t* ids() const { return sorted_ids_.empty() ? nullptr : ids_.data(); }
-    size_t id_count() const { return sorted_ids_.size(); }
-    int64_t id_of(unsigned tag) const {
-        return sorted_ids_.empty() ? int64_t{tag} : sorted_ids_[tag];
-    }
+    bool rerank_on_host() const { return options_.rerank_on_host; }
     // Re-rank rows by place; null: there are none here.
     const uint32_t* rerank_rows() const { return rerank_rows_.data(); }
     const CodeView& rerank_code() const { return rerank_code_.view(); }
     // The cell and slot of a place that holds a vector.
     std::pair<uint32_t, uint32_t> locate(unsigned place) const;
+    size_t first_place(size_t cell) const { return held_[cell].first_block * kBlock; }
+    // Of what grows with the vectors.
+    size_t memory_bytes() const {
+        return blocks_.bytes() + rerank_rows_.bytes() + tags_.bytes() + cell_of_block_.bytes() +
+               chunks_.bytes() + chunk_first_.bytes();
+    }
 
    private:
     struct HeldCell {
@@ -80,13 +84,14 @@ class CellStore {
     bool holds_rerank(const SearchableCells& cells) const {
         return cells.rerank && !options_.rerank_on_host;
     }
+    void set_parameters(const SearchableCells& cells);
+    std::vector<size_t> all_cells() const;
     std::vector<size_t> changed_cells(const SearchableCells& cells) const;
     bool find_room(const SearchableCells& cells, const std::vector<size_t>& changed);
     void lay_out(const SearchableCells& cells, bool spare);
-    void rank_ids(const SearchableCells& cells);
-    void copy_cells(const SearchableCells& cells, const std::vector<size_t>& which, int threads);
+    void copy_cells(const SearchableCells& cells, const IdTags& tags,
+                    const std::vector<size_t>& which, int threads);
     void copy_tables();
-    unsigned tag_for(int64_t id) const;
 
     StoreOptions options_;
     MemoryBudget& budget_;
@@ -97,8 +102,7 @@ class CellStore {
     DeviceArray<uint32_t> blocks_, rerank_rows_;
     DeviceArray<unsigned> tags_, cell_of_block_, chunk_first_;
     DeviceArray<Chunk> chunks_;
-    DeviceArray<int64_t> ids_;
-    std::vector<int64_t> sorted_ids_;
+    uint64_t tag_version_ = 0;
     std::vector<HeldCell> held_;
     std::vector<uint32_t> host_cell_of_block_;
     std::vector<size_t> chunk_sums_;  // of the cells that have most, the most first

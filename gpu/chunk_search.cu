@@ -65,7 +65,8 @@ size_t ChunkSearch::bytes_per_query(const CellStore& store, const ChunkSearchOpt
 }
 
 ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size_t room,
-                                               size_t most_chunks, BestLists best) {
+                                               size_t most_chunks, BestLists best,
+                                               const float* limits) {
     Scratch& scratch = session_.scratch;
     const size_t count = queries.count, chunks = store_.chunk_count();
     Buffers buffers{};
@@ -85,7 +86,7 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     buffers.most_chunks = most_chunks;
     const simt::Stream stream = session_.stream.get();
     simt::launch({"start_lists", blocks_of(count, kSelectThreads), kSelectThreads, 0, stream},
-                 start_lists, count, best.held, buffers.limits, buffers.wanted);
+                 start_lists, count, limits, best.held, buffers.limits, buffers.wanted);
     simt::launch(
         {"count_chunks_before", blocks_of(count * 32, kPairThreads), kPairThreads, 0, stream},
         count_chunks_before, queries.probes, CellChunks{store_.chunk_first()}, count,
@@ -98,11 +99,21 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     return buffers;
 }
 
-void ChunkSearch::search(const ChunkQueries& queries, BestLists best) {
+ChunkQueries ChunkQueries::slice(size_t first, size_t some) const {
+    ChunkQueries part = *this;
+    part.count = some;
+    part.coded += first * dim;
+    if (part.original != nullptr) part.original += first * original_dim;
+    if (part.probes.cells != nullptr) part.probes.cells += first * probes.width;
+    if (part.probes.keys != nullptr) part.probes.keys += first * probes.width;
+    return part;
+}
+
+void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const float* limits) {
     if (queries.count == 0) return;
     Scratch& scratch = session_.scratch;
     const size_t mark = scratch.mark();
-    unsigned* const wanted = search_with(queries, room_, best);
+    unsigned* const wanted = search_with(queries, room_, best, limits);
     const std::vector<unsigned> found = download(wanted, queries.count);
     std::vector<unsigned> crowded;
     size_t room = 0;
@@ -112,15 +123,15 @@ void ChunkSearch::search(const ChunkQueries& queries, BestLists best) {
         room = std::max<size_t>(room, found[q]);
     }
     scratch.rewind(mark);
-    if (!crowded.empty()) search_crowded(queries, crowded, room, best);
+    if (!crowded.empty()) search_crowded(queries, crowded, room, best, limits);
     const simt::Stream stream = session_.stream.get();
     simt::launch({"sort_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
                  sort_keys, best);
 }
 
-// Limits of a search with more room are no looser in any round, so its candidates have room.
+// With more room the rounds are the same and limits are no looser, so all candidates have room.
 void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<unsigned>& which,
-                                 size_t room, BestLists best) {
+                                 size_t room, BestLists best, const float* limits) {
     Scratch& scratch = session_.scratch;
     const simt::Stream stream = session_.stream.get();
     const size_t mark = scratch.mark();
@@ -134,7 +145,8 @@ void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<
         const BestLists lists{scratch.take<uint64_t>(count * best.k),
                               scratch.take<unsigned>(count * best.k), scratch.take<unsigned>(count),
                               best.k};
-        const std::vector<unsigned> wanted = download(search_with(some, room, lists), count);
+        const std::vector<unsigned> wanted =
+            download(search_with(some, room, lists, gather_values(limits, rows, count, 1)), count);
         check(*std::max_element(wanted.begin(), wanted.end()) <= room, StatusCode::OutOfMemory,
               "a search on the device found more candidates than it had counted");
         simt::launch({"replace_lists", static_cast<unsigned>(count), kSelectThreads, 0, stream},
@@ -144,34 +156,37 @@ void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<
     }
 }
 
+template <class T>
+const T* ChunkSearch::gather_values(const T* from, const unsigned* rows, size_t count,
+                                    size_t width) {
+    if (from == nullptr) return nullptr;
+    T* const to = session_.scratch.take<T>(count * width);
+    simt::launch({"gather_rows", blocks_of(count * 32, kArrayThreads), kArrayThreads, 0,
+                  session_.stream.get()},
+                 gather_rows<T>, from, rows, count, width, to);
+    return to;
+}
+
 ChunkQueries ChunkSearch::gather(const ChunkQueries& queries, const unsigned* rows, size_t count) {
-    const auto gathered = [&](const auto* from, size_t width) {
-        using T = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
-        if (from == nullptr) return static_cast<const T*>(nullptr);
-        T* const to = session_.scratch.take<T>(count * width);
-        simt::launch({"gather_rows", blocks_of(count * 32, kArrayThreads), kArrayThreads, 0,
-                      session_.stream.get()},
-                     gather_rows<T>, from, rows, count, width, to);
-        return static_cast<const T*>(to);
-    };
-    ChunkQueries some;
+    ChunkQueries some = queries;
     some.count = count;
-    some.coded = gathered(queries.coded, stored_.code.dim);
-    some.original = gathered(queries.original, store_.rerank_code().dim);
-    some.probes.width = queries.probes.width;
-    some.probes.cells = gathered(queries.probes.cells, queries.probes.width);
-    some.probes.keys = gathered(queries.probes.keys, queries.probes.width);
+    some.coded = gather_values(queries.coded, rows, count, queries.dim);
+    some.original = gather_values(queries.original, rows, count, queries.original_dim);
+    some.probes.cells = gather_values(queries.probes.cells, rows, count, queries.probes.width);
+    some.probes.keys = gather_values(queries.probes.keys, rows, count, queries.probes.width);
     return some;
 }
 
 // Returns how many candidates each query had at most in a round.
-unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, BestLists best) {
+unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, BestLists best,
+                                   const float* limits) {
     const size_t most = store_.most_chunks(queries.probes.width);
-    Buffers buffers = make_buffers(queries, room, most, best);
-    // Before there are limits, no more than there is room for.
+    Buffers buffers = make_buffers(queries, room, most, best, limits);
+    // Before there are limits, no more than there is room for at first: with more room the rounds
+    // are the same.
     const size_t per_chunk = store_.chunk_vectors();
     const auto first = static_cast<unsigned>(
-        std::clamp<size_t>(ceil_divide(2 * options_.k, per_chunk), 1, room / per_chunk));
+        std::clamp<size_t>(ceil_divide(2 * options_.k, per_chunk), 1, room_ / per_chunk));
     const bool limited = options_.reach < std::numeric_limits<float>::infinity() &&
                          queries.probes.keys != nullptr && queries.probes.width > 1;
     unsigned first_rank = 0;
@@ -289,13 +304,28 @@ void ChunkSearch::rerank(const ChunkQueries& queries, BestLists from, BestLists 
     unsigned* const wanted = scratch.take<unsigned>(queries.count);
     simt::launch(
         {"start_lists", blocks_of(queries.count, kSelectThreads), kSelectThreads, 0, stream},
-        start_lists, queries.count, to.held, limits, wanted);
+        start_lists, queries.count, nullptr, to.held, limits, wanted);
     score(queries, lists, true);
     const auto grid = static_cast<unsigned>(queries.count);
     simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys, lists, to, limits,
                  wanted, counters_ + 1);
     simt::launch({"sort_keys", grid, kSelectThreads, 0, stream}, sort_keys, to);
     scratch.rewind(mark);
+}
+
+void ChunkSearch::merge(size_t queries, BestLists more, BestLists best, float* limits) {
+    const simt::Stream stream = session_.stream.get();
+    const size_t mark = session_.scratch.mark();
+    auto* const wanted = session_.scratch.take<unsigned>(queries);
+    auto* const scored = session_.scratch.take<unsigned long long>(1);
+    simt::fill_bytes(wanted, 0, queries * sizeof(unsigned), stream);
+    simt::fill_bytes(scored, 0, sizeof(*scored), stream);
+    const auto grid = static_cast<unsigned>(queries);
+    simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys,
+                 CandidateLists{more.held, more.places, more.keys, more.k}, best, limits, wanted,
+                 scored);
+    simt::launch({"sort_keys", grid, kSelectThreads, 0, stream}, sort_keys, best);
+    session_.scratch.rewind(mark);
 }
 
 std::vector<RangeHits> ChunkSearch::range(const ChunkQueries& queries, float limit, bool by_rows) {
@@ -325,7 +355,7 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
     const simt::Stream stream = session_.stream.get();
     const size_t most = store_.most_chunks(queries.probes.width), count = queries.count;
     const BestLists none{nullptr, nullptr, session_.scratch.take<unsigned>(count), 0};
-    const Buffers buffers = make_buffers(queries, room, most, none);
+    const Buffers buffers = make_buffers(queries, room, most, none, nullptr);
     simt::launch({"fill_limits", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                  fill_values<float>, buffers.limits, count, limit);
     simt::fill_bytes(buffers.lists.counts, 0, count * sizeof(unsigned), stream);

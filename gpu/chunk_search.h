@@ -20,8 +20,11 @@ namespace nearcell::gpu {
 struct ChunkQueries {
     size_t count = 0;
     const float* coded = nullptr;     // as the codes have them
-    const float* original = nullptr;  // as the re-rank rows have them; for `refined`
+    const float* original = nullptr;  // as the re-rank rows have them
     Probes probes{};
+    size_t dim = 0, original_dim = 0;
+
+    ChunkQueries slice(size_t first, size_t count) const;
 };
 
 struct ChunkSearchOptions {
@@ -56,8 +59,11 @@ class ChunkSearch {
     static size_t bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
                                   size_t width);
 
-    // The k best of each query, in order; `best` has room for them.
-    void search(const ChunkQueries& queries, BestLists best);
+    // The k best of each query, in order; `best` has room for them. Of what exceeds a query's
+    // limit, where there are limits, none need be found.
+    void search(const ChunkQueries& queries, BestLists best, const float* limits = nullptr);
+    // The best of two sets of lists, of other places each, to `best`, in order; limits as above.
+    void merge(size_t queries, BestLists more, BestLists best, float* limits);
     // The best of what `from` holds by their re-rank rows, in order.
     void rerank(const ChunkQueries& queries, BestLists from, BestLists to);
     // Every vector whose key is at most the limit; scored by the re-rank rows where `by_rows`; then
@@ -74,10 +80,13 @@ class ChunkSearch {
     };
 
     Buffers make_buffers(const ChunkQueries& queries, size_t room, size_t most_chunks,
-                         BestLists best);
-    unsigned* search_with(const ChunkQueries& queries, size_t room, BestLists best);
+                         BestLists best, const float* limits);
+    unsigned* search_with(const ChunkQueries& queries, size_t room, BestLists best,
+                          const float* limits);
     void search_crowded(const ChunkQueries& queries, const std::vector<unsigned>& which,
-                        size_t room, BestLists best);
+                        size_t room, BestLists best, const float* limits);
+    template <class T>
+    const T* gather_values(const T* from, const unsigned* rows, size_t count, size_t width);
     ChunkQueries gather(const ChunkQueries& queries, const unsigned* rows, size_t count);
     void run_rounds(const ChunkQueries& queries, Buffers& buffers, unsigned first_rank,
                     unsigned first, size_t most_chunks);

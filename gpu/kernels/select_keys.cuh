@@ -11,13 +11,15 @@ namespace nearcell::gpu {
 
 constexpr unsigned kSharedKeys = 1024;
 
-// Before the first round: nothing is held, and everything passes.
+// Before the first round: nothing is held, and everything passes but what is known to be too far
+// (may be null).
 __global__ void __launch_bounds__(kSelectThreads)
-    start_lists(size_t queries, unsigned* held, float* limits, unsigned* wanted) {
+    start_lists(size_t queries, const float* known, unsigned* held, float* limits,
+                unsigned* wanted) {
     const size_t query = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (query >= queries) return;
     held[query] = 0;
-    limits[query] = __uint_as_float(0x7f800000u);
+    limits[query] = known == nullptr ? __uint_as_float(0x7f800000u) : known[query];
     wanted[query] = 0;
 }
 

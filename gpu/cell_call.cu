@@ -1,0 +1,343 @@
+#include <nearcell/gpu/cell_call.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include <nearcell/core/parallel.h>
+#include <nearcell/gpu/kernels/filter_places.cuh>
+#include <nearcell/gpu/kernels/shift_places.cuh>
+#include <nearcell/gpu/kernels/unpack_probes.cuh>
+#include <nearcell/gpu/kernels/write_answers.cuh>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
+// Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
+constexpr size_t kLeastHostDepth = 128, kHostDepth = 16;
+
+unsigned blocks_of(size_t threads, int block) {
+    const auto size = static_cast<size_t>(block);
+    return static_cast<unsigned>(std::max<size_t>(1, (threads + size - 1) / size));
+}
+
+BestLists slice_of(BestLists lists, size_t first) {
+    return {lists.keys + first * lists.k, lists.places + first * lists.k, lists.held + first,
+            lists.k};
+}
+
+}  // namespace
+
+CellCall::CellCall(const HeldCells& held, Session& session, const simt::DeviceProperties& device,
+                   const DeviceSearch& search)
+    : held_(held), session_(session), device_(device), search_(search) {
+    options_.metric = held.metric();
+    options_.refined = search.refine && held.rerank_on_device();
+    const bool host_decides = search.refine && !options_.refined;
+    by_rows_ = search.depth > 0 || host_decides;
+    size_t wanted = search.depth > 0 ? search.depth : search.k;
+    if (host_decides) wanted = std::max(kLeastHostDepth, kHostDepth * search.k);
+    options_.k = std::min(wanted, held.vectors());
+    options_.margin = search.margin;
+    options_.reach = search.reach;
+    options_.room = held.options().candidates;
+    options_.scratch_bytes = held.options().scratch_bytes;
+    if (search.filter != nullptr && !search.filter->allows_all()) {
+        const simt::Stream stream = session_.stream.get();
+        rule_ = search.filter->rule();
+        auto* const bits = session_.scratch.take<uint8_t>(rule_.bit_bytes + 1);
+        auto* const ids = session_.scratch.take<int64_t>(rule_.id_count + 1);
+        if (rule_.bit_bytes > 0) simt::copy_to_device(bits, rule_.bits, rule_.bit_bytes, stream);
+        if (rule_.id_count > 0)
+            simt::copy_to_device(ids, rule_.ids, rule_.id_count * sizeof(int64_t), stream);
+        rule_.bits = bits;
+        rule_.ids = ids;
+    }
+}
+
+ChunkSearchOptions CellCall::coarse_options() const {
+    ChunkSearchOptions options;
+    options.metric = held_.coarse_metric();
+    options.k = search_.probes;
+    options.scratch_bytes = held_.options().scratch_bytes;
+    options.room = held_.options().candidates;
+    return options;
+}
+
+// Scratch of a query in a scan.
+size_t CellCall::scan_bytes() const {
+    const size_t coarse = ChunkSearch::bytes_per_query(held_.centroids(), coarse_options(), 1);
+    const size_t fine = ChunkSearch::bytes_per_query(held_.cells(), options_, search_.probes);
+    return std::max(coarse, fine);
+}
+
+// Where the cells come in parts, a part should serve many queries: then only what is kept of them
+// counts, and scans take fewer.
+size_t CellCall::batch_queries() const {
+    const size_t kept = 3 * held_.steps().widest() * sizeof(float) +
+                        search_.probes * 5 * sizeof(uint64_t) +
+                        (options_.k + search_.k) * 3 * sizeof(uint64_t);
+    const size_t each = held_.parts() > 1 ? 2 * kept : kept + scan_bytes();
+    return std::clamp<size_t>(held_.options().scratch_bytes / each, 1, kMostQueries);
+}
+
+void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
+    const ChunkQueries queries = prepare(batch, first, count);
+    BestLists best = make_lists(count, options_.k);
+    if (options_.k > 0) scan_parts(queries, best);
+    if (by_rows_ && options_.k > 0) {
+        if (!held_.rerank_on_device()) return rerank_on_host(batch, first, queries, best);
+        const BestLists reranked = make_lists(count, std::min(search_.k, held_.vectors()));
+        ChunkSearch scan(held_.cells(), session_, device_, options_);
+        scan.rerank(queries, best, reranked);
+        add_counts(scan);
+        best = reranked;
+    }
+    answer(batch, first, count, best);
+}
+
+// The best of all parts.
+void CellCall::scan_parts(const ChunkQueries& queries, BestLists best) {
+    if (held_.parts() == 1) {
+        held_.load(0, search_.threads);
+        make_masks();
+        return scan_part(queries, best, nullptr);
+    }
+    const simt::Stream stream = session_.stream.get();
+    auto* const limits = session_.scratch.take<float>(queries.count);
+    const std::vector<float> none(queries.count, std::numeric_limits<float>::infinity());
+    simt::copy_to_device(limits, none.data(), none.size() * sizeof(float), stream);
+    const BestLists more = make_lists(queries.count, options_.k);
+    const std::lock_guard lock(held_.loading());
+    for (size_t part = 0; part < held_.parts(); ++part) {
+        const size_t mark = session_.scratch.mark();
+        simt::synchronize(stream);  // what reads the last part has ended
+        held_.load(part, search_.threads);
+        make_masks();
+        scan_part(queries, more, limits);
+        simt::launch({"shift_places", blocks_of(queries.count * more.k, kShiftThreads),
+                      kShiftThreads, 0, stream},
+                     shift_places, more, queries.count, held_.cells().cell_of_block(),
+                     held_.place_shifts());
+        ChunkSearch(held_.cells(), session_, device_, options_)
+            .merge(queries.count, more, best, limits);
+        simt::synchronize(stream);
+        session_.scratch.rewind(mark);
+    }
+}
+
+// As many queries at a time as there is scratch for.
+void CellCall::scan_part(const ChunkQueries& queries, BestLists best, float* limits) {
+    if (held_.cells().vectors() == 0) return;
+    const size_t most = std::max<size_t>(1, held_.options().scratch_bytes / scan_bytes());
+    for (size_t first = 0; first < queries.count; first += most) {
+        const size_t count = std::min(most, queries.count - first), mark = session_.scratch.mark();
+        ChunkSearch scan(held_.cells(), session_, device_, options_);
+        scan.search(queries.slice(first, count), slice_of(best, first),
+                    limits == nullptr ? nullptr : limits + first);
+        add_counts(scan);
+        session_.scratch.rewind(mark);
+    }
+}
+
+void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float radius,
+                     float scan_radius, std::span<std::vector<Candidate>> hits) {
+    constexpr float kBelow = -std::numeric_limits<float>::infinity();
+    options_.k = 1;
+    options_.refined = false;
+    const ChunkQueries queries = prepare(batch, first, count);
+    const bool by_rows = held_.rerank_on_device();
+    const float limit = std::nextafter(held_.has_rerank() ? scan_radius : radius, kBelow);
+    std::unique_lock<std::mutex> lock;
+    if (held_.parts() > 1) lock = std::unique_lock(held_.loading());
+    for (size_t part = 0; part < held_.parts(); ++part) {
+        const size_t mark = session_.scratch.mark();
+        held_.load(part, search_.threads);
+        make_masks();
+        ChunkSearch scan(held_.cells(), session_, device_, options_);
+        const std::vector<RangeHits> found = scan.range(queries, limit, by_rows);
+        add_counts(scan);
+        std::vector<unsigned> shifts(held_.place_shifts() == nullptr ? 0 : held_.cell_count());
+        if (!shifts.empty()) {
+            simt::copy_to_host(shifts.data(), held_.place_shifts(),
+                               shifts.size() * sizeof(unsigned), session_.stream.get());
+            simt::synchronize(session_.stream.get());
+        }
+        parallel_for(count, search_.threads, [&](size_t q, int) {
+            for (size_t i = 0; i < found[q].keys.size(); ++i) {
+                unsigned place = found[q].places[i];
+                if (!shifts.empty()) place += shifts[held_.cells().locate(place).first];
+                hits[first + q].push_back(candidate_of(found[q].keys[i], place));
+            }
+        });
+        session_.scratch.rewind(mark);
+    }
+    if (held_.has_rerank() && !by_rows) {
+        for (std::vector<Candidate>& list : hits.subspan(first, count))
+            std::sort(list.begin(), list.end(), nearer);
+        score_on_host(queries, hits.subspan(first, count), 0);
+    }
+    for (std::vector<Candidate>& list : hits.subspan(first, count)) {
+        std::erase_if(list, [&](const Candidate& c) { return !(c.key < radius); });
+        std::sort(list.begin(), list.end(), nearer);
+    }
+}
+
+// Which vectors of the part that is loaded the filter lets pass.
+void CellCall::make_masks() {
+    options_.masks = nullptr;
+    if (rule_.kind == IdFilterKind::All && !rule_.negated) return;
+    const CellStore& store = held_.cells();
+    auto* const masks = session_.scratch.take<unsigned short>(store.blocks() + 1);
+    simt::launch({"filter_places", blocks_of(store.blocks(), kFilterThreads), kFilterThreads, 0,
+                  session_.stream.get()},
+                 filter_places, rule_, store.codes().tags, held_.tags().device_ids(),
+                 held_.tags().size(), store.blocks(), masks);
+    options_.masks = masks;
+}
+
+ChunkQueries CellCall::prepare(const DeviceBatch& batch, size_t first, size_t count) {
+    const simt::Stream stream = session_.stream.get();
+    ChunkQueries queries;
+    queries.count = count;
+    queries.original_dim = held_.dim();
+    queries.dim = held_.steps().coded_dim();
+    queries.original = held_.steps().load(batch, first, count, held_.metric(), session_);
+    queries.coded = held_.steps().apply(queries.original, count, session_);
+    queries.probes.width = 1;
+    if (held_.centroids().vectors() == 0) return queries;
+    const size_t probes = search_.probes;
+    const BestLists best = make_lists(count, probes);
+    auto* const cells = session_.scratch.take<unsigned>(count * probes);
+    auto* const keys = session_.scratch.take<float>(count * probes);
+    const size_t most = std::max<size_t>(1, held_.options().scratch_bytes / scan_bytes());
+    for (size_t begin = 0; begin < count; begin += most) {
+        const size_t some = std::min(most, count - begin), mark = session_.scratch.mark();
+        ChunkSearch coarse(held_.centroids(), session_, device_, coarse_options());
+        coarse.search(queries.slice(begin, some), slice_of(best, begin));
+        session_.scratch.rewind(mark);
+    }
+    simt::launch(
+        {"unpack_probes", blocks_of(count * probes, kUnpackThreads), kUnpackThreads, 0, stream},
+        unpack_probes, best.keys, count * probes, cells, keys);
+    queries.probes = {cells, keys, nullptr, probes};
+    return queries;
+}
+
+BestLists CellCall::make_lists(size_t count, size_t k) {
+    Scratch& scratch = session_.scratch;
+    const BestLists lists{scratch.take<uint64_t>(count * k), scratch.take<unsigned>(count * k),
+                          scratch.take<unsigned>(count), k};
+    simt::fill_bytes(lists.held, 0, count * sizeof(unsigned), session_.stream.get());
+    return lists;
+}
+
+// Into the caller's arrays.
+void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, BestLists best) {
+    const simt::Stream stream = session_.stream.get();
+    Answers answers{};
+    answers.metric = held_.metric();
+    answers.ids = held_.tags().device_ids();
+    answers.k = search_.k;
+    const size_t values = count * search_.k;
+    if (batch.on_device) {
+        answers.out_scores = batch.scores + first * search_.k;
+        answers.out_ids = batch.ids + first * search_.k;
+        answers.out_counts = batch.counts == nullptr ? nullptr : batch.counts + first;
+    } else {
+        answers.out_scores = session_.scratch.take<float>(values);
+        answers.out_ids = session_.scratch.take<int64_t>(values);
+        answers.out_counts = session_.scratch.take<uint64_t>(count);
+    }
+    simt::launch({"write_answers", blocks_of(values, kAnswerThreads), kAnswerThreads, 0, stream},
+                 write_answers, best, count, answers);
+    if (batch.on_device) return;
+    const size_t bytes = values * (sizeof(int64_t) + sizeof(float)) + count * sizeof(uint64_t);
+    char* const pinned = session_.download.get<char>(bytes);
+    auto* const ids = reinterpret_cast<int64_t*>(pinned);
+    auto* const counts = reinterpret_cast<uint64_t*>(ids + values);
+    auto* const scores = reinterpret_cast<float*>(counts + count);
+    simt::copy_to_host(ids, answers.out_ids, values * sizeof(int64_t), stream);
+    simt::copy_to_host(counts, answers.out_counts, count * sizeof(uint64_t), stream);
+    simt::copy_to_host(scores, answers.out_scores, values * sizeof(float), stream);
+    simt::synchronize(stream);
+    std::copy_n(ids, values, batch.ids + first * search_.k);
+    std::copy_n(scores, values, batch.scores + first * search_.k);
+    if (batch.counts != nullptr) std::copy_n(counts, count, batch.counts + first);
+}
+
+Candidate CellCall::candidate_of(uint64_t packed, unsigned place) const {
+    Candidate candidate;
+    candidate.key = candidate.lower = std::bit_cast<float>(key_bits(packed));
+    candidate.id = held_.tags().id_of(tag_of(packed));
+    const auto [cell, slot] = held_.locate(place);
+    candidate.cell = cell;
+    candidate.slot = slot;
+    return candidate;
+}
+
+// The k best of some candidates, or all for 0, by the re-rank rows in host memory.
+void CellCall::score_on_host(const ChunkQueries& queries, std::span<std::vector<Candidate>> lists,
+                             size_t k) {
+    std::vector<float> values(queries.count * held_.dim());
+    simt::copy_to_host(values.data(), queries.original, values.size() * sizeof(float),
+                       session_.stream.get());
+    simt::synchronize(session_.stream.get());
+    RerankJob job;
+    job.queries = {values.data(), queries.count, held_.dim()};
+    job.metric = held_.metric();
+    job.code = held_.host_rerank_code();
+    job.cell_rows = held_.host_rerank_rows();
+    job.k = k;
+    job.threads = search_.threads;
+    stats_.reranked += cpu_backend().rerank(job, lists).scored;
+}
+
+void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const ChunkQueries& queries,
+                              BestLists best) {
+    const simt::Stream stream = session_.stream.get();
+    const size_t count = queries.count, k = best.k;
+    std::vector<uint64_t> keys(count * k);
+    std::vector<unsigned> places(count * k), held(count);
+    simt::copy_to_host(held.data(), best.held, count * sizeof(unsigned), stream);
+    simt::copy_to_host(keys.data(), best.keys, keys.size() * sizeof(uint64_t), stream);
+    simt::copy_to_host(places.data(), best.places, places.size() * sizeof(unsigned), stream);
+    simt::synchronize(stream);
+    std::vector<std::vector<Candidate>> lists(count);
+    parallel_for(count, search_.threads, [&](size_t q, int) {
+        for (size_t i = 0; i < held[q]; ++i)
+            lists[q].push_back(candidate_of(keys[q * k + i], places[q * k + i]));
+    });
+    score_on_host(queries, lists, search_.k);
+    std::vector<float> scores(count * search_.k, worst_score(held_.metric()));
+    std::vector<int64_t> ids(count * search_.k, -1);
+    std::vector<uint64_t> counts(count);
+    for (size_t q = 0; q < count; ++q) {
+        counts[q] = std::min(lists[q].size(), search_.k);
+        for (size_t i = 0; i < counts[q]; ++i) {
+            scores[q * search_.k + i] = reported_score(held_.metric(), lists[q][i].key);
+            ids[q * search_.k + i] = lists[q][i].id;
+        }
+    }
+    const auto hand_out = [&](auto* to, const auto& values) {
+        if (to == nullptr) return;
+        if (batch.on_device)
+            simt::copy_to_device(to, values.data(), values.size() * sizeof(values[0]), stream);
+        else
+            std::copy(values.begin(), values.end(), to);
+    };
+    hand_out(batch.scores + first * search_.k, scores);
+    hand_out(batch.ids + first * search_.k, ids);
+    hand_out(batch.counts == nullptr ? nullptr : batch.counts + first, counts);
+    if (batch.on_device) simt::synchronize(stream);
+}
+
+void CellCall::add_counts(const ChunkSearch& search) {
+    const SearchCounters counted = search.counters();
+    stats_.scanned += counted.scanned;
+    if (options_.refined || by_rows_) stats_.reranked += counted.scored;
+}
+
+}  // namespace nearcell::gpu

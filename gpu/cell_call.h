@@ -1,0 +1,53 @@
+// CellCall: one caller's search on a device, batch by batch: queries up and through their steps,
+// the probes among the centroids, the scan of each part of the cells, re-ranking there or on the
+// host, answers down. One thread.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include <nearcell/gpu/chunk_search.h>
+#include <nearcell/gpu/held_cells.h>
+
+namespace nearcell::gpu {
+
+class CellCall {
+   public:
+    CellCall(const HeldCells& held, Session& session, const simt::DeviceProperties& device,
+             const DeviceSearch& search);
+
+    // How many queries at a time.
+    size_t batch_queries() const;
+    void search(const DeviceBatch& batch, size_t first, size_t count);
+    // Hits of queries [first, first + count), best first.
+    void range(const DeviceBatch& batch, size_t first, size_t count, float radius,
+               float scan_radius, std::span<std::vector<Candidate>> hits);
+    const SearchStats& stats() const { return stats_; }
+
+   private:
+    ChunkSearchOptions coarse_options() const;
+    size_t scan_bytes() const;
+    ChunkQueries prepare(const DeviceBatch& batch, size_t first, size_t count);
+    void scan_parts(const ChunkQueries& queries, BestLists best);
+    void scan_part(const ChunkQueries& queries, BestLists best, float* limits);
+    void make_masks();
+    BestLists make_lists(size_t count, size_t k);
+    void answer(const DeviceBatch& batch, size_t first, size_t count, BestLists best);
+    Candidate candidate_of(uint64_t packed, unsigned place) const;
+    void score_on_host(const ChunkQueries& queries, std::span<std::vector<Candidate>> lists,
+                       size_t k);
+    void rerank_on_host(const DeviceBatch& batch, size_t first, const ChunkQueries& queries,
+                        BestLists best);
+    void add_counts(const ChunkSearch& search);
+
+    const HeldCells& held_;
+    Session& session_;
+    const simt::DeviceProperties& device_;
+    const DeviceSearch& search_;
+    ChunkSearchOptions options_;
+    bool by_rows_ = false;  // the re-rank store decides afterwards
+    IdFilterRule rule_;     // with the device's pointers; All: there is no filter
+    SearchStats stats_;
+};
+
+}  // namespace nearcell::gpu
