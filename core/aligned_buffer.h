@@ -56,7 +56,7 @@ class AlignedBuffer {
     }
     void reserve(size_t capacity) { own(capacity > size_ ? capacity : size_, true); }
     void assign(const T* data, size_t size) {
-        AlignedBuffer fresh;
+        AlignedBuffer fresh{};  // nvcc warns without the braces
         fresh.own(size, true);
         if (size != 0) std::memcpy(static_cast<void*>(fresh.data_), data, size * sizeof(T));
         fresh.size_ = size;

@@ -141,8 +141,9 @@ struct LaunchState {
 };
 
 extern LaunchState launch_state;
-extern Thread* current;      // null: the scheduler or the host runs
-extern bool checks_on;       // an instrumented access now is a kernel's own
+extern Thread* current;  // null: the scheduler or the host runs
+extern thread_local bool
+    checks_on;               // an instrumented access now is a kernel's own, not a host thread's
 extern Random order_random;  // seeded at each launch
 extern Counters counts;
 std::recursive_mutex& device_mutex();

@@ -3,11 +3,13 @@
 // kernels on a CPU in tests (docs/hacking.md, "A CUDA kernel"). Beside CUDA's own names kernels
 // use:
 //
-//   SIMT_SHARED(name, float[32][33]);   a static shared variable
-//   SIMT_DYNAMIC_SHARED(name, float);   float* name: the launch's dynamic shared memory, 16-byte
-//   aligned SIMT_UNROLL                         before a loop simt::load16, store16, ...
-//   memory_access.h simt::cp_async, ...                 async_copy.h simt::mma_m16n8k16, ldmatrix,
-//   ...   matrix.h
+//   SIMT_SHARED(name, float[32][33]);    a static shared variable
+//   SIMT_DYNAMIC_SHARED(name, float);    float* name: the launch's dynamic shared memory, 16-byte
+//                                        aligned
+//   SIMT_UNROLL, SIMT_NO_UNROLL          before a loop
+//   simt::load16, store16, ...           memory_access.h
+//   simt::cp_async, ...                  async_copy.h
+//   simt::mma_m16n8k16, ldmatrix, ...    matrix.h
 //
 // with namespace simt = nearcell::simt. Everything that exists in both is listed in cuda_*.h.
 #pragma once
@@ -34,6 +36,7 @@ struct Identity {
     extern __shared__ __align__(16) unsigned char simt_dynamic_shared[]; \
     __VA_ARGS__* const name = reinterpret_cast<__VA_ARGS__*>(simt_dynamic_shared)
 #define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_NO_UNROLL _Pragma("unroll 1")
 #define SIMT_DEVICE __device__ __forceinline__
 
 #else
@@ -46,6 +49,7 @@ struct Identity {
 #include <nearcell/gpu/simt/cuda_warp.h>
 
 #define SIMT_UNROLL _Pragma("GCC unroll 32")
+#define SIMT_NO_UNROLL _Pragma("GCC unroll 1")
 #define SIMT_DEVICE inline __attribute__((always_inline))
 
 #endif
