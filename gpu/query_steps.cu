@@ -7,11 +7,11 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
+#include <nearcell/gpu/rotation.h>
 #include <nearcell/kernels/fast_rotation.h>
 #include <nearcell/kernels/kernel_table.h>
 #include <nearcell/kernels/linear_map.h>
 #include <nearcell/gpu/kernels/prepare_rows.cuh>
-#include <nearcell/gpu/kernels/rotate_rows.cuh>
 
 namespace nearcell::gpu {
 namespace {
@@ -30,18 +30,6 @@ void gather_bytes(const Vectors& queries, char* to) {
     }
     for (size_t i = 0; i < queries.rows; ++i)
         std::memcpy(to + i * row_bytes, queries.row(i), row_bytes);
-}
-
-// A warp a row, each row in shared memory.
-void rotate(const RotateJob& job, simt::Stream stream) {
-    constexpr size_t kUsualShared = size_t{48} << 10;
-    const size_t row_bytes = job.dim * sizeof(float);
-    const size_t warps = std::clamp<size_t>(kUsualShared / row_bytes, 1, kRotateWarps);
-    if (row_bytes > kUsualShared) simt::allow_shared_memory(rotate_rows, row_bytes);
-    const auto threads = static_cast<unsigned>(32 * warps);
-    simt::launch({"rotate_rows", blocks_of(job.count * 32, static_cast<int>(threads)), threads,
-                  warps * row_bytes, stream},
-                 rotate_rows, job);
 }
 
 void refuse_value(unsigned long long at, size_t first, size_t cols, const float* value,
@@ -148,8 +136,9 @@ const float* QuerySteps::apply(const float* rows, size_t count, Session& session
                 break;
             }
             case Kind::Rotate:
-                rotate({rows, count, out_dim, step.matrix.data(), kRotationRounds, false, out},
-                       stream);
+                launch_rotation(
+                    {rows, count, out_dim, step.matrix.data(), kRotationRounds, false, out},
+                    stream);
                 break;
         }
         rows = out;

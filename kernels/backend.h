@@ -1,6 +1,7 @@
 // Backend: the batch operations that index code is written against, once, for every device. One
 // call handles a batch, never a vector. Implementations: the CPU's (cpu/), with its kernels chosen
-// for the machine's instruction set. Backends are immutable: calls from several threads are safe.
+// for the machine's instruction set; a GPU's (gpu/cuda_backend.h), which gives the same bits. Calls
+// from several threads are safe.
 #pragma once
 
 #include <cstddef>
@@ -123,6 +124,10 @@ class Backend {
     virtual ~Backend() = default;
     // For example "cpu avx512vnni (openmp)".
     virtual std::string describe() const = 0;
+
+    // Rows that a call should have where its caller may choose: with fewer, most of its time goes
+    // to starting it. Callers that cut batches to suit the caches make them no smaller.
+    virtual size_t least_rows() const { return 1; }
 
     // out[i][j] = key of query i and row j of the blocks, computed directly (no cancellation).
     virtual void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,

@@ -30,10 +30,10 @@ void check_shapes(MatrixView<const float> x, size_t in_dim, MatrixView<float> ou
 }
 
 template <class Task>
-void for_slices(size_t rows, int threads, const Task& task) {
-    parallel_for((rows + kSliceRows - 1) / kSliceRows, threads, [&](size_t i, int) {
-        const size_t first = i * kSliceRows;
-        task(first, std::min(kSliceRows, rows - first));
+void for_slices(size_t rows, size_t slice, int threads, const Task& task) {
+    parallel_for((rows + slice - 1) / slice, threads, [&](size_t i, int) {
+        const size_t first = i * slice;
+        task(first, std::min(slice, rows - first));
     });
 }
 
@@ -71,9 +71,10 @@ LinearMap::LinearMap(size_t in_dim, size_t out_dim, std::vector<float> matrix,
 void LinearMap::apply(MatrixView<const float> x, MatrixView<float> out, const Backend& backend,
                       int threads) const {
     check_shapes(x, in_dim_, out, out_dim_);
-    for_slices(x.rows, threads, [&](size_t first, size_t count) {
+    const size_t slice = std::max(kSliceRows, backend.least_rows());
+    for_slices(x.rows, slice, threads, [&](size_t first, size_t count) {
         const MatrixView<float> part = out.slice(first, count);
-        backend.scores(x.slice(first, count), rows_, Metric::InnerProduct, part, 1);
+        backend.scores(x.slice(first, count), rows_, Metric::InnerProduct, part, threads);
         negate_and_add(part, bias_);
     });
 }

@@ -7,20 +7,12 @@
 // the CPU's: the same bits. Run on the emulation only.
 #pragma once
 
+#include <nearcell/gpu/rotation.h>
 #include <nearcell/gpu/simt/simt.h>
 
 namespace nearcell::gpu {
 
 constexpr int kRotateWarps = 4;  // of a block, at most
-
-struct RotateJob {
-    const float* rows;
-    size_t count, dim;
-    const float* factors;  // (rounds + 1) x dim
-    size_t rounds;
-    bool inverse;
-    float* out;
-};
 
 SIMT_DEVICE void multiply_row(float* x, const float* factors, size_t dim) {
     for (size_t j = threadIdx.x % 32; j < dim; j += 32)

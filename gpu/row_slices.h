@@ -1,0 +1,72 @@
+// run_in_slices: takes rows through the device some at a time, by turns in two sessions, so that
+// one slice's rows are copied while another's are computed. With it the copies, by way of memory
+// that the device reaches without a detour. For host code of the GPU backend; one thread a call.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include <nearcell/core/matrix_view.h>
+#include <nearcell/core/parallel.h>
+#include <nearcell/gpu/session.h>
+
+namespace nearcell::gpu {
+
+// How many rows a slice of so many bytes has.
+inline size_t rows_of_slice(size_t bytes, size_t bytes_a_row) {
+    return std::max<size_t>(1, bytes / std::max<size_t>(1, bytes_a_row));
+}
+
+// Copies rows whose strides may differ, by all threads.
+inline void copy_rows(MatrixView<const float> from, MatrixView<float> to, int threads) {
+    constexpr size_t kTaskFloats = size_t{1} << 16;
+    const size_t each = rows_of_slice(kTaskFloats, from.cols);
+    parallel_for((from.rows + each - 1) / each, threads, [&](size_t task, int) {
+        const size_t first = task * each, count = std::min(each, from.rows - first);
+        if (from.stride == from.cols && to.stride == to.cols) {
+            std::memcpy(to.row(first), from.row(first), count * from.cols * sizeof(float));
+            return;
+        }
+        for (size_t i = first; i < first + count; ++i)
+            std::memcpy(to.row(i), from.row(i), from.cols * sizeof(float));
+    });
+}
+
+// Rows one behind the other in `to`, which is the device's. The session's stream must not be at
+// work: its memory for copies is used.
+inline void upload_rows(Session& session, MatrixView<const float> rows, float* to, int threads) {
+    auto* const between = session.upload.get<float>(rows.rows * rows.cols);
+    copy_rows(rows, {between, rows.rows, rows.cols}, threads);
+    simt::copy_to_device(to, between, rows.rows * rows.cols * sizeof(float), session.stream.get());
+}
+
+// Work has start(session, first, count), which gives the stream its work, and finish(session,
+// first, count), which is called when that is done. Slices finish in order.
+template <class Work>
+void run_in_slices(SessionPool& pool, size_t rows, size_t slice, Work& work) {
+    struct Part {
+        size_t first = 0, count = 0;
+    };
+    SessionPool::Lease sessions[2] = {pool.lease(), pool.lease()};
+    Part parts[2];
+    const auto finish = [&](size_t turn) {
+        if (parts[turn].count == 0) return;
+        simt::synchronize(sessions[turn]->stream.get());
+        work.finish(*sessions[turn], parts[turn].first, parts[turn].count);
+        parts[turn].count = 0;
+        sessions[turn]->scratch.start();
+    };
+    size_t turn = 0;
+    for (size_t first = 0; first < rows; first += slice, turn = 1 - turn) {
+        finish(turn);
+        parts[turn] = {first, std::min(slice, rows - first)};
+        work.start(*sessions[turn], first, parts[turn].count);
+    }
+    finish(turn);
+    finish(1 - turn);
+    for (SessionPool::Lease& session : sessions)
+        session.done();
+}
+
+}  // namespace nearcell::gpu
