@@ -6,11 +6,11 @@
 #include <optional>
 #include <utility>
 
-#include <nearcell/index/exact_search.h>
 #include <nearcell/index/factory.h>
 #include <nearcell/index/held_out.h>
 
 #include "commands.h"
+#include "device_option.h"
 #include "files.h"
 #include "interrupt.h"
 #include "number_text.h"
@@ -28,6 +28,7 @@ struct BuildOptions {
     double tune_seconds = 60, max_bytes = 0;
     std::string queries, truth;
     size_t k = 10;
+    DeviceOption device;
 };
 
 struct TuneInput {
@@ -71,9 +72,8 @@ std::string choose(const VectorData& base, const VectorData& queries, const Buil
 IdData true_neighbors(const VectorData& base, const VectorData& queries,
                       const std::vector<int64_t>& ids, const BuildOptions& options,
                       Session& session) {
-    SearchResult found =
-        exact_search(base.view(), queries.view(), metric_from_option(options.metric), options.k,
-                     session.threads(), session.progress());
+    SearchResult found = options.device.exact_search(
+        base.view(), queries.view(), metric_from_option(options.metric), options.k, session);
     for (int64_t& id : found.ids)
         if (!ids.empty() && id >= 0) id = ids[static_cast<size_t>(id)];
     return {std::move(found.ids), queries.rows, options.k};
@@ -94,6 +94,7 @@ void describe(const CellIndex& index, const TrainReport& report, Session& sessio
     const IndexStats stats = index.stats();
     session.fact("spec", stats.spec);
     session.fact("metric", std::string(metric_name(index.metric())));
+    session.fact("device", index.device());
     session.fact("dim", index.dim());
     session.fact("cells", stats.cells);
     session.fact("imbalance", stats.imbalance, fixed_text(stats.imbalance, 2));
@@ -107,6 +108,10 @@ void build(const BuildOptions& options, Session& session) {
     check_output(options.out);
     const size_t dim = vector_file_info(options.base).cols;
     const IndexOptions wanted{dim, metric_from_option(options.metric), options.seed};
+    options.device.check();
+    check(!options.choose || options.device.resolved() == "cpu", StatusCode::Unsupported,
+          "--device ", options.device.name,
+          " needs a spec (-k): one is chosen by what searches take on the CPU");
     if (!options.choose) parse_spec(options.spec, wanted);
     if (options.tune_recall) {
         check_recall_target(*options.tune_recall);
@@ -127,6 +132,7 @@ void build(const BuildOptions& options, Session& session) {
     watch.lap();
     const auto index =
         make_index(options.choose ? choose(base, queries, options, session) : options.spec, wanted);
+    options.device.move(*index);
     const double choose_seconds = watch.lap();
     const TrainReport report = train(*index, base, options, call);
     const double train_seconds = watch.lap();
@@ -187,6 +193,7 @@ void add_build(CLI::App& app, Session& session) {
         ->excludes(spec);
     command.add_option("-n,--neighbors", options->k, "neighbours that the recall counts")
         ->capture_default_str();
+    options->device.add_index_options(command);
     session.add_command(command, [options, spec, &session] {
         options->choose = spec->count() == 0;
         build(*options, session);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "device_option.h"
 #include "files.h"
 #include "number_text.h"
 #include "picture_file.h"
@@ -18,6 +19,7 @@ struct EvalOptions {
     std::string index, queries, truth, plot;
     size_t k = 10, probes = 0, rerank = 0;
     bool sweep = false, mmap = false;
+    DeviceOption device;
 };
 
 Json points_json(const std::vector<CurvePoint>& points, const std::vector<size_t>& depths) {
@@ -58,7 +60,9 @@ std::string points_text(const std::vector<CurvePoint>& points, const std::vector
 
 void eval(const EvalOptions& options, Session& session) {
     if (!options.plot.empty()) check_picture(options.plot);
+    options.device.check();
     const auto index = CellIndex::open(options.index, options.mmap);
+    options.device.move(*index);
     const VectorData queries = read_queries(options.queries);
     check_dim(queries.view(), index->dim(), options.queries);
     const IdData truth = read_truth(options.truth, queries.rows, options.k);
@@ -74,6 +78,7 @@ void eval(const EvalOptions& options, Session& session) {
         swept ? sweep(question)
               : std::vector<CurvePoint>{measure(question, options.probes, options.rerank)};
     session.fact("index", options.index);
+    session.fact("device", index->device());
     session.fact("spec", index->spec());
     session.fact("rows", index->size());
     session.fact("queries", queries.rows);
@@ -105,6 +110,7 @@ void add_eval(CLI::App& app, Session& session) {
         ->excludes(probes)
         ->excludes(rerank);
     command.add_flag("--mmap", options->mmap, "leave the codes on disk");
+    options->device.add_index_options(command);
     session.add_command(command, [options, &session] { eval(*options, session); });
 }
 

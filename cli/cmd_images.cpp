@@ -62,6 +62,7 @@ void describe(const Extractor& extractor, const PictureFeatures& base, const Pic
     const IndexStats stats = index.index().stats();
     session.fact("spec", stats.spec);
     session.fact("metric", std::string(metric_name(index.index().metric())));
+    session.fact("device", index.index().device());
     session.fact("bytes_per_vector", stats.bytes_per_vector, fixed_text(stats.bytes_per_vector, 1));
 }
 
@@ -121,6 +122,7 @@ void save_sheet(const ImagesOptions& options, const ContactSheet& sheet, Session
 
 void images(const ImagesOptions& options, Session& session) {
     check(options.question.k >= 1, StatusCode::InvalidArgument, "-n 0 must be at least 1");
+    options.index.device.check();
     check(options.question.sample >= 1, StatusCode::InvalidArgument,
           "--sample 0 must be at least 1");
     const std::vector<std::string> pictures = list_all_pictures(options.pictures);
@@ -191,6 +193,7 @@ void add_images(CLI::App& app, Session& session) {
         ->capture_default_str();
     command.add_option("--probes", options->question.probes,
                        "cells to look into; 0 = the index's default");
+    options->index.device.add_index_options(command);
     command.add_option("--html", options->html, "contact sheet, one file that needs no other");
     command.add_option("--png", options->png, "contact sheet as a picture, without names");
     command.add_option("--save-index", options->save_index,

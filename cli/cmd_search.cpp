@@ -12,6 +12,7 @@
 #include <nearcell/storage/vector_file.h>
 
 #include "commands.h"
+#include "device_option.h"
 #include "files.h"
 #include "interrupt.h"
 #include "neighbor_output.h"
@@ -27,6 +28,7 @@ struct SearchCommandOptions {
     float margin = 1, cutoff = 0;
     size_t batch = 65536;
     bool mmap = false;
+    DeviceOption device;
     NeighborOutput output;
 };
 
@@ -108,11 +110,13 @@ void describe(const SearchResult& result, double seconds, Session& session) {
 
 void search_command(const SearchCommandOptions& options, Session& session) {
     options.output.check();
+    options.device.check();
     check(options.batch >= 1, StatusCode::InvalidArgument, "--batch ", options.batch,
           " must be at least 1");
     std::optional<IdFilter> filter;
     if (!options.filter.empty()) filter = parse_filter(options.filter);
     const auto index = CellIndex::open(options.index, options.mmap);
+    options.device.move(*index);
     SearchOptions search;
     search.k = options.k;
     search.probes = options.probes;
@@ -128,6 +132,7 @@ void search_command(const SearchCommandOptions& options, Session& session) {
     check_interrupted();
     options.output.write(result);
     session.fact("index", options.index);
+    session.fact("device", index->device());
     describe(result, seconds, session);
     session.fact("output", options.output.ids);
 }
@@ -156,6 +161,7 @@ void add_search(CLI::App& app, Session& session) {
                        "only ids FIRST <= id < LAST, as FIRST:LAST");
     command.add_flag("--mmap", options->mmap, "leave the codes on disk");
     command.add_option("--batch", options->batch, "queries a batch")->capture_default_str();
+    options->device.add_index_options(command);
     options->output.add_options(command);
     session.add_command(command, [options, &session] { search_command(*options, session); });
 }

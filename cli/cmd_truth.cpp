@@ -2,10 +2,10 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include <nearcell/index/exact_search.h>
 #include <nearcell/storage/vector_file.h>
 
 #include "commands.h"
+#include "device_option.h"
 #include "files.h"
 #include "interrupt.h"
 #include "neighbor_output.h"
@@ -18,18 +18,19 @@ namespace {
 struct TruthOptions {
     std::string base, queries, metric = "l2";
     size_t k = 100;
+    DeviceOption device;
     NeighborOutput output;
 };
 
 void truth(const TruthOptions& options, Session& session) {
     options.output.check();
+    options.device.check();
     const VectorData queries = read_queries(options.queries);
     const VectorData base = read_vectors(options.base);
     check_dim(queries.view(), base.cols, options.queries);
     const Stopwatch watch;
-    const SearchResult result =
-        exact_search(base.view(), queries.view(), metric_from_option(options.metric), options.k,
-                     session.threads(), session.progress());
+    const SearchResult result = options.device.exact_search(
+        base.view(), queries.view(), metric_from_option(options.metric), options.k, session);
     const double seconds = watch.seconds();
     check_interrupted();
     options.output.write(result);
@@ -37,6 +38,7 @@ void truth(const TruthOptions& options, Session& session) {
     session.fact("queries", queries.rows);
     session.fact("dim", base.cols);
     session.fact("metric", options.metric);
+    session.fact("device", options.device.resolved());
     session.fact("k", options.k);
     session.fact_seconds("seconds", seconds);
     const double rate = static_cast<double>(queries.rows) / seconds;
@@ -53,6 +55,7 @@ void add_truth(CLI::App& app, Session& session) {
     command.add_option("QUERIES", options->queries, "vectors to search for")->required();
     command.add_option("-n,--neighbors", options->k, "neighbours a query")->capture_default_str();
     add_metric_option(command, options->metric);
+    options->device.add_option(command);
     options->output.add_options(command);
     session.add_command(command, [options, &session] { truth(*options, session); });
 }

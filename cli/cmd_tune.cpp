@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "device_option.h"
 #include "files.h"
 #include "interrupt.h"
 #include "tuning.h"
@@ -15,16 +16,20 @@ struct TuneCommandOptions {
     std::string index, queries, truth;
     double recall = 0.95;
     size_t k = 10;
+    DeviceOption device;
 };
 
 void tune_command(const TuneCommandOptions& options, Session& session) {
     check_recall_target(options.recall);
     check_output(options.index);
+    options.device.check();
     const auto index = CellIndex::open(options.index);
+    options.device.move(*index);
     const VectorData queries = read_queries(options.queries);
     check_dim(queries.view(), index->dim(), options.queries);
     const IdData truth = read_truth(options.truth, queries.rows, options.k);
     session.fact("index", options.index);
+    session.fact("device", index->device());
     session.fact("queries", queries.rows);
     session.fact("k", options.k);
     const Stopwatch watch;
@@ -45,6 +50,7 @@ void add_tune(CLI::App& app, Session& session) {
     command.add_option("--recall", options->recall, "the recall to reach, in (0, 1]")->required();
     command.add_option("-n,--neighbors", options->k, "neighbours that recall counts")
         ->capture_default_str();
+    options->device.add_index_options(command);
     session.add_command(command, [options, &session] { tune_command(*options, session); });
 }
 

@@ -10,6 +10,7 @@ namespace nearcell::cli {
 class Session;
 
 void add_info(CLI::App& app, Session& session);
+void add_devices(CLI::App& app, Session& session);
 void add_convert(CLI::App& app, Session& session);
 void add_extract(CLI::App& app, Session& session);
 void add_images(CLI::App& app, Session& session);

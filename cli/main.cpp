@@ -1,40 +1,4 @@
-// The nearcell command: parses the command line and runs one sub-command.
-#include <CLI/CLI.hpp>
-#include <csignal>
+// The nearcell command.
+#include "run_command.h"
 
-#include "commands.h"
-#include "exit_code.h"
-#include "interrupt.h"
-#include "session.h"
-
-int main(int argc, char** argv) {
-    using namespace nearcell::cli;
-    CLI::App app("Approximate nearest neighbours, cell by cell.", "nearcell");
-    app.set_version_flag("--version", "nearcell " NEARCELL_VERSION);
-    app.require_subcommand(1);
-    app.footer(
-        "Exit codes: 0 ok, 2 usage, 3 bad input, 4 not found, 5 corrupt, 6 i/o or memory,\n"
-        "7 no device, 8 unsupported, 9 cancelled. `nearcell COMMAND --help` says more.");
-    Session session;
-    add_info(app, session);
-    add_convert(app, session);
-    add_extract(app, session);
-    add_images(app, session);
-    add_truth(app, session);
-    add_reduce(app, session);
-    add_build(app, session);
-    add_search(app, session);
-    add_eval(app, session);
-    add_tune(app, session);
-    add_verify(app, session);
-    add_bench(app, session);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? kOk : kUsage;  // 0: --help and --version
-    }
-    catch_interrupts();
-    std::signal(SIGXFSZ,
-                SIG_IGN);  // a file size limit is then an error of the write, with its text
-    return session.run();
-}
+int main(int argc, char** argv) { return nearcell::cli::run_command(argc, argv); }

@@ -52,6 +52,7 @@ PictureIndex::PictureIndex(MatrixView<const float> features, const PictureIndexO
     check_interrupted();
     index_ =
         make_index(options.spec, {rows.cols, metric_from_option(options.metric), options.seed});
+    options.device.move(*index_);
     index_->train(rows, call);
     index_->add(rows, {}, call);
     build_seconds_ = watch.lap();

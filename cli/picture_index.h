@@ -10,6 +10,7 @@
 #include <nearcell/index/factory.h>
 #include <nearcell/pca/pca.h>
 
+#include "device_option.h"
 #include "session.h"
 
 namespace nearcell::cli {
@@ -18,6 +19,7 @@ struct PictureIndexOptions {
     std::string spec = "Flat", metric = "cosine";
     std::optional<size_t> components;  // of the PCA
     uint64_t seed = 1234;
+    DeviceOption device;
 
     // Throws InvalidArgument naming the option that so many pictures, or features of this
     // dimension, are too few for; and for a spec that cannot be.

@@ -34,6 +34,8 @@ size_t ordinal_of(std::string_view name) {
 
 std::vector<const Device*> devices() { return source().list(); }
 
+std::string why_no_devices() { return source().why(); }
+
 const Device* find_device(std::string_view name) {
     if (name == "cpu") return nullptr;
     const size_t ordinal = ordinal_of(name);

@@ -143,6 +143,8 @@ class DeviceSource {
 
 // The GPUs that this process can use.
 std::vector<const Device*> devices();
+// Where there are none: what is missing and what to do.
+std::string why_no_devices();
 // "cpu": null. "cuda:0", or "cuda" for the first: that GPU. Throws NoDevice when it is not there,
 // InvalidArgument for another name.
 const Device* find_device(std::string_view name);

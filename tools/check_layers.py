@@ -28,8 +28,9 @@ LOWER = {
 }
 LIBRARY = ["index", "ivf", "extract", "quantize", "pca", "storage", "kernels", "core"]
 LOWER |= {folder: LIBRARY for folder in ("python", "examples")}
-# The tests and `nearcell bench` also look at every instruction set's kernels, tests at GPUs', too.
-LOWER |= {"cli": [*LIBRARY, "cpu"], "tests": [*LIBRARY, "cpu", "gpu", "gpu/simt"]}
+# The tests and `nearcell bench` also look at every instruction set's kernels; tests at GPUs', too,
+# and they run the command.
+LOWER |= {"cli": [*LIBRARY, "cpu"], "tests": [*LIBRARY, "cli", "cpu", "gpu", "gpu/simt"]}
 
 # Third parties and the folders they may be included in. The tests of a folder may use what it may.
 THIRD_PARTY = {

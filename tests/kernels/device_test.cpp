@@ -71,6 +71,7 @@ TEST_F(DeviceTest, SaysWhatIsMissing) {
     std::string message;
     EXPECT_EQ(code_of("cuda:0", &message), StatusCode::NoDevice);
     EXPECT_EQ(message, "device = cuda:0: the driver is asleep: wake it");
+    EXPECT_EQ(why_no_devices(), "the driver is asleep: wake it");
     EXPECT_EQ(find_device("cpu"), nullptr);
 }
 

@@ -1,0 +1,46 @@
+"""--device and `nearcell devices`, as far as a machine with or without a GPU shows them alike.
+
+What a device is asked for: tests/cli/device_command_test.cpp.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from test_cli import BAD_INPUT, NOT_FOUND, USAGE, pytestmark, run, run_json, write_bin
+
+__all__ = ["pytestmark"]
+NO_DEVICE = 7
+
+
+def test_devices_are_listed_or_why_there_are_none() -> None:
+    report = run_json("devices")
+    assert (report["devices"] == []) == ("why" in report)
+    text = run("devices").stdout
+    for device in report["devices"]:
+        assert device["description"].startswith(device["name"])
+        assert device["description"] in text
+        assert 0 <= device["free_bytes"] <= device["memory_bytes"]
+    if not report["devices"]:
+        assert text == f"no GPU: {report['why']}\n"
+        assert "cpu" in report["why"]
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    base, out = tmp_path / "base.fbin", tmp_path / "x.nc"
+    write_bin(base, np.zeros((100, 4), np.float32))
+    words = ["build", base, "-k", "Flat", "-o", out]
+    error = run_json(*words, "--device", "cuda:4096", code=NO_DEVICE)["error"]
+    assert error["code"] == "NoDevice" and "cuda:4096" in error["message"]
+    assert "cpu" in error["message"]
+    assert "cuda:N" in run(*words, "--device", "gpu", code=BAD_INPUT).stderr
+    assert not out.exists()
+    assert run_json(*words, "--device", "cpu")["device"] == "cpu"
+    search = ["search", out, base, "-o", tmp_path / "out.ibin"]
+    assert "GPU" in run(*search, "--device-memory", "1GiB", code=BAD_INPUT).stderr
+    run(*search, "--device-memory", "some", code=USAGE)
+    run("truth", base, tmp_path / "none.fbin", "-o", tmp_path / "t.ibin", code=NOT_FOUND)
+    for command in (search, ["truth", base, base, "-o", tmp_path / "t.ibin"]):
+        run(*command, "--device", "cuda:4096", code=NO_DEVICE)
+    assert not (tmp_path / "out.ibin").exists() and not (tmp_path / "t.ibin").exists()
