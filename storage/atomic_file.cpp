@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,7 +60,21 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     }
 }
 
-AtomicFile::~AtomicFile() { discard(); }
+AtomicFile::AtomicFile(const std::string& path, uint64_t kept) : path_(path), resumed_(true) {
+    try {
+        open_directory();
+        inspect_target();
+        open_partial(kept);
+    } catch (...) {
+        close_all();
+        throw;
+    }
+}
+
+AtomicFile::~AtomicFile() {
+    if (!resumed_) discard();
+    close_all();
+}
 
 void AtomicFile::fail(const char* action, int error) const {
     throw_error(StatusCode::Io, path_, ": cannot ", action, ": ", std::strerror(error),
@@ -94,12 +109,10 @@ void AtomicFile::inspect_target() {
 }
 
 void AtomicFile::create_temporary() {
-    // A private file stays private from its first byte; a new one gets what the umask allows.
-    const mode_t mode = replaces_ ? (mode_ & 0700u) : 0666u;
     for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
         temporary_ = temporary_name(name_);
         descriptor_ = ::openat(directory_, temporary_.c_str(),
-                               O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+                               O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, creation_mode());
         if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) break;
     }
     if (descriptor_ < 0) {
@@ -108,6 +121,45 @@ void AtomicFile::create_temporary() {
         fail("create a temporary file beside it", error);
     }
     if (replaces_ && ::fchmod(descriptor_, mode_) != 0) fail("keep its permissions", errno);
+}
+
+void AtomicFile::open_partial(uint64_t kept) {
+    temporary_ = partial_path(name_);
+    do {
+        descriptor_ =
+            ::openat(directory_, temporary_.c_str(),
+                     O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, creation_mode());
+    } while (descriptor_ < 0 && errno == EINTR);
+    if (descriptor_ < 0) fail("open its .part file", errno);
+    lock_partial();
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0) fail("look at its .part file", errno);
+    check(S_ISREG(status.st_mode), StatusCode::Io, partial_path(path_),
+          ": is not a regular file; give another path to write");
+    check(static_cast<uint64_t>(status.st_size) >= kept, StatusCode::Corrupt, partial_path(path_),
+          ": has ", status.st_size, " bytes, but ", kept,
+          " were written: it was changed since; begin anew");
+    if (::ftruncate(descriptor_, static_cast<off_t>(kept)) != 0) fail("cut its .part file", errno);
+    if (replaces_ && ::fchmod(descriptor_, mode_) != 0) fail("keep its permissions", errno);
+    bytes_ = kept;
+}
+
+// The lock is the open file's and ends with it, so a process that was killed leaves none.
+void AtomicFile::lock_partial() {
+    int result = 0;
+    do {
+        result = ::flock(descriptor_, LOCK_EX | LOCK_NB);
+    } while (result != 0 && errno == EINTR);
+    // Some file systems have no locks: there, whoever starts it twice is not stopped.
+    const bool taken = result != 0 && errno == EWOULDBLOCK;
+    // Another process may have finished it between opening and locking.
+    struct stat ours {
+    }, named{};
+    const bool same = ::fstat(descriptor_, &ours) == 0 &&
+                      ::fstatat(directory_, temporary_.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+                      ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
+    check(!taken && same, StatusCode::Io, partial_path(path_),
+          ": another process is writing it; wait until it is done");
 }
 
 void AtomicFile::reserve(uint64_t bytes) {
@@ -141,6 +193,14 @@ void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
     }
 }
 
+void AtomicFile::sync() {
+    while (::fsync(descriptor_) != 0) {
+        if (errno != EINTR) fail("bring it to the disk", errno);
+    }
+    if (!directory_synced_) sync_directory();
+    directory_synced_ = true;
+}
+
 void AtomicFile::commit() {
     if (::ftruncate(descriptor_, static_cast<off_t>(bytes_)) != 0) fail("set its length", errno);
     while (::fsync(descriptor_) != 0) {
@@ -153,6 +213,10 @@ void AtomicFile::commit() {
         fail("rename the temporary file over it", errno);
     }
     temporary_.clear();
+    sync_directory();
+}
+
+void AtomicFile::sync_directory() {
     while (::fsync(directory_) != 0) {
         if (errno == EINTR) continue;
         if (errno == EINVAL || errno == EOPNOTSUPP) break;  // not a thing this file system does
@@ -164,11 +228,15 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::discard() noexcept {
-    if (descriptor_ >= 0) ::close(descriptor_);
     if (!temporary_.empty()) ::unlinkat(directory_, temporary_.c_str(), 0);
+    temporary_.clear();
+    close_all();
+}
+
+void AtomicFile::close_all() noexcept {
+    if (descriptor_ >= 0) ::close(descriptor_);
     if (directory_ >= 0) ::close(directory_);
     descriptor_ = directory_ = -1;
-    temporary_.clear();
 }
 
 }  // namespace nearcell

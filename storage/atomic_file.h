@@ -6,6 +6,9 @@
 //
 // Only being killed leaves a temporary file, NAME.tmp.*, which can be deleted. A process that wants
 // a file size limit (RLIMIT_FSIZE) reported as an error must ignore SIGXFSZ.
+//
+// What takes hours is written by a resumed file instead: its bytes go to NAME.part, which stays
+// until commit() or discard(), so that another process can go on with it.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +22,11 @@ class AtomicFile {
     // Throws Io when the directory cannot be written, or when `path` is a symbolic link or anything
     // else but a regular file: renaming would replace the link, not the file it names.
     explicit AtomicFile(const std::string& path);
+    // Goes on with PATH.part, or makes it: keeps its first `kept` bytes and cuts off the rest. One
+    // at a time may: throws Io while another AtomicFile, of any process, has it, and Corrupt when
+    // it is shorter.
+    AtomicFile(const std::string& path, uint64_t kept);
+    static std::string partial_path(const std::string& path) { return path + ".part"; }
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
@@ -31,20 +39,31 @@ class AtomicFile {
     void write_at(uint64_t offset, const void* data, size_t bytes);
     uint64_t bytes() const { return bytes_; }
 
+    // Of a resumed file: what was written so far is on the disk, whatever happens then.
+    void sync();
     // The new file gets the permission bits of the one it replaces.
     void commit();
+    // Removes what was written, a PATH.part too.
+    void discard() noexcept;
 
    private:
     [[noreturn]] void fail(const char* action, int error) const;
     void open_directory();
     void inspect_target();
     void create_temporary();
-    void discard() noexcept;
+    void open_partial(uint64_t kept);
+    void lock_partial();
+    // A private file stays private from its first byte; a new one gets what the umask allows.
+    unsigned creation_mode() const { return replaces_ ? (mode_ & 0700u) : 0666u; }
+    void sync_directory();
+    void close_all() noexcept;
 
     std::string path_, name_, temporary_;
     int directory_ = -1, descriptor_ = -1;
     unsigned mode_ = 0;
     bool replaces_ = false;
+    bool resumed_ = false;           // the temporary file outlives this
+    bool directory_synced_ = false;  // since it was made
     uint64_t bytes_ = 0;
 };
 

@@ -65,6 +65,12 @@ RowHeader npy_header(FileElement element, uint64_t rows, uint64_t cols);
 // That of any format but HDF5.
 RowHeader row_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols);
 
+// What a format holds ids in; throws InvalidArgument when it holds none.
+FileElement id_element(VectorFormat format, const std::string& path);
+// Throws InvalidArgument naming the first id that int32 cannot hold; `first_row` is that of ids[0].
+std::vector<int32_t> narrow_ids(const std::string& path, VectorFormat format, const int64_t* ids,
+                                size_t rows, size_t cols, uint64_t first_row);
+
 // The rows that options ask for; throws InvalidArgument when the first is beyond the end.
 struct RowRange {
     uint64_t first = 0;

@@ -43,21 +43,33 @@ void check_shape(const std::string& path, const void* data, size_t rows, size_t 
           " rows from a null pointer");
 }
 
+}  // namespace
+
+FileElement id_element(VectorFormat format, const std::string& path) {
+    switch (format) {
+        case VectorFormat::Hdf5:
+        case VectorFormat::Npy: return FileElement::Int64;
+        case VectorFormat::Ivecs:
+        case VectorFormat::Ibin: return FileElement::Int32;
+        default:
+            throw_error(StatusCode::InvalidArgument, path, ": ", format_name(format),
+                        " cannot hold ids; write ibin, ivecs, npy or hdf5");
+    }
+}
+
 std::vector<int32_t> narrow_ids(const std::string& path, VectorFormat format, const int64_t* ids,
-                                size_t rows, size_t cols) {
+                                size_t rows, size_t cols, uint64_t first_row) {
     std::vector<int32_t> narrow(rows * cols);
     for (size_t i = 0; i < narrow.size(); ++i) {
         check(ids[i] >= std::numeric_limits<int32_t>::min() &&
                   ids[i] <= std::numeric_limits<int32_t>::max(),
-              StatusCode::InvalidArgument, path, ": id ", ids[i], " at row ", i / cols, ", column ",
-              i % cols, " does not fit the int32 of ", format_name(format),
+              StatusCode::InvalidArgument, path, ": id ", ids[i], " at row ", first_row + i / cols,
+              ", column ", i % cols, " does not fit the int32 of ", format_name(format),
               "; write npy, which holds int64");
         narrow[i] = static_cast<int32_t>(ids[i]);
     }
     return narrow;
 }
-
-}  // namespace
 
 RowHeader row_header(VectorFormat format, FileElement element, uint64_t rows, uint64_t cols) {
     switch (format) {
@@ -143,26 +155,19 @@ void write_ids(const std::string& path, const int64_t* ids, size_t rows, size_t 
                const VectorFileOptions& options) {
     const VectorFormat format = chosen_format(path, options);
     check_shape(path, ids, rows, cols);
-    switch (format) {
-        case VectorFormat::Hdf5:
-            hdf5_write(path, kIdSet, FileElement::Int64, ids, rows, cols, cols);
-            return;
-        case VectorFormat::Npy:
-            write_rows(path, npy_header(FileElement::Int64, rows, cols), ids, rows,
-                       cols * sizeof(int64_t), cols * sizeof(int64_t));
-            return;
-        case VectorFormat::Ivecs:
-        case VectorFormat::Ibin: {
-            const RowHeader header = row_header(format, FileElement::Int32, rows, cols);
-            const std::vector<int32_t> narrow = narrow_ids(path, format, ids, rows, cols);
-            write_rows(path, header, narrow.data(), rows, cols * sizeof(int32_t),
-                       cols * sizeof(int32_t));
-            return;
-        }
-        default:
-            throw_error(StatusCode::InvalidArgument, path, ": ", format_name(format),
-                        " cannot hold ids; write ibin, ivecs, npy or hdf5");
+    const FileElement element = id_element(format, path);
+    if (format == VectorFormat::Hdf5) {
+        hdf5_write(path, kIdSet, element, ids, rows, cols, cols);
+        return;
     }
+    const RowHeader header = row_header(format, element, rows, cols);
+    const uint64_t row_bytes = cols * file_element_size(element);
+    if (element == FileElement::Int64) {
+        write_rows(path, header, ids, rows, row_bytes, row_bytes);
+        return;
+    }
+    const std::vector<int32_t> narrow = narrow_ids(path, format, ids, rows, cols, 0);
+    write_rows(path, header, narrow.data(), rows, row_bytes, row_bytes);
 }
 
 }  // namespace nearcell

@@ -235,6 +235,74 @@ TEST(AtomicFile, KilledWhileSavingLeavesTheOldOrTheNewFile) {
     EXPECT_GT(interrupted, 20u) << "too few kills hit a save in progress to show anything";
 }
 
+TEST(AtomicFile, IsResumedByTheNextProcess) {
+    const ScratchDir dir;
+    const std::string path = dir.file("x"), part = AtomicFile::partial_path(path);
+    {
+        AtomicFile file(path, 0);
+        file.append("abcdef", 6);
+        file.sync();
+        file.append("gh", 2);
+    }
+    EXPECT_EQ(dir.entries(), 1u);
+    {
+        AtomicFile file(path, 6);
+        EXPECT_EQ(file.bytes(), 6u);
+        EXPECT_EQ(file_bytes(part).size(), 6u);
+        file.append("xy", 2);
+        file.write_at(0, "A", 1);
+        file.commit();
+    }
+    EXPECT_EQ(dir.entries(), 1u);
+    EXPECT_EQ(file_bytes(path), (Bytes{'A', 'b', 'c', 'd', 'e', 'f', 'x', 'y'}));
+    AtomicFile file(path, 0);
+    file.append("1", 1);
+    EXPECT_EQ(file_bytes(path).size(), 8u);
+    file.discard();
+    EXPECT_EQ(dir.entries(), 1u);
+}
+
+TEST(AtomicFile, IsResumedByOneAtATime) {
+    const ScratchDir dir;
+    const std::string path = dir.file("x");
+    {
+        const AtomicFile file(path, 0);
+        const Error error = error_of([&] { AtomicFile(path, 0); });
+        EXPECT_EQ(error.code(), StatusCode::Io);
+        EXPECT_NE(std::string(error.what()).find("another process"), std::string::npos);
+    }
+    save(AtomicFile::partial_path(path), {1, 2, 3});
+    EXPECT_EQ(error_of([&] { AtomicFile(path, 4); }).code(), StatusCode::Corrupt);
+    EXPECT_EQ(file_bytes(AtomicFile::partial_path(path)), (Bytes{1, 2, 3}));
+    AtomicFile(path, 3).commit();
+    EXPECT_EQ(file_bytes(path), (Bytes{1, 2, 3}));
+    ASSERT_EQ(::mkfifo(AtomicFile::partial_path(path).c_str(), 0600), 0);
+    EXPECT_EQ(error_of([&] { AtomicFile(path, 0); }).code(), StatusCode::Io);
+}
+
+TEST(AtomicFile, AProcessThatWasKilledDoesNotKeepItsLock) {
+    const ScratchDir dir;
+    const std::string path = dir.file("x");
+    int ready[2];
+    ASSERT_EQ(::pipe(ready), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        AtomicFile file(path, 0);
+        file.append("abc", 3);
+        if (::write(ready[1], "r", 1) == 1) ::pause();
+        ::_exit(1);
+    }
+    char byte = 0;
+    ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+    EXPECT_EQ(error_of([&] { AtomicFile(path, 0); }).code(), StatusCode::Io);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    AtomicFile(path, 3).commit();
+    EXPECT_EQ(file_bytes(path), (Bytes{'a', 'b', 'c'}));
+    ::close(ready[0]);
+    ::close(ready[1]);
+}
+
 TEST(AtomicFile, ThreadsSavingToOnePathDoNotMix) {
     const ScratchDir dir;
     const std::string path = dir.file("x.nc");

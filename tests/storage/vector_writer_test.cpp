@@ -1,6 +1,9 @@
 // Rows written in pieces give the file that write_vectors() makes of all of them.
 #include <nearcell/storage/vector_writer.h>
 
+#include <limits>
+#include <numeric>
+
 #include "storage/vector_samples.h"
 
 namespace nearcell {
@@ -93,6 +96,96 @@ TEST(VectorWriter, RefusesWhatCannotBe) {
     const Vectors nothing(nullptr, ElementType::Float32, 2, 4);
     EXPECT_EQ(error_of([&] { writer.append(nothing); }).code(), StatusCode::InvalidArgument);
     EXPECT_EQ(writer.rows(), 0u);
+}
+
+std::vector<int64_t> some_ids(size_t count) {
+    std::vector<int64_t> ids(count);
+    std::iota(ids.begin(), ids.end(), -1);
+    return ids;
+}
+
+TEST(IdWriter, WritesWhatWriteIdsWrites) {
+    const ScratchDir dir;
+    for (const char* name : {"x.npy", "x.ibin", "x.ivecs"}) {
+        for (const size_t cols : {size_t{1}, size_t{10}}) {
+            for (const size_t rows : {size_t{1}, size_t{9}, size_t{1000}}) {
+                const std::vector<int64_t> ids = some_ids(rows * cols);
+                write_ids(dir.file("all"), ids.data(), rows, cols, {format_from_path(name)});
+                IdWriter writer(dir.file(name), cols);
+                for (size_t first = 0; first < rows; first += 7)
+                    writer.append(ids.data() + first * cols, std::min<size_t>(7, rows - first));
+                EXPECT_EQ(writer.rows(), rows);
+                writer.commit();
+                EXPECT_EQ(file_bytes(dir.file(name)), file_bytes(dir.file("all"))) << name;
+            }
+        }
+    }
+}
+
+TEST(IdWriter, RefusesWhatTheFormatCannotHold) {
+    const ScratchDir dir;
+    for (const char* name : {"x.fbin", "x.fvecs", "x.raw", "x.hdf5"})
+        EXPECT_EQ(error_of([&] { IdWriter(dir.file(name), 3); }).code(),
+                  StatusCode::InvalidArgument)
+            << name;
+    EXPECT_EQ(dir.entries(), 0u);
+    IdWriter writer(dir.file("x.ibin"), 2);
+    const std::vector<int64_t> ids = {1, 2, 3, int64_t{1} << 31};
+    writer.append(ids.data(), 1);
+    const Error error = error_of([&] { writer.append(ids.data() + 2, 1); });
+    EXPECT_EQ(error.code(), StatusCode::InvalidArgument);
+    EXPECT_NE(std::string(error.what()).find("row 1, column 1"), std::string::npos);
+    EXPECT_EQ(writer.rows(), 1u);
+}
+
+// Each process is an object here; what it wrote after the last row that the next one keeps is lost.
+TEST(RowWriter, SeveralOneAfterTheOtherWriteTheSameFile) {
+    const ScratchDir dir;
+    constexpr size_t kRows = 100, kCols = 6;
+    const VectorSample sample(ElementType::Float32, kRows, kCols);
+    const std::vector<int64_t> ids = some_ids(kRows * kCols);
+    for (const char* name : {"x.npy", "x.fbin", "x.fvecs", "x.raw", "x.ibin", "x.ivecs"}) {
+        const VectorFormat format = format_from_path(name);
+        const bool holds_ids = format == VectorFormat::Ibin || format == VectorFormat::Ivecs;
+        if (holds_ids) {
+            write_ids(dir.file("all"), ids.data(), kRows, kCols, {format});
+        } else {
+            write_vectors(dir.file("all"), sample.vectors, {format});
+        }
+        for (size_t kept = 0; kept <= kRows; kept += 20) {
+            const size_t written = std::min(kRows - kept, size_t{27});
+            const auto go_on = [&](auto& writer, const auto& append) {
+                EXPECT_EQ(writer.rows(), kept);
+                append(writer, kept, written);
+                writer.sync();
+                EXPECT_FALSE(std::filesystem::exists(dir.file(name)));
+                if (kept + written == kRows) writer.seal();
+                if (kept == kRows) writer.commit();
+            };
+            if (holds_ids) {
+                IdWriter writer(dir.file(name), kCols, {}, kept);
+                go_on(writer, [&](IdWriter& to, size_t first, size_t count) {
+                    to.append(ids.data() + first * kCols, count);
+                });
+            } else {
+                VectorWriter writer(dir.file(name), ElementType::Float32, kCols, {}, kept);
+                go_on(writer, [&](VectorWriter& to, size_t first, size_t count) {
+                    to.append(sample.vectors.slice(first, count));
+                });
+            }
+        }
+        EXPECT_EQ(file_bytes(dir.file(name)), file_bytes(dir.file("all"))) << name;
+        EXPECT_FALSE(std::filesystem::exists(dir.file(name) + ".part"));
+    }
+}
+
+TEST(RowWriter, DiscardRemovesWhatWasWritten) {
+    const ScratchDir dir;
+    const VectorSample sample(ElementType::Float32, 3, 4);
+    VectorWriter writer(dir.file("x.npy"), ElementType::Float32, 4, {}, 0);
+    writer.append(sample.vectors);
+    writer.discard();
+    EXPECT_EQ(dir.entries(), 0u);
 }
 
 }  // namespace
