@@ -1,22 +1,24 @@
 // nearcell search INDEX QUERIES: neighbours of every query into a file. Queries are read and
-// searched in batches, so that a query file of any length needs memory for one batch and the
-// results.
+// searched in batches and results written as they come, so that a query file of any length needs
+// memory for a few batches; a search that was stopped goes on when the command is given again.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 #include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 
 #include <nearcell/ivf/cell_index.h>
 #include <nearcell/storage/vector_file.h>
 
+#include "batch_search.h"
 #include "commands.h"
 #include "device_option.h"
 #include "files.h"
 #include "interrupt.h"
-#include "neighbor_output.h"
 #include "number_text.h"
+#include "search_job.h"
 #include "session.h"
 
 namespace nearcell::cli {
@@ -27,7 +29,8 @@ struct SearchCommandOptions {
     size_t k = 10, probes = 0, rerank = 0;
     float margin = 1, cutoff = 0;
     size_t batch = 65536;
-    bool mmap = false;
+    double sync_seconds = 3;
+    bool mmap = false, restart = false;
     DeviceOption device;
     NeighborOutput output;
 };
@@ -55,68 +58,8 @@ IdFilter parse_filter(const std::string& text) {
     return IdFilter::range(first, last);
 }
 
-void append(SearchResult& all, SearchResult&& part) {
-    all.queries += part.queries;
-    all.scores.insert(all.scores.end(), part.scores.begin(), part.scores.end());
-    all.ids.insert(all.ids.end(), part.ids.begin(), part.ids.end());
-    all.counts.insert(all.counts.end(), part.counts.begin(), part.counts.end());
-    part.stats.scanned += all.stats.scanned;
-    part.stats.reranked += all.stats.reranked;
-    part.stats.rerank_skipped += all.stats.rerank_skipped;
-    all.stats = std::move(part.stats);
-}
-
-// Searches batch by batch; adds the time in searches to `seconds`.
-SearchResult search_all(const CellIndex& index, const SearchCommandOptions& options,
-                        const SearchOptions& search, double& seconds) {
-    const std::string path = with_data_set(options.queries, "test");
-    const VectorFileInfo info = vector_file_info(path);
-    SearchResult all;
-    all.k = options.k;
-    VectorFileOptions piece;
-    piece.max_rows = options.batch;
-    do {  // once even for an empty file: then the options are still checked
-        const VectorData queries = read_vectors(path, piece);
-        check_dim(queries.view(), index.dim(), path);
-        check_interrupted();
-        const Stopwatch watch;
-        SearchResult part = index.search(queries.view(), search);
-        seconds += watch.seconds();
-        append(all, std::move(part));
-        piece.first_row += options.batch;
-    } while (piece.first_row < info.rows);
-    return all;
-}
-
-void describe(const SearchResult& result, double seconds, Session& session) {
-    const auto queries = static_cast<double>(std::max<size_t>(1, result.queries));
-    size_t found = 0;
-    for (size_t count : result.counts)
-        found += count;
-    session.fact("queries", result.queries);
-    session.fact("k", result.k);
-    session.fact("probes", result.stats.probes);
-    session.fact("rerank", result.stats.rerank);
-    const double reranked = static_cast<double>(result.stats.reranked) / queries;
-    session.fact("reranked_per_query", reranked, count_text(reranked));
-    session.fact("missing", result.queries * result.k - found);
-    const double scanned = static_cast<double>(result.stats.scanned) / queries;
-    session.fact("scanned_per_query", scanned, count_text(scanned));
-    session.fact_seconds("seconds", seconds);
-    const double rate = seconds > 0 ? static_cast<double>(result.queries) / seconds : 0;
-    session.fact("queries_per_second", rate, count_text(rate));
-    session.fact("plan", result.stats.plan);
-}
-
-void search_command(const SearchCommandOptions& options, Session& session) {
-    options.output.check();
-    options.device.check();
-    check(options.batch >= 1, StatusCode::InvalidArgument, "--batch ", options.batch,
-          " must be at least 1");
-    std::optional<IdFilter> filter;
-    if (!options.filter.empty()) filter = parse_filter(options.filter);
-    const auto index = CellIndex::open(options.index, options.mmap);
-    options.device.move(*index);
+SearchOptions search_options(const SearchCommandOptions& options,
+                             const std::optional<IdFilter>& filter, Session& session) {
     SearchOptions search;
     search.k = options.k;
     search.probes = options.probes;
@@ -126,14 +69,107 @@ void search_command(const SearchCommandOptions& options, Session& session) {
     search.filter = filter ? &*filter : nullptr;
     search.threads = session.threads();
     search.progress = session.progress();
+    return search;
+}
 
-    double seconds = 0;
-    const SearchResult result = search_all(*index, options, search, seconds);
-    check_interrupted();
-    options.output.write(result);
+// All that results depend on; not the batch, the threads and where the codes are.
+JobDescription describe_job(const SearchCommandOptions& options, const std::string& queries) {
+    const std::string scores = options.output.score_path();
+    return {{"version", NEARCELL_VERSION},
+            {"index", described_file(options.index)},
+            {"query file", described_file(queries)},
+            {"-n", std::to_string(options.k)},
+            {"--probes", std::to_string(options.probes)},
+            {"--rerank", std::to_string(options.rerank)},
+            {"--margin", Json(options.margin).dump()},
+            {"--cutoff", Json(options.cutoff).dump()},
+            {"--filter-range", options.filter.empty() ? "none" : options.filter},
+            {"--device", options.device.description()},
+            {"--scores", scores.empty() ? "none" : scores}};
+}
+
+// What is kept when a search ends early: nothing, unless there is something to go on from.
+void keep(SearchJob& job, uint64_t queries, bool cancelled, Session& session) {
+    try {
+        job.sync();
+    } catch (const Error&) {  // a full disk, most likely what ended the search: the last sync holds
+    }
+    if (job.done() == 0) return job.discard();
+    const std::string text = grouped_text(job.done()) + " of " + grouped_text(queries) +
+                             " queries are done and kept; the same command goes on from there, "
+                             "--restart begins anew";
+    if (cancelled) {
+        session.set_interrupted_text("interrupted; " + text);
+    } else {
+        session.note(text);
+    }
+}
+
+// The rest of the job; the results are in place afterwards.
+void run_job(const BatchSearch& search, SearchJob& job, Session& session) {
+    try {
+        if (search.first < search.total || search.total == 0) {
+            search_in_batches(search, [&job](const FoundBatch& batch) {
+                job.append(batch.result, batch.seconds);
+            });
+        }
+        check_interrupted();
+        job.finish();
+    } catch (const Error& error) {
+        keep(job, search.total, error.code() == StatusCode::Cancelled, session);
+        throw;
+    } catch (const std::bad_alloc&) {
+        keep(job, search.total, false, session);
+        throw;
+    }
+}
+
+void describe(const SearchTotals& totals, size_t k, Session& session) {
+    const auto queries = static_cast<double>(std::max<uint64_t>(1, totals.queries));
+    session.fact("queries", totals.queries);
+    session.fact("k", k);
+    session.fact("probes", totals.stats.probes);
+    session.fact("rerank", totals.stats.rerank);
+    const double reranked = static_cast<double>(totals.stats.reranked) / queries;
+    session.fact("reranked_per_query", reranked, count_text(reranked));
+    session.fact("missing", totals.queries * k - totals.found);
+    const double scanned = static_cast<double>(totals.stats.scanned) / queries;
+    session.fact("scanned_per_query", scanned, count_text(scanned));
+    session.fact_seconds("seconds", totals.seconds);
+    const double rate =
+        totals.seconds > 0 ? static_cast<double>(totals.queries) / totals.seconds : 0;
+    session.fact("queries_per_second", rate, count_text(rate));
+    session.fact("plan", totals.stats.plan);
+}
+
+void search_command(const SearchCommandOptions& options, Session& session) {
+    options.output.check();
+    options.device.check();
+    check(options.batch >= 1, StatusCode::InvalidArgument, "--batch ", options.batch,
+          " must be at least 1");
+    check(options.k >= 1, StatusCode::InvalidArgument, "-n ", options.k,
+          " must be at least 1: ask for one neighbour or more");
+    std::optional<IdFilter> filter;
+    if (!options.filter.empty()) filter = parse_filter(options.filter);
+    const auto index = CellIndex::open(options.index, options.mmap);
+    options.device.move(*index);
+    const std::string queries = with_data_set(options.queries, "test");
+    const VectorFileInfo info = vector_file_info(queries);
+    check_dim({nullptr, ElementType::Float32, 0, info.cols}, index->dim(), queries);
+
+    SearchJob job({options.output, options.k, info.rows, options.restart, options.sync_seconds},
+                  describe_job(options, queries));
+    const uint64_t resumed = job.done();
+    if (resumed > 0)
+        session.note("going on after " + grouped_text(resumed) + " of " + grouped_text(info.rows) +
+                     " queries");
+    run_job({*index, queries, resumed, info.rows, options.batch,
+             search_options(options, filter, session)},
+            job, session);
     session.fact("index", options.index);
     session.fact("device", index->device());
-    describe(result, seconds, session);
+    describe(job.totals(), options.k, session);
+    session.detail("resumed_from", resumed);
     session.fact("output", options.output.ids);
 }
 
@@ -161,6 +197,13 @@ void add_search(CLI::App& app, Session& session) {
                        "only ids FIRST <= id < LAST, as FIRST:LAST");
     command.add_flag("--mmap", options->mmap, "leave the codes on disk");
     command.add_option("--batch", options->batch, "queries a batch")->capture_default_str();
+    command.add_flag("--restart", options->restart,
+                     "begin anew where a search with this output was stopped");
+    command
+        .add_option("--sync-seconds", options->sync_seconds,
+                    "results are safe on the disk at least so often; 0 = after each batch")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
     options->device.add_index_options(command);
     options->output.add_options(command);
     session.add_command(command, [options, &session] { search_command(*options, session); });

@@ -40,6 +40,11 @@ SearchResult DeviceOption::exact_search(const Vectors& base, const Vectors& quer
     return nearcell::exact_search(base, queries, metric, k, session.threads(), session.progress());
 }
 
+std::string DeviceOption::description() const {
+    const Device* const device = find_device(name);
+    return device == nullptr ? "cpu" : device->describe();
+}
+
 std::string DeviceOption::resolved() const {
     const Device* const device = find_device(name);
     return device == nullptr ? "cpu" : device->name();

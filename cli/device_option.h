@@ -26,6 +26,8 @@ struct DeviceOption {
                               Session& session) const;
     // "cpu", "cuda:0": also where the command line says "cuda".
     std::string resolved() const;
+    // "cpu", or what the device says of itself.
+    std::string description() const;
 };
 
 }  // namespace nearcell::cli

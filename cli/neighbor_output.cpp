@@ -14,16 +14,24 @@ void NeighborOutput::add_options(CLI::App& command) {
 }
 
 void NeighborOutput::check() const {
-    check_vector_output(with_data_set(ids, "neighbors"));
-    if (!scores.empty()) check_vector_output(with_data_set(scores, "distances"));
+    check_vector_output(id_path());
+    if (scores.empty()) return;
+    check_vector_output(score_path());
+    check_different({id_path(), score_path()});
+}
+
+std::string NeighborOutput::id_path() const { return with_data_set(ids, "neighbors"); }
+
+std::string NeighborOutput::score_path() const {
+    return scores.empty() ? "" : with_data_set(scores, "distances");
 }
 
 void NeighborOutput::write(const SearchResult& result) const {
     if (!scores.empty()) {
         const MatrixView<const float> view(result.scores.data(), result.queries, result.k);
-        write_vectors(with_data_set(scores, "distances"), Vectors(view));
+        write_vectors(score_path(), Vectors(view));
     }
-    write_ids(with_data_set(ids, "neighbors"), result.ids.data(), result.queries, result.k);
+    write_ids(id_path(), result.ids.data(), result.queries, result.k);
 }
 
 }  // namespace nearcell::cli

@@ -18,6 +18,9 @@ struct NeighborOutput {
     void add_options(CLI::App& command);
     // Throws when one of them could not be written, before the work begins.
     void check() const;
+    // The files, with the data sets that HDF5 files have them in; of the scores only when wanted.
+    std::string id_path() const;
+    std::string score_path() const;
     // Missing neighbours are written as id -1. Each file appears complete or not at all.
     void write(const SearchResult& result) const;
 };

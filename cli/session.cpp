@@ -40,7 +40,7 @@ int Session::guarded() {
     } catch (const Error& error) {
         const bool cancelled = error.code() == StatusCode::Cancelled;
         return failed(exit_code(error.code()), status_name(error.code()),
-                      cancelled ? "interrupted; nothing was written" : error.what());
+                      cancelled ? interrupted_text_ : error.what());
     } catch (const std::bad_alloc&) {
         return failed(
             kIo, status_name(StatusCode::OutOfMemory),
@@ -80,6 +80,11 @@ void Session::fact(const std::string& name, uint64_t count) {
 
 void Session::fact_seconds(const std::string& name, double seconds) {
     fact(name, seconds, seconds_text(seconds));
+}
+
+void Session::note(const std::string& message) {
+    bar_->clear();
+    if (!quiet_) std::fprintf(stderr, "nearcell: %s\n", message.c_str());
 }
 
 void Session::warn(const std::string& message) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <nearcell/core/progress.h>
 #include <nlohmann/json.hpp>
@@ -44,6 +45,10 @@ class Session {
     void text(const std::string& lines) { text_ += lines; }
     // A line on stderr, and an entry of "warnings" in the JSON object.
     void warn(const std::string& message);
+    // A line on stderr, for people only.
+    void note(const std::string& message);
+    // What a Ctrl-C is reported as, when something was written.
+    void set_interrupted_text(std::string text) { interrupted_text_ = std::move(text); }
     // The result is printed, but the run ends with this exit code.
     void fail_with(int code) { failure_ = code; }
 
@@ -56,6 +61,7 @@ class Session {
     bool quiet_ = false;
     int threads_ = 0;
     int failure_ = 0;
+    std::string interrupted_text_ = "interrupted; nothing was written";
     std::function<void()> body_;
     std::unique_ptr<ProgressBar> bar_;
     Json result_ = Json::object();

@@ -1,0 +1,294 @@
+"""Long searches that are stopped: by a kill, by Ctrl-C, by an error; and what goes on from there.
+
+The judge is a search that nothing stopped: the outputs are the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from test_cli import (
+    BAD_INPUT,
+    CANCELLED,
+    CLI,
+    CORRUPT,
+    DIM,
+    IO,
+    clustered,
+    pytestmark,
+    run,
+    run_json,
+    write_bin,
+)
+
+__all__ = ["pytestmark"]
+ROWS, QUERIES = 2000, 40_000
+SLOWLY = ["--batch", 1, "--sync-seconds", 0]
+
+
+class Files(NamedTuple):
+    index: Path
+    queries: Path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("search")
+    base, queries = clustered(ROWS, QUERIES)
+    write_bin(folder / "base.fbin", base)
+    write_bin(folder / "q.u8bin", queries.astype(np.uint8))
+    run("build", folder / "base.fbin", "-k", "IVF16,SQ8", "-o", folder / "x.nc")
+    return Files(folder / "x.nc", folder / "q.u8bin")
+
+
+def words(files: Files, folder: Path, *names: str) -> list[object]:
+    """ids.SUFFIX, and scores.SUFFIX where that is wanted."""
+    outputs = ["-o", folder / names[0]]
+    if len(names) > 1:
+        outputs += ["--scores", folder / names[1]]
+    return ["search", files.index, files.queries, "-n", 5, "--probes", 4, *outputs]
+
+
+def whole(files: Files, folder: Path, *names: str) -> list[bytes]:
+    """What a search writes that nothing stops."""
+    apart = folder / "whole"
+    apart.mkdir()
+    run(*words(files, apart, *names))
+    assert sorted(file.name for file in apart.iterdir()) == sorted(set(names))
+    return [(apart / name).read_bytes() for name in names]
+
+
+def queries_done(journal: Path) -> int:
+    return int(json.loads(journal.read_text())["done"]["queries"])
+
+
+def stop(journal: Path, command: list[object], with_signal: int, after: int = 0) -> Any:
+    """Runs the command until its journal says that more queries are done, then sends the signal."""
+    child = subprocess.Popen(
+        [str(CLI), *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        until = time.monotonic() + 60
+        while not journal.exists() or queries_done(journal) <= after:
+            assert child.poll() is None, child.communicate()
+            assert time.monotonic() < until
+        child.send_signal(with_signal)
+        child.output = child.communicate(timeout=60)
+        return child
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("out.ibin", "out.fbin"), ("out.npy", "scores.npy"), ("out.ivecs",), ("o.hdf5", "o.hdf5")],
+)
+def test_a_killed_search_goes_on(files: Files, tmp_path: Path, names: tuple[str, ...]) -> None:
+    command = words(files, tmp_path, *names)
+    staged = "o.hdf5.neighbors" if names[0] == "o.hdf5" else names[0]
+    journal = tmp_path / f"{staged}.job"
+    done = 0
+    for _ in range(2):
+        child = stop(journal, [*command, *SLOWLY], signal.SIGKILL, done)
+        assert child.returncode == -signal.SIGKILL
+        assert queries_done(journal) > done and (tmp_path / f"{staged}.part").exists()
+        done = queries_done(journal)
+        assert not (tmp_path / names[0]).exists()
+    assert done < QUERIES
+    end = run(*command, "--json")
+    report = json.loads(end.stdout)
+    assert report["resumed_from"] == done and f"going on after {done:,} of 40,000" in end.stderr
+    assert (report["queries"], report["missing"]) == (QUERIES, 0)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(set(names))
+    if names[0] == "o.hdf5":
+        h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+        whole(files, tmp_path, *names)
+        with h5py.File(tmp_path / names[0]) as a, h5py.File(tmp_path / "whole" / names[0]) as b:
+            assert sorted(a) == sorted(b) == ["distances", "neighbors"]
+            for name in a:
+                np.testing.assert_array_equal(a[name][:], b[name][:])
+        return
+    found = [(tmp_path / name).read_bytes() for name in names]
+    assert found == whole(files, tmp_path, *names)
+    assert run_json(*command)["resumed_from"] == 0  # finished: the same again is a new search
+    again = run_json(*command, *SLOWLY[:1], 7000, "--threads", 1)
+    for name in ("probes", "rerank", "missing", "scanned_per_query", "reranked_per_query"):
+        assert again[name] == report[name]
+
+
+def test_an_interrupted_search_says_that_it_goes_on(files: Files, tmp_path: Path) -> None:
+    out, journal = tmp_path / "out.ibin", tmp_path / "out.ibin.job"
+    out.write_bytes(b"precious")
+    command = words(files, tmp_path, "out.ibin", "out.fbin")
+    child = stop(journal, [*command, *SLOWLY, "--json"], signal.SIGINT)
+    assert child.returncode == CANCELLED
+    stdout, stderr = child.output
+    (line,) = stderr.splitlines()
+    assert re.search(r"interrupted; [\d,]+ of 40,000 queries are done and kept; .*--restart", line)
+    assert json.loads(stdout)["error"]["code"] == "Cancelled"
+    assert json.loads(stdout)["error"]["message"] in line
+    assert f"{queries_done(journal):,} of" in line  # what was searched is kept, too
+    assert out.read_bytes() == b"precious"
+    report = run_json(*command, "--batch", 5000)
+    assert report["resumed_from"] > 0 and report["queries"] == QUERIES
+    assert [out.read_bytes(), (tmp_path / "out.fbin").read_bytes()] == whole(
+        files, tmp_path, "out.ibin", "out.fbin"
+    )
+
+
+def test_interrupted_in_its_first_batch_it_leaves_nothing(tmp_path: Path) -> None:
+    write_bin(tmp_path / "b.fbin", np.random.default_rng(1).random((60_000, 96), np.float32))
+    run("build", tmp_path / "b.fbin", "-k", "Flat", "-o", tmp_path / "x.nc")
+    before = sorted(tmp_path.iterdir())
+    command = ["search", tmp_path / "x.nc", tmp_path / "b.fbin", "-o", tmp_path / "out.ibin"]
+    child = subprocess.Popen(
+        [str(CLI), *map(str, command), "--threads", "1"], stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "out.ibin.job").exists():
+        assert child.poll() is None and time.monotonic() < until
+    child.send_signal(signal.SIGINT)
+    assert "nothing was written" in child.communicate(timeout=60)[1]
+    assert child.returncode == CANCELLED
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_another_search_is_refused(files: Files, tmp_path: Path) -> None:
+    journal = tmp_path / "out.ibin.job"
+    command = words(files, tmp_path, "out.ibin", "out.fbin")
+    stop(journal, [*command, *SLOWLY], signal.SIGKILL)
+    left = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for other, name in (
+        (["-n", 6], "-n is 5, and now it is 6"),
+        (["--probes", 5], "--probes is 4, and now it is 5"),
+        (["--rerank", 50], "--rerank"),
+        (["--margin", 1.5], "--margin"),
+        (["--cutoff", 0.7], "--cutoff"),
+        (["--filter-range", "0:9"], "--filter-range is none, and now it is 0:9"),
+        (["--scores", tmp_path / "other.fbin"], "--scores"),
+    ):
+        without = list(command)
+        if other[0] in without:
+            at = without.index(other[0])
+            del without[at : at + 2]
+        message = run(*without, *other, code=BAD_INPUT).stderr
+        assert name in message and "--restart" in message and str(journal) in message
+    copy = tmp_path / "moved.u8bin"
+    copy.write_bytes(files.queries.read_bytes())
+    message = run(*command[:2], copy, *command[3:], code=BAD_INPUT).stderr
+    assert "query file" in message and "q.u8bin" in message and "moved.u8bin" in message
+    copy.unlink()
+    index = tmp_path / "x.nc"
+    index.write_bytes(files.index.read_bytes())
+    assert "index is" in run(*command[:1], index, *command[2:], code=BAD_INPUT).stderr
+    index.unlink()
+    stat = files.index.stat()
+    os.utime(files.index, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert "modified" not in (text := run(*command, code=BAD_INPUT).stderr) and "index is" in text
+    os.utime(files.index, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == left
+
+    assert run_json(*command, "--restart")["resumed_from"] == 0
+    assert [(tmp_path / name).read_bytes() for name in ("out.ibin", "out.fbin")] == whole(
+        files, tmp_path, "out.ibin", "out.fbin"
+    )
+
+
+def test_one_process_at_a_time(files: Files, tmp_path: Path) -> None:
+    command = words(files, tmp_path, "out.ibin")
+    child = subprocess.Popen([str(CLI), *map(str, [*command, *SLOWLY])], stdout=subprocess.PIPE)
+    try:
+        while not (tmp_path / "out.ibin.job").exists():
+            assert child.poll() is None
+        for more in ([], ["--restart"]):
+            assert "another process" in run(*command, *more, code=IO).stderr
+        assert child.poll() is None, "the first ended before the second began"
+    finally:
+        child.kill()
+        child.communicate()
+    run(*command)
+    assert [(tmp_path / "out.ibin").read_bytes()] == whole(files, tmp_path, "out.ibin")
+
+
+def test_stopped_between_its_two_outputs(files: Files, tmp_path: Path) -> None:
+    journal = tmp_path / "out.ibin.job"
+    command = words(files, tmp_path, "out.ibin", "out.fbin")
+    stop(journal, [*command, *SLOWLY], signal.SIGKILL)
+    ids, scores = whole(files, tmp_path, "out.ibin", "out.fbin")
+    state = json.loads(journal.read_text())
+    state["done"]["queries"] = QUERIES
+    journal.write_text(json.dumps(state))
+    (tmp_path / "out.fbin.part").unlink()
+    (tmp_path / "out.fbin").write_bytes(scores)
+    (tmp_path / "out.ibin.part").write_bytes(ids)
+    assert run_json(*command)["resumed_from"] == QUERIES
+    assert (tmp_path / "out.ibin").read_bytes() == ids
+    assert (tmp_path / "out.fbin").read_bytes() == scores
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"out.ibin", "out.fbin", "whole"}
+
+
+def test_what_is_left_may_be_damaged(files: Files, tmp_path: Path) -> None:
+    journal, part = tmp_path / "out.ibin.job", tmp_path / "out.ibin.part"
+    command = words(files, tmp_path, "out.ibin")
+    part.write_bytes(b"somebody's")
+    message = run(*command, code=BAD_INPUT).stderr
+    assert str(part) in message and "--restart" in message
+    assert part.read_bytes() == b"somebody's" and not journal.exists()
+    for text in ("", "{", "[]", "{}", '{"search": {}, "done": {"queries": -1}}', "\0" * 100):
+        journal.write_text(text)
+        run(*command, code=CORRUPT if not text.startswith('{"search"') else BAD_INPUT)
+    journal.unlink()
+    part.unlink()
+    stop(journal, [*command, *SLOWLY], signal.SIGKILL)
+    part.write_bytes(part.read_bytes()[:20])
+    message = run(*command, code=CORRUPT).stderr
+    assert "20 bytes" in message and "begin anew with --restart" in message
+    good = journal.read_text()
+    state = json.loads(good)
+    state["done"]["queries"] = QUERIES + 1
+    journal.write_text(json.dumps(state))
+    assert "40001" in run(*command, code=CORRUPT).stderr
+    run(*command, "--restart")
+    assert [(tmp_path / "out.ibin").read_bytes()] == whole(files, tmp_path, "out.ibin")
+
+
+def test_a_bad_query_late_in_the_file(files: Files, tmp_path: Path) -> None:
+    (queries,) = clustered(30)
+    queries[25, 3] = np.nan
+    np.save(tmp_path / "q.npy", queries)
+    before = sorted(tmp_path.iterdir())
+    command = ["search", files.index, tmp_path / "q.npy", "-o", tmp_path / "out.ibin"]
+    run(*command, code=BAD_INPUT)
+    assert sorted(tmp_path.iterdir()) == before
+    message = run(*command, "--batch", 10, code=BAD_INPUT).stderr
+    assert "20 of 30 queries are done and kept" in message.splitlines()[0]
+    assert (tmp_path / "out.ibin.job").exists() and not (tmp_path / "out.ibin").exists()
+    np.save(tmp_path / "q.npy", np.nan_to_num(queries))
+    assert "query file" in run(*command, code=BAD_INPUT).stderr
+    run(*command, "--restart")
+    assert not (tmp_path / "out.ibin.job").exists()
+
+
+def test_no_queries(files: Files, tmp_path: Path) -> None:
+    np.save(tmp_path / "q.npy", np.zeros((0, DIM), np.float32))
+    command = ["search", files.index, tmp_path / "q.npy"]
+    assert run_json(*command, "-o", tmp_path / "out.npy", "-n", 5)["queries"] == 0
+    assert np.load(tmp_path / "out.npy").shape == (0, 5)
+    run(*command, "-o", tmp_path / "out.ivecs", code=BAD_INPUT)
+    run(*command, "-o", tmp_path / "out.npy", "--cutoff=-1", code=BAD_INPUT)
+    assert {file.name for file in tmp_path.iterdir()} == {"q.npy", "out.npy"}
+
+
+def test_ids_and_scores_are_two_files(files: Files, tmp_path: Path) -> None:
+    message = run(*words(files, tmp_path, "out.npy", "out.npy"), code=BAD_INPUT).stderr
+    assert "one file, for two things" in message
