@@ -28,7 +28,6 @@ function(nearcell_cuda_objects out)
     # -fmad=false: as -ffp-contract=off elsewhere: a fused multiply-add is one that was written.
     set(flags -std=c++20 -O3 -fmad=false --expt-relaxed-constexpr -ccbin ${CMAKE_CXX_COMPILER}
         -Xcompiler=-fPIC,-Wall,-Wextra,-Werror -Werror=all-warnings -Xptxas=-v
-        --diag-suppress=549  # takes members with initialisers for unset (AlignedBuffer)
         -I ${PROJECT_BINARY_DIR}/include)
     foreach(arch IN LISTS NEARCELL_CUDA_ARCHITECTURES)
         list(APPEND flags -gencode arch=compute_${arch},code=sm_${arch})

@@ -40,7 +40,7 @@ class CudaSource : public DeviceSource {
 
 }  // namespace
 
-CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
+CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), backend_({.ordinal = ordinal}) {
     simt::select_device(ordinal);
     model_ = simt::device_model();
     properties_ = simt::device_properties();
@@ -58,8 +58,6 @@ DeviceMemory CudaDevice::memory() const {
     const simt::MemoryState state = simt::memory_state();
     return {state.total, state.free};
 }
-
-const Backend& CudaDevice::backend() const { return cpu_backend(); }
 
 std::unique_ptr<DeviceCells> CudaDevice::hold(const SearchableCells& cells,
                                               const DeviceOptions& options) const {

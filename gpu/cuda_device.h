@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include <nearcell/gpu/cuda_backend.h>
 #include <nearcell/gpu/simt/host.h>
 #include <nearcell/kernels/device.h>
 
@@ -16,7 +17,7 @@ class CudaDevice : public Device {
     std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
     std::string describe() const override;
     DeviceMemory memory() const override;
-    const Backend& backend() const override;
+    const Backend& backend() const override { return backend_; }
     std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
                                       const DeviceOptions& options) const override;
     SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
@@ -26,6 +27,7 @@ class CudaDevice : public Device {
     int ordinal_;
     std::string model_;
     simt::DeviceProperties properties_;
+    CudaBackend backend_;
 };
 
 const DeviceSource& cuda_devices();
