@@ -35,6 +35,9 @@ struct DeviceOptions {
     // a tenth. Where the re-rank store does not fit, it stays in host memory.
     size_t memory_bytes = 0;
     bool rerank_on_host = false;  // leaves it there in any case
+    // Of several devices each holds some of the cells, and searches them for all queries; else each
+    // holds all cells, and searches them for some of the queries.
+    bool shard = false;
     // Of a search: queries are taken some at a time, so that it takes no more, if it can do with
     // it.
     size_t scratch_bytes = size_t{512} << 20;
@@ -145,8 +148,8 @@ class DeviceSource {
 std::vector<const Device*> devices();
 // Where there are none: what is missing and what to do.
 std::string why_no_devices();
-// "cpu": null. "cuda:0", or "cuda" for the first: that GPU. Throws NoDevice when it is not there,
-// InvalidArgument for another name.
+// "cpu": null. "cuda:0", or "cuda" for the first: that GPU; "cuda:0,1" or "cuda:all": several as
+// one (device_group.h). Throws NoDevice when one is not there, InvalidArgument for another name.
 const Device* find_device(std::string_view name);
 
 // For tests, which have an emulated GPU; null: the one that the library was built with. Must

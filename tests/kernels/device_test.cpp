@@ -66,6 +66,20 @@ TEST_F(DeviceTest, FindsDevicesByTheirNumber) {
     EXPECT_EQ(message, "device = cuda:2, but this machine has 2: pass cuda:0 to cuda:1, or cpu");
 }
 
+TEST_F(DeviceTest, SeveralAreOne) {
+    source_.devices = {&first_, &second_};
+    set_device_source(&source_);
+    const Device* const both = find_device("cuda:all");
+    EXPECT_EQ(both->name(), "cuda:0,1");
+    EXPECT_EQ(find_device("cuda:0,1"), both);
+    EXPECT_EQ(find_device("cuda:1,0")->name(), "cuda:1,0");
+    EXPECT_EQ(both->describe(), "cuda:0 fake; cuda:1 fake");
+    EXPECT_EQ(code_of("cuda:0,2"), StatusCode::NoDevice);
+    std::string message;
+    EXPECT_EQ(code_of("cuda:0,0", &message), StatusCode::InvalidArgument);
+    EXPECT_EQ(message, "device = cuda:0,0 names one twice");
+}
+
 TEST_F(DeviceTest, SaysWhatIsMissing) {
     set_device_source(&source_);
     std::string message;
@@ -81,7 +95,7 @@ TEST_F(DeviceTest, RefusesOtherNames) {
                              "CUDA:0", "cuda:99999999999999999999999"}) {
         std::string message;
         EXPECT_EQ(code_of(name, &message), StatusCode::InvalidArgument) << name;
-        EXPECT_NE(message.find("pass cpu, cuda or cuda:N"), std::string::npos) << message;
+        EXPECT_NE(message.find("pass cpu, cuda, cuda:N"), std::string::npos) << message;
     }
 }
 

@@ -1,0 +1,32 @@
+// DeviceGroup: several devices that an index uses as one. Each holds all cells and searches some of
+// the queries (replicas), or, with DeviceOptions::shard, each holds some of the cells, searches
+// them for all queries, and the best are merged on the host. Cost of shards: queries go to every
+// device, k answers of each come back. Thread safety: as Device's.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nearcell/kernels/device.h>
+
+namespace nearcell {
+
+class DeviceGroup : public Device {
+   public:
+    // At least one, of which none twice; they must outlive this object.
+    explicit DeviceGroup(std::vector<const Device*> members);
+
+    std::string name() const override;  // "cuda:0,1"
+    std::string describe() const override;
+    DeviceMemory memory() const override;  // of all
+    const Backend& backend() const override { return members_.front()->backend(); }
+    std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
+                                      const DeviceOptions& options) const override;
+    SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
+                              int threads) const override;
+
+   private:
+    std::vector<const Device*> members_;
+};
+
+}  // namespace nearcell
