@@ -130,6 +130,9 @@ class Device {
     virtual const Backend& backend() const = 0;
     virtual std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
                                               const DeviceOptions& options) const = 0;
+    // Memory of the device, for a caller's arrays; release() waits for what is still using it.
+    virtual void* allocate(size_t bytes) const = 0;
+    virtual void release(void* memory) const noexcept = 0;
     // As exact_search (index/exact_search.h).
     virtual SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric,
                                       size_t k, int threads) const = 0;

@@ -15,27 +15,11 @@ constexpr const char* kVectorTypes =
     "float32, float16, bfloat16, int8, uint8 (used in place), "
     "float64, int16 or uint16 (copied to float32)";
 
-bool is(const Array& array, dtype_code code, int bits) {
-    const nb::dlpack::dtype type = array.dtype();
+bool is(nb::dlpack::dtype type, dtype_code code, int bits) {
     return type.code == static_cast<uint8_t>(code) && type.bits == bits && type.lanes == 1;
 }
 
-std::optional<ElementType> element_type(const Array& array) {
-    if (is(array, dtype_code::Float, 32)) return ElementType::Float32;
-    if (is(array, dtype_code::Float, 16)) return ElementType::Float16;
-    if (is(array, dtype_code::Bfloat, 16)) return ElementType::BFloat16;
-    if (is(array, dtype_code::Int, 8)) return ElementType::Int8;
-    if (is(array, dtype_code::UInt, 8)) return ElementType::UInt8;
-    return std::nullopt;
-}
-
-std::string shape_text(const Array& array) {
-    std::string text = "(";
-    for (size_t i = 0; i < array.ndim(); ++i) {
-        text += std::to_string(array.shape(i)) + (i + 1 < array.ndim() ? ", " : "");
-    }
-    return text + (array.ndim() == 1 ? ",)" : ")");
-}
+bool is(const Array& array, dtype_code code, int bits) { return is(array.dtype(), code, bits); }
 
 template <class From, class To, class Convert>
 void copy_strided(const Array& array, To* out, Convert convert) {
@@ -153,8 +137,16 @@ Array import_as(nb::handle x, const char* name, const char* list_dtype) {
 void value_error(const std::string& message) { throw nb::value_error(message.c_str()); }
 void type_error(const std::string& message) { throw nb::type_error(message.c_str()); }
 
-std::string dtype_name(const Array& array) {
-    const nb::dlpack::dtype type = array.dtype();
+std::optional<ElementType> element_type(nb::dlpack::dtype type) {
+    if (is(type, dtype_code::Float, 32)) return ElementType::Float32;
+    if (is(type, dtype_code::Float, 16)) return ElementType::Float16;
+    if (is(type, dtype_code::Bfloat, 16)) return ElementType::BFloat16;
+    if (is(type, dtype_code::Int, 8)) return ElementType::Int8;
+    if (is(type, dtype_code::UInt, 8)) return ElementType::UInt8;
+    return std::nullopt;
+}
+
+std::string dtype_name(nb::dlpack::dtype type) {
     const std::string bits = std::to_string(static_cast<int>(type.bits));
     switch (static_cast<dtype_code>(type.code)) {
         case dtype_code::Int: return "int" + bits;
@@ -177,7 +169,7 @@ Rows::Rows(nb::handle x, const char* name) : array_(import_as(x, name, "float32"
                     ", but must be 2-d, rows x dimension: " + remedy);
     }
     const size_t rows = array_.shape(0), cols = array_.shape(1);
-    const std::optional<ElementType> type = element_type(array_);
+    const std::optional<ElementType> type = element_type(array_.dtype());
     const bool packed = cols <= 1 || array_.stride(1) == 1;
     const bool forward = rows <= 1 || array_.stride(0) >= static_cast<int64_t>(cols);
     if (type && packed && forward) {

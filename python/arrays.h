@@ -75,9 +75,21 @@ double real_number(nb::handle x, const char* name);
 Metric metric_argument(const std::string& name);
 std::string path_argument(nb::handle path);
 
+// Of a dtype that vectors may have in place.
+std::optional<ElementType> element_type(nb::dlpack::dtype type);
+// "(3, 4)"
+template <class AnyArray>
+std::string shape_text(const AnyArray& array) {
+    std::string text = "(";
+    for (size_t i = 0; i < array.ndim(); ++i)
+        text += std::to_string(array.shape(i)) + (i + 1 < array.ndim() ? ", " : "");
+    return text + (array.ndim() == 1 ? ",)" : ")");
+}
+
 // Imports x, first by numpy.asarray when it is not an array. Throws TypeError.
 Array import_array(nb::handle x, const char* name);
-std::string dtype_name(const Array& array);
+std::string dtype_name(nb::dlpack::dtype type);
+inline std::string dtype_name(const Array& array) { return dtype_name(array.dtype()); }
 
 // A numpy array that takes over the values.
 template <class T>

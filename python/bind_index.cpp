@@ -15,6 +15,7 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "calls.h"
+#include "device_arrays.h"
 
 namespace nearcell::python {
 namespace {
@@ -85,7 +86,7 @@ void update(PyIndex& self, nb::handle ids, nb::handle x, nb::handle threads, nb:
     call.run([&] { self.index->update(given.span(), rows.view(), options); });
 }
 
-nb::dict stats_dict(const SearchStats& stats, const std::vector<size_t>& counts) {
+nb::dict stats_dict(const SearchStats& stats, const nb::object& counts) {
     nb::dict out;
     out["probes"] = stats.probes;
     out["rerank"] = stats.rerank;
@@ -93,15 +94,55 @@ nb::dict stats_dict(const SearchStats& stats, const std::vector<size_t>& counts)
     out["reranked"] = stats.reranked;
     out["rerank_skipped"] = stats.rerank_skipped;
     out["plan"] = stats.plan;
-    out["counts"] =
-        numpy_array(std::vector<int64_t>(counts.begin(), counts.end()), {counts.size()});
+    out["counts"] = counts;
     return out;
+}
+
+float cutoff_argument(nb::handle cutoff) {
+    if (cutoff.is_none()) return 0;
+    const float value = static_cast<float>(real_number(cutoff, "cutoff"));
+    if (value <= 0) {
+        value_error("cutoff = " + nb::cast<std::string>(nb::repr(cutoff)) +
+                    " must be above 0: pass None for the index's default, inf for no cutoff");
+    }
+    return value;
+}
+
+// Queries and results in the memory of the index's GPU.
+nb::object search_on_gpu(const PyIndex& self, nb::handle queries, const SearchOptions& options,
+                         nb::handle stream, nb::handle out, bool stats, Call& call) {
+    const std::string name =
+        quick(self, "search", [](const CellIndex& index) { return index.device(); });
+    if (name == "cpu") {
+        type_error("queries lies on a GPU, but the index is on the cpu: call index.to(\"" +
+                   gpu_of(queries) + "\"), or copy the queries, for example by .cpu()");
+    }
+    const Device& device = *find_device(name);
+    const Stream order(stream);
+    const DeviceRows rows(queries, "queries", name, order);
+    const size_t count = rows.view().rows;
+    const DeviceResults results = out.is_none() ? DeviceResults(device, count, options.k)
+                                                : DeviceResults(out, name, count, options.k, order);
+    int64_t* counts = nullptr;
+    nb::object counted;
+    if (stats) counted = new_device_counts(device, count, counts);
+    DeviceBatch batch;
+    batch.queries = rows.view();
+    batch.scores = results.scores();
+    batch.ids = results.ids();
+    batch.counts = reinterpret_cast<uint64_t*>(counts);
+    batch.on_device = true;
+    batch.stream = order.handle();
+    const Inside inside(self.index.get(), "search");
+    const SearchStats did = call.run([&] { return self.index->search_into(batch, options); });
+    if (!stats) return nb::make_tuple(results.scores_array(), results.ids_array());
+    return nb::make_tuple(results.scores_array(), results.ids_array(), stats_dict(did, counted));
 }
 
 nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::handle probes,
                   nb::handle rerank, float margin, nb::handle cutoff, nb::handle filter,
-                  nb::handle threads, bool stats, nb::handle progress) {
-    const Rows rows(queries, "queries");
+                  nb::handle threads, bool stats, nb::handle progress, nb::handle stream,
+                  nb::handle out) {
     const std::optional<IdFilter> allowed = filter_argument(filter);
     Call call(progress);
     SearchOptions options;
@@ -109,22 +150,33 @@ nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::han
     options.probes = whole_number(probes, "probes", 1, 0);
     options.rerank = whole_number(rerank, "rerank", 1, 0);
     options.margin = margin;
-    if (!cutoff.is_none()) {
-        options.cutoff = static_cast<float>(real_number(cutoff, "cutoff"));
-        if (options.cutoff <= 0) {
-            value_error("cutoff = " + nb::cast<std::string>(nb::repr(cutoff)) +
-                        " must be above 0: pass None for the index's default, inf for no cutoff");
-        }
-    }
+    options.cutoff = cutoff_argument(cutoff);
     options.filter = allowed ? &*allowed : nullptr;
     options.threads = thread_count(threads);
     options.progress = call.progress();
+    if (!gpu_of(queries).empty())
+        return search_on_gpu(self, queries, options, stream, out, stats, call);
+    if (!stream.is_none() || !out.is_none())
+        type_error(
+            "stream and out are for queries on a GPU: leave them out, or copy queries there");
+    const Rows rows(queries, "queries");
     check_result_size(rows.view().rows, options.k);
     const Inside inside(self.index.get(), "search");
     SearchResult result = call.run([&] { return self.index->search(rows.view(), options); });
     nb::tuple found = scores_and_ids(result);
     if (!stats) return found;
-    return nb::make_tuple(found[0], found[1], stats_dict(result.stats, result.counts));
+    std::vector<int64_t> counts(result.counts.begin(), result.counts.end());
+    const nb::object counted = numpy_array(std::move(counts), {result.counts.size()});
+    return nb::make_tuple(found[0], found[1], stats_dict(result.stats, counted));
+}
+
+PyIndex& move_to(PyIndex& self, const std::string& device, nb::handle memory_bytes,
+                 bool rerank_on_host) {
+    DeviceOptions options;
+    options.memory_bytes = whole_number(memory_bytes, "memory_bytes", 0);
+    options.rerank_on_host = rerank_on_host;
+    quick(self, "to", [&](CellIndex& index) { index.to(device, options); });
+    return self;
 }
 
 nb::object range_search(const PyIndex& self, nb::handle queries, nb::handle radius,
@@ -369,6 +421,7 @@ void bind_searching(IndexClass& index) {
             nb::arg("margin") = 1.0f, nb::arg("cutoff") = nb::none(),
             nb::arg("filter") = nb::none(), nb::arg("threads") = nb::none(),
             nb::arg("stats") = false, nb::arg("progress") = nb::none(),
+            nb::arg("stream") = nb::none(), nb::arg("out") = nb::none(),
             "The k nearest stored vectors of each query: (scores, ids), best first, ties by "
             "smaller "
             "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
@@ -383,7 +436,23 @@ void bind_searching(IndexClass& index) {
             "cosine only. None takes the default that tune() found, or, with probes, leaves out "
             "none. "
             "filter: "
-            "IdFilter, bool mask, range, slice, or ids.")
+            "IdFilter, bool mask, range, slice, or ids.\nQueries in the memory of the GPU that the "
+            "index is on (anything with DLPack, of torch or cupy for example) are not copied, and "
+            "results stay there: objects with __dlpack__, for torch.from_dlpack and the like, or "
+            "out, a pair (scores, ids) of float32 and int64 arrays of queries x k. All is in the "
+            "order of stream: an address, a stream of torch, cupy or cuda.core, or None, the "
+            "legacy "
+            "default stream; other streams must wait for it. Such queries are not looked through "
+            "for NaN.")
+        .def("to", &move_to, nb::arg("device"), nb::arg("memory_bytes") = 0,
+             nb::arg("rerank_on_host") = false, nb::rv_policy::none,
+             nb::sig("def to(self, device: str, memory_bytes: int = 0, rerank_on_host: bool = "
+                     "False) -> Index"),
+             "Moves the work to a GPU, 'cuda:0' for example, or back to the 'cpu'; returns the "
+             "index. What is stored stays in host memory; the GPU holds a copy for searches, made "
+             "by the first one after a change, which with them takes memory_bytes at most (0: all "
+             "of its memory but a tenth). Where the re-rank store does not fit into that, or with "
+             "rerank_on_host, it stays in host memory. NoDevice when there is no such GPU.")
         .def(
             "range_search", &range_search, nb::arg("queries").none(), nb::arg("radius"),
             nb::arg("probes") = nb::none(), nb::arg("filter") = nb::none(),
@@ -447,6 +516,12 @@ void bind_looking(IndexClass& index) {
                          return quick(self, "spec",
                                       [](const CellIndex& cells) { return cells.spec(); });
                      })
+        .def_prop_ro(
+            "device",
+            [](const PyIndex& self) {
+                return quick(self, "device", [](const CellIndex& cells) { return cells.device(); });
+            },
+            "Where the index works: 'cpu', 'cuda:0', ...")
         .def_prop_ro("dim", [](const PyIndex& self) { return self.index->dim(); })
         .def_prop_ro(
             "metric",

@@ -14,6 +14,7 @@
 #include <nearcell/core/parallel.h>
 #include <nearcell/index/exact_search.h>
 #include <nearcell/kernels/backend.h>
+#include <nearcell/kernels/device.h>
 #include <nearcell/storage/vector_file.h>
 
 #include "arrays.h"
@@ -119,7 +120,7 @@ void write(nb::handle path, nb::handle array, const std::optional<std::string>& 
 }
 
 nb::tuple exact(nb::handle base, nb::handle queries, nb::handle k, const std::string& metric,
-                nb::handle threads, nb::handle progress) {
+                nb::handle threads, nb::handle progress, const std::string& device) {
     const Rows stored(base, "base");
     const Rows asked(queries, "queries");
     const size_t count = whole_number(k, "k", 1);
@@ -128,6 +129,9 @@ nb::tuple exact(nb::handle base, nb::handle queries, nb::handle k, const std::st
     check_result_size(asked.view().rows, count);
     Call call(progress);
     SearchResult result = call.run([&] {
+        const Device* const gpu = find_device(device);
+        if (gpu != nullptr)
+            return gpu->exact_search(stored.view(), asked.view(), kind, count, workers);
         return exact_search(stored.view(), asked.view(), kind, count, workers, call.progress());
     });
     return scores_and_ids(result);
@@ -183,12 +187,12 @@ void bind_io(nb::module_& module) {
     module.def(
         "exact_search", &exact, nb::arg("base").none(), nb::arg("queries").none(),
         nb::arg("k").none(), nb::arg("metric") = "l2", nb::arg("threads") = nb::none(),
-        nb::arg("progress") = nb::none(),
+        nb::arg("progress") = nb::none(), nb::arg("device") = "cpu",
         nb::sig("def exact_search(base: numpy.typing.ArrayLike, queries: numpy.typing.ArrayLike, "
                 "k: int, metric: typing.Literal['l2', 'ip', 'cosine', 'l1'] = 'l2', threads: int | "
                 "None = None, progress: collections.abc.Callable[[str, float, float], object] | "
-                "None = None) -> tuple[numpy.typing.NDArray[numpy.float32], "
-                "numpy.typing.NDArray[numpy.int64]]"),
+                "None = None, device: str = 'cpu') -> "
+                "tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]"),
         "The true neighbours, (scores, ids), by looking at every row of base.");
     module.def("info", &info, nb::sig("def info() -> dict[str, typing.Any]"),
                "Version, instruction set, backend, executor and threads of this build.");

@@ -13,7 +13,11 @@ namespace nearcell::python {
 
 namespace nb = nanobind;
 
+// All of the module, under whatever name it has.
+void bind_all(nb::module_& module);
+
 void bind_choose_spec(nb::module_& module);
+void bind_devices(nb::module_& module);
 void bind_extract(nb::module_& module);
 void bind_filter(nb::module_& module);
 void bind_index(nb::module_& module);

@@ -9,14 +9,15 @@ namespace {
 
 PyObject* corrupt_file_error = nullptr;
 PyObject* cancelled = nullptr;
+PyObject* no_device = nullptr;
 
 PyObject* exception_for(StatusCode code) {
     switch (code) {
         case StatusCode::InvalidArgument:
         case StatusCode::NonFinite:
         case StatusCode::AlreadyExists: return PyExc_ValueError;
-        case StatusCode::NotTrained:
-        case StatusCode::NoDevice: return PyExc_RuntimeError;
+        case StatusCode::NotTrained: return PyExc_RuntimeError;
+        case StatusCode::NoDevice: return no_device;
         case StatusCode::NotFound: return PyExc_KeyError;
         case StatusCode::Unsupported: return PyExc_NotImplementedError;
         case StatusCode::Corrupt:
@@ -54,6 +55,8 @@ void bind_errors(nb::module_& module) {
         "A file's bytes are not those that were saved, or are of a later format version.",
         PyExc_OSError);
     cancelled = new_exception(module, "Cancelled", "A progress callback returned False.",
+                              PyExc_RuntimeError);
+    no_device = new_exception(module, "NoDevice", "The GPU that was asked for is not there.",
                               PyExc_RuntimeError);
     nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
         try {

@@ -17,7 +17,8 @@ namespace nearcell::python {
 
 namespace nb = nanobind;
 
-// Creates CorruptFileError and Cancelled in the module and installs the translation of Error.
+// Creates CorruptFileError, Cancelled and NoDevice in the module and installs the translation of
+// Error.
 void bind_errors(nb::module_& module);
 
 // Files that are not there: FileNotFoundError, where missing ids are a KeyError.

@@ -7,6 +7,8 @@
 
 Vectors are numpy arrays or anything with DLPack on the CPU: float32, float16, bfloat16, int8 and
 uint8 are read where they lie; float64, 16-bit integers, lists and unusual strides are copied once.
+index.to("cuda:0") moves an index to a GPU (devices() lists them); queries that lie there are
+searched where they are, and their results stay there.
 Scores are squared distances ("l2"), distances ("l1"), dot products ("ip") or cosines ("cosine").
 """
 
@@ -17,6 +19,7 @@ from ._nearcell import (
     Index,
     KMeans,
     Network,
+    NoDevice,
     OperatingPoint,
     Pca,
     SpecChoice,
@@ -24,6 +27,7 @@ from ._nearcell import (
     TrainReport,
     TuneResult,
     choose_spec,
+    devices,
     exact_search,
     extract,
     info,
@@ -39,6 +43,7 @@ __all__ = [
     "Index",
     "KMeans",
     "Network",
+    "NoDevice",
     "OperatingPoint",
     "Pca",
     "SpecChoice",
@@ -47,6 +52,7 @@ __all__ = [
     "TuneResult",
     "__version__",
     "choose_spec",
+    "devices",
     "exact_search",
     "extract",
     "info",
@@ -62,6 +68,7 @@ for _type in (
     Index,
     KMeans,
     Network,
+    NoDevice,
     OperatingPoint,
     Pca,
     SpecChoice,

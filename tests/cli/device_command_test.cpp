@@ -48,6 +48,8 @@ class FakeDevice : public Device, public DeviceSource {
         memory_bytes = options.memory_bytes;
         return std::make_unique<FakeCells>();
     }
+    void* allocate(size_t) const override { return nullptr; }
+    void release(void*) const noexcept override {}
     SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
                               int threads) const override {
         ++exact_searches;

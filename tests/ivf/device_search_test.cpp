@@ -72,6 +72,8 @@ class FakeDevice : public Device, public DeviceSource {
         held->update(cells);
         return held;
     }
+    void* allocate(size_t) const override { return nullptr; }
+    void release(void*) const noexcept override {}
     SearchResult exact_search(const Vectors&, const Vectors&, Metric, size_t, int) const override {
         return {};
     }

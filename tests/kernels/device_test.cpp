@@ -20,6 +20,8 @@ class FakeDevice : public Device {
     std::unique_ptr<DeviceCells> hold(const SearchableCells&, const DeviceOptions&) const override {
         return nullptr;
     }
+    void* allocate(size_t) const override { return nullptr; }
+    void release(void*) const noexcept override {}
     SearchResult exact_search(const Vectors&, const Vectors&, Metric, size_t, int) const override {
         return {};
     }
