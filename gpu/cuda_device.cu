@@ -75,6 +75,20 @@ SearchResult CudaDevice::exact_search(const Vectors& base, const Vectors& querie
     return device_exact_search(base, queries, metric, k, options);
 }
 
+void* CudaDevice::allocate(size_t bytes) const {
+    simt::select_device(ordinal_);
+    return simt::device_allocate(bytes, simt::Stream{});
+}
+
+void CudaDevice::release(void* memory) const noexcept {
+    try {
+        simt::select_device(ordinal_);
+        simt::synchronize_device();
+        simt::device_free(memory, simt::Stream{});
+    } catch (...) {  // after a failure that was thrown already
+    }
+}
+
 const DeviceSource& cuda_devices() {
     static const CudaSource source;
     return source;

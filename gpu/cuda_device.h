@@ -23,6 +23,9 @@ class CudaDevice : public Device {
     SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
                               int threads) const override;
 
+    void* allocate(size_t bytes) const override;
+    void release(void* memory) const noexcept override;
+
    private:
     int ordinal_;
     std::string model_;

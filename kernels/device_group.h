@@ -24,6 +24,9 @@ class DeviceGroup : public Device {
                                       const DeviceOptions& options) const override;
     SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
                               int threads) const override;
+    // On the first of them.
+    void* allocate(size_t bytes) const override { return members_.front()->allocate(bytes); }
+    void release(void* memory) const noexcept override { members_.front()->release(memory); }
 
    private:
     std::vector<const Device*> members_;

@@ -76,6 +76,7 @@ void fill_bytes(void* device, unsigned char value, size_t bytes, Stream stream);
 Stream create_stream();
 void destroy_stream(Stream stream);
 void synchronize(Stream stream);  // until its work is done
+void synchronize_device();        // until all work is done
 
 Event create_event();
 void destroy_event(Event event);

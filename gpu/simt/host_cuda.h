@@ -111,6 +111,7 @@ inline void destroy_stream(Stream stream) {
     check_cuda(cudaStreamDestroy(stream), "destroy_stream");
 }
 inline void synchronize(Stream stream) { check_cuda(cudaStreamSynchronize(stream), "synchronize"); }
+inline void synchronize_device() { check_cuda(cudaDeviceSynchronize(), "synchronize_device"); }
 
 inline Event create_event() {
     Event event{};

@@ -112,6 +112,13 @@ void synchronize(Stream stream) {
     drain(queue_of(stream));
 }
 
+void synchronize_device() {
+    const DeviceLock lock(device_mutex());
+    for (size_t i = 0; i < streams.size(); ++i)
+        drain(*streams[i]);
+    drain(queue_of(Stream{}));
+}
+
 Event create_event() { return new EventState; }
 
 void destroy_event(Event event) {

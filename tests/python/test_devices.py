@@ -42,7 +42,7 @@ def test_arrays_on_a_gpu():
 def test_a_device_that_is_not_there(index):
     with pytest.raises(nearcell.NoDevice, match="cuda:4096.*cpu"):
         index.to("cuda:4096")
-    with pytest.raises(ValueError, match="pass cpu, cuda or cuda:N"):
+    with pytest.raises(ValueError, match="pass cpu, cuda, cuda:N"):
         index.to("gpu")
     with pytest.raises(ValueError, match="memory_bytes"):
         index.to("cpu", memory_bytes=-1)
