@@ -18,6 +18,8 @@ class CpuBackend final : public Backend {
                 MatrixView<float> out, int threads) const override;
     void assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                 uint32_t* labels, float* keys, int threads) const override;
+    void move_to_means(MatrixView<const float> x, const float* weights, const RowGroups& groups,
+                       bool unit, MatrixView<float> means, int threads) const override;
     void nearest(MatrixView<const float> queries, const CoarseRows& rows, size_t count,
                  uint32_t* out_rows, float* out_keys, int threads) const override;
     ScanCounts scan_cells(const ScanJob& job, std::span<TopK> results) const override;

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <utility>
 
 #include <nearcell/core/error.h>
+#include <nearcell/gpu/backend_state.h>
 #include <nearcell/gpu/rotation.h>
-#include <nearcell/gpu/row_slices.h>
 #include <nearcell/kernels/kernel_table.h>
 #include <nearcell/gpu/kernels/assign_rows.cuh>
 #include <nearcell/gpu/kernels/score_matrix.cuh>
@@ -18,55 +17,9 @@ namespace {
 constexpr size_t kMostParts = 65535;  // of a grid in y
 constexpr size_t kNarrowRows = 64;    // up to so many, tiles are narrow
 
-constexpr size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
-unsigned narrow(size_t number) { return static_cast<unsigned>(number); }
-
 TileKey tile_key(Metric metric) {
     if (is_similarity(metric)) return TileKey::Dot;
     return metric == Metric::L1 ? TileKey::L1 : TileKey::L2;
-}
-
-}  // namespace
-
-// What calls share. Their memory is bounded by what slices take, so there is no other budget.
-struct CudaBackend::State {
-    explicit State(int ordinal) {
-        simt::select_device(ordinal);
-        device = simt::device_properties();
-    }
-    simt::DeviceProperties device;
-    MemoryBudget budget{std::numeric_limits<size_t>::max()};
-    SessionPool sessions{budget};
-};
-
-namespace {
-
-// What all slices of a call need on the device, there before the first one starts.
-class CallOperands {
-   public:
-    explicit CallOperands(SessionPool& pool) : session_(pool.lease()) {}
-
-    float* copy(const float* values, size_t count) {
-        auto* const there = session_->scratch.take<float>(count);
-        simt::copy_to_device(there, values, count * sizeof(float), session_->stream.get());
-        return there;
-    }
-    RowOperand copy(MatrixView<const float> rows, int threads) {
-        auto* const there = session_->scratch.take<float>(rows.rows * rows.cols);
-        upload_rows(*session_, rows, there, threads);
-        return {there, rows.cols, narrow(rows.rows), narrow(rows.cols)};
-    }
-    void wait() { simt::synchronize(session_->stream.get()); }
-    void done() { session_.done(); }
-
-   private:
-    SessionPool::Lease session_;
-};
-
-RowOperand upload_slice(Session& session, MatrixView<const float> rows, int threads) {
-    auto* const there = session.scratch.take<float>(rows.rows * rows.cols);
-    upload_rows(session, rows, there, threads);
-    return {there, rows.cols, narrow(rows.rows), narrow(rows.cols)};
 }
 
 using AssignKernel = void (*)(AssignJob);
@@ -80,7 +33,7 @@ AssignKernel assign_kernel(bool dot, bool few) {
 }
 
 struct AssignWork {
-    MatrixView<const float> x;
+    const SlicedRows& x;
     RowOperand rows;
     bool dot;
     size_t processors;
@@ -90,7 +43,7 @@ struct AssignWork {
 
     void start(Session& session, size_t first, size_t count) const {
         const simt::Stream stream = session.stream.get();
-        const RowOperand vectors = upload_slice(session, x.slice(first, count), threads);
+        const RowOperand vectors = x.slice(session, first, count, threads);
         auto* const best = session.scratch.take<unsigned long long>(count);
         simt::fill_bytes(best, 0xff, count * sizeof *best, stream);
         launch_assign(vectors, best, stream);
@@ -126,6 +79,16 @@ struct AssignWork {
     }
 };
 
+struct KeepWork {
+    const KeptCopy& copy;
+
+    void start(Session& session, size_t first, size_t count) const {
+        upload_rows(session, copy.host.slice(first, count),
+                    copy.values.data() + first * copy.host.cols, 0);
+    }
+    void finish(Session&, size_t, size_t) const {}
+};
+
 using ScoreKernel = void (*)(ScoreJob);
 
 ScoreKernel score_kernel(Metric metric) {
@@ -137,54 +100,44 @@ ScoreKernel score_kernel(Metric metric) {
     return score_matrix<TileKey::L2>;
 }
 
-// Floats of a slice on their way back.
-void download_slice(Session& session, const float* from, size_t count) {
-    auto* const between = session.download.get<float>(count);
-    simt::copy_to_host(between, from, count * sizeof(float), session.stream.get());
-}
-void finish_slice(Session& session, MatrixView<float> out, int threads) {
-    const auto* const between = session.download.get<float>(out.rows * out.cols);
-    copy_rows({between, out.rows, out.cols}, out, threads);
-}
-
 struct ScoreWork {
-    MatrixView<const float> queries;
+    const SlicedRows& queries;
     BlockOperand rows;
     ScoreKernel kernel;
     MatrixView<float> out;
     int threads;
 
     void start(Session& session, size_t first, size_t count) const {
-        const RowOperand slice = upload_slice(session, queries.slice(first, count), threads);
+        const RowOperand slice = queries.slice(session, first, count, threads);
         auto* const keys = session.scratch.take<float>(count * rows.count);
         constexpr auto kRows = static_cast<size_t>(tile_rows(kWideColumns));
         const dim3 grid(narrow(divide_up(count, kTileVectors)),
                         narrow(divide_up(rows.count, kRows)));
         simt::launch({"score_matrix", grid, kTileThreads, 0, session.stream.get()}, kernel,
                      ScoreJob{slice, rows, keys});
-        download_slice(session, keys, count * rows.count);
+        download_rows(session, keys, count * rows.count);
     }
     void finish(Session& session, size_t first, size_t count) const {
-        finish_slice(session, out.slice(first, count), threads);
+        take_rows(session, out.slice(first, count), threads);
     }
 };
 
 struct RotateWork {
-    MatrixView<const float> x;
+    MatrixView<const float> x;  // not where it is kept: there rows may be parts of longer ones
     const float* factors;
     bool inverse;
     MatrixView<float> out;
     int threads;
 
     void start(Session& session, size_t first, size_t count) const {
-        const RowOperand slice = upload_slice(session, x.slice(first, count), threads);
-        auto* const rotated = session.scratch.take<float>(count * x.cols);
-        launch_rotation({slice.data, count, x.cols, factors, kRotationRounds, inverse, rotated},
+        auto* const rows = session.scratch.take<float>(count * x.cols);
+        upload_rows(session, x.slice(first, count), rows, threads);
+        launch_rotation({rows, count, x.cols, factors, kRotationRounds, inverse, rows},
                         session.stream.get());
-        download_slice(session, rotated, count * x.cols);
+        download_rows(session, rows, count * x.cols);
     }
     void finish(Session& session, size_t first, size_t count) const {
-        finish_slice(session, out.slice(first, count), threads);
+        take_rows(session, out.slice(first, count), threads);
     }
 };
 
@@ -199,6 +152,24 @@ std::string CudaBackend::describe() const {
            std::to_string(state_->device.architecture) + " + " + cpu_backend().describe();
 }
 
+std::shared_ptr<const void> CudaBackend::keep(MatrixView<const float> rows) const {
+    if (rows.rows == 0 || rows.cols == 0) return nullptr;
+    if (const KeptPart part = state_->kept.find(rows)) return part.copy;
+    simt::select_device(options_.ordinal);
+    if (rows.rows * rows.cols * sizeof(float) > simt::memory_state().free / 2) return nullptr;
+    try {
+        const auto copy = std::make_shared<const KeptCopy>(rows);
+        KeepWork work{*copy};
+        const size_t slice = rows_of_slice(options_.slice_bytes, rows.cols * sizeof(float));
+        run_in_slices(state_->sessions, rows.rows, slice, work);
+        state_->kept.add(copy);
+        return copy;
+    } catch (const Error& error) {
+        if (error.code() != StatusCode::OutOfMemory) throw;
+        return nullptr;  // others were faster; then rows travel with each call
+    }
+}
+
 bool CudaBackend::is_worthwhile(size_t products, size_t values) const {
     return products >= options_.least_products &&
            products >= options_.least_products_a_value * values;
@@ -207,44 +178,48 @@ bool CudaBackend::is_worthwhile(size_t products, size_t values) const {
 void CudaBackend::scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                          MatrixView<float> out, int threads) const {
     const size_t dim = blocks.dim(), rows = blocks.rows();
-    if (queries.rows == 0 || rows == 0 ||
-        !is_worthwhile(queries.rows * rows * dim, queries.rows * (rows + dim)))
+    const SlicedRows there(queries, state_->kept);
+    const size_t values = queries.rows * (rows + (there.is_kept() ? 0 : dim));
+    if (queries.rows == 0 || rows == 0 || !is_worthwhile(queries.rows * rows * dim, values))
         return cpu_backend().scores(queries, blocks, metric, out, threads);
     simt::select_device(options_.ordinal);
     CallOperands operands(state_->sessions);
-    const BlockOperand there{operands.copy(blocks.data(), blocks_for(rows) * dim * kBlock),
-                             narrow(rows), narrow(dim)};
+    const float* const floats = operands.copy(blocks.data(), blocks_for(rows) * dim * kBlock);
     operands.wait();
-    ScoreWork work{
-        queries, there, score_kernel(metric), {out.data, out.rows, rows, out.stride}, threads};
-    const size_t slice = rows_of_slice(options_.slice_bytes, (dim + rows) * sizeof(float));
-    run_in_slices(state_->sessions, queries.rows, slice, work);
+    ScoreWork work{there,
+                   {floats, narrow(rows), narrow(dim)},
+                   score_kernel(metric),
+                   {out.data, out.rows, rows, out.stride},
+                   threads};
+    const size_t each = there.row_bytes() + rows * sizeof(float);
+    run_in_slices(state_->sessions, queries.rows, rows_of_slice(options_.slice_bytes, each), work);
     operands.done();
 }
 
 void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                          uint32_t* labels, float* keys, int threads) const {
-    if (x.rows == 0 || rows.rows == 0 ||
-        !is_worthwhile(x.rows * rows.rows * x.cols, x.rows * x.cols))
+    const SlicedRows there(x, state_->kept), nearest(rows, state_->kept);
+    const size_t values = x.rows * (there.is_kept() ? 2 : x.cols);
+    if (x.rows == 0 || rows.rows == 0 || !is_worthwhile(x.rows * rows.rows * x.cols, values))
         return cpu_backend().assign(x, rows, metric, labels, keys, threads);
     simt::select_device(options_.ordinal);
     CallOperands operands(state_->sessions);
-    AssignWork work{x,
-                    operands.copy(rows, threads),
+    AssignWork work{there,
+                    nearest.all(operands, threads),
                     is_similarity(metric),
                     static_cast<size_t>(state_->device.processors),
                     labels,
                     keys,
                     threads};
     operands.wait();
-    const size_t each = x.cols * sizeof(float) + 2 * sizeof(uint64_t);
+    const size_t each = there.row_bytes() + 2 * sizeof(uint64_t);
     run_in_slices(state_->sessions, x.rows, rows_of_slice(options_.slice_bytes, each), work);
     operands.done();
 }
 
 void CudaBackend::rotate(MatrixView<const float> x, const float* factors, bool inverse,
                          MatrixView<float> out, int threads) const {
-    const size_t dim = x.cols, row_bytes = dim * sizeof(float);
+    const size_t dim = x.cols;
     size_t levels = 1;
     while ((dim >> levels) > 0)
         ++levels;
@@ -256,8 +231,8 @@ void CudaBackend::rotate(MatrixView<const float> x, const float* factors, bool i
     const float* const there = operands.copy(factors, (kRotationRounds + 1) * dim);
     operands.wait();
     RotateWork work{x, there, inverse, out, threads};
-    run_in_slices(state_->sessions, x.rows, rows_of_slice(options_.slice_bytes, 2 * row_bytes),
-                  work);
+    const size_t slice = rows_of_slice(options_.slice_bytes, dim * sizeof(float));
+    run_in_slices(state_->sessions, x.rows, slice, work);
     operands.done();
 }
 

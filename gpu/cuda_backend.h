@@ -1,7 +1,8 @@
 // CudaBackend: the batch operations over host arrays, of which those of many multiplications run on
-// a GPU: scores, assign, rotate. They give the bits that the CPU's give on every instruction set
-// with fused multiply-adds. The others, and batches too small to be worth the way, are done by the
-// CPU. For training, assigning and encoding; whole searches go through DeviceCells.
+// a GPU: scores, assign, rotate, move_to_means of rows that are kept. They give the bits that the
+// CPU's give on every instruction set with fused multiply-adds. The others, and batches too small
+// to be worth the way, are done by the CPU. For training, assigning and encoding; whole searches go
+// through DeviceCells.
 //
 // Cost: rows travel to the device, in slices of bounded memory, results back; one slice's copies
 // overlap another's kernels. Thread safety: calls from several threads are safe, each has streams
@@ -33,12 +34,17 @@ class CudaBackend final : public Backend {
 
     std::string describe() const override;
     size_t least_rows() const override { return 65536; }
+    // Up to half of the memory that is free; null where there is less.
+    std::shared_ptr<const void> keep(MatrixView<const float> rows) const override;
     void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                 MatrixView<float> out, int threads) const override;
     void assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                 uint32_t* labels, float* keys, int threads) const override;
     void rotate(MatrixView<const float> x, const float* factors, bool inverse,
                 MatrixView<float> out, int threads) const override;
+
+    void move_to_means(MatrixView<const float> x, const float* weights, const RowGroups& groups,
+                       bool unit, MatrixView<float> means, int threads) const override;
 
     // The CPU's: they look host memory through for single vectors, and pictures come one by one.
     void nearest(MatrixView<const float> queries, const CoarseRows& rows, size_t count,

@@ -41,6 +41,16 @@ inline void upload_rows(Session& session, MatrixView<const float> rows, float* t
     simt::copy_to_device(to, between, rows.rows * rows.cols * sizeof(float), session.stream.get());
 }
 
+// The way back: download_rows() starts it, and take_rows() has the rows once the stream is done.
+inline void download_rows(Session& session, const float* from, size_t count) {
+    auto* const between = session.download.get<float>(count);
+    simt::copy_to_host(between, from, count * sizeof(float), session.stream.get());
+}
+inline void take_rows(Session& session, MatrixView<float> out, int threads) {
+    const auto* const between = session.download.get<float>(out.rows * out.cols);
+    copy_rows({between, out.rows, out.cols}, out, threads);
+}
+
 // Work has start(session, first, count), which gives the stream its work, and finish(session,
 // first, count), which is called when that is done. Slices finish in order.
 template <class Work>

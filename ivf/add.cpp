@@ -144,6 +144,7 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
         old_sizes[c] = cells[c].size();
     IdMap* const mapped = id_map_if_built();
     std::vector<uint32_t> labels, code_buffer, rerank_buffer;  // of a slice
+    const std::shared_ptr<const void> kept = backend->keep(centroid_view());
     try {
         if (mapped != nullptr) mapped->reserve(mapped->size() + x.rows);
         for (size_t first = 0; first < x.rows; first += kSliceRows) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -119,6 +120,13 @@ struct RerankCounts {
     uint64_t skipped = 0;  // their lower bound was already beaten
 };
 
+// Rows by group: those of group g are order[begin[g]] to order[begin[g + 1]].
+struct RowGroups {
+    const uint32_t* order = nullptr;
+    const size_t* begin = nullptr;  // count + 1
+    size_t count = 0;
+};
+
 class Backend {
    public:
     virtual ~Backend() = default;
@@ -129,6 +137,13 @@ class Backend {
     // to starting it. Callers that cut batches to suit the caches make them no smaller.
     virtual size_t least_rows() const { return 1; }
 
+    // A hint: many calls will come with these rows, with some of them, or with some of their
+    // columns, and nobody changes or frees them until the returned object is gone. A device copies
+    // them once, then. Null: nothing is kept, and nothing lost.
+    virtual std::shared_ptr<const void> keep(MatrixView<const float> /*rows*/) const {
+        return nullptr;
+    }
+
     // out[i][j] = key of query i and row j of the blocks, computed directly (no cancellation).
     virtual void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                         MatrixView<float> out, int threads) const = 0;
@@ -138,6 +153,27 @@ class Backend {
     // too close to tell apart: the labels are those of an exhaustive direct computation.
     virtual void assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
                         uint32_t* labels, float* keys, int threads) const = 0;
+
+    // means[g] becomes the mean of the rows of group g, each as often as its weight says (null: all
+    // weights are one), or with `unit` the vector of length one in its direction. Sums run in
+    // double precision over a group's rows in their order. Where weights add up to nothing, or
+    // `unit` finds no direction, means[g] stays.
+    virtual void move_to_means(MatrixView<const float> x, const float* weights,
+                               const RowGroups& groups, bool unit, MatrixView<float> means,
+                               int threads) const = 0;
+
+    // Adds the rows, each less `shift`, to `sums`, and their products to `products` (x.cols
+    // squared, of which only what is on and above the diagonal counts), in double precision. False:
+    // this backend leaves it to pca/, which has a matrix product for it; nothing was changed.
+    virtual bool add_products(MatrixView<const float> /*x*/, const double* /*shift*/,
+                              double* /*sums*/, double* /*products*/, int /*threads*/) const {
+        return false;
+    }
+    // The eigenvalues of a symmetric matrix in ascending order, whose lower triangle is given
+    // column by column, and in its place the eigenvectors, one behind the other. False as above.
+    virtual bool solve_symmetric(size_t /*dim*/, double* /*matrix*/, double* /*values*/) const {
+        return false;
+    }
 
     // The `count` rows nearest to each query by direct keys, nearest first, ties to the smaller:
     // out_rows and out_keys are queries x count, and count is at most the number of rows. Where the

@@ -132,6 +132,7 @@ KMeansResult train_kmeans(const Vectors& x, const KMeansOptions& options, const 
     } else {
         const TrainingRows rows(x, options);
         const KMeansPoints& points = rows.points();
+        const std::shared_ptr<const void> kept = backend.keep(points.x);
         result.points_used = points.x.rows;
         if (options.initial.rows > 0 && points.x.rows > plan.clusters) {
             run = warm_run(points, options, plan);

@@ -86,6 +86,7 @@ KMeansRun run_hierarchical(const KMeansPoints& points, const KMeansPlan& plan, R
 
     const auto cluster_group = [&](size_t g) {
         const GroupRows rows(points, groups, g);
+        const std::shared_ptr<const void> kept = plan.backend.keep(rows.points(points).x);
         KMeansPlan inner = plan;
         inner.clusters = shares[g];
         inner.progress = nullptr;  // called from the calling thread only

@@ -53,6 +53,7 @@ KMeansRun run_mini_batch(const Vectors& x, const float* weights, Metric metric,
     const size_t count = mini_batch_rows(x.rows, plan.clusters);
     Batch batch(x, weights, metric, plan.threads);
     KMeansPoints points = batch.draw(count, random);
+    std::shared_ptr<const void> kept = plan.backend.keep(points.x);
     KMeansRun run;
     run.centroids =
         seed_centroids(points, plan.clusters, plan.seeding, random, plan.backend, plan.threads);
@@ -60,7 +61,11 @@ KMeansRun run_mini_batch(const Vectors& x, const float* weights, Metric metric,
     for (size_t iteration = 0; iteration < plan.iterations; ++iteration) {
         report(plan.progress, "k-means", static_cast<double>(iteration),
                static_cast<double>(plan.iterations));
-        if (iteration > 0) points = batch.draw(count, random);
+        if (iteration > 0) {
+            kept.reset();  // the next batch comes to the same place
+            points = batch.draw(count, random);
+            kept = plan.backend.keep(points.x);
+        }
         Lloyd step(points, plan.clusters, plan.backend, plan.threads);
         step.assign(run.centroids);
         run.objective.push_back(step.objective());

@@ -49,6 +49,8 @@ class PlusPlus {
           threads_(threads),
           square_(points.x.rows, std::numeric_limits<float>::max()),
           drawn_(points.x.rows, false),
+          labels_(points.x.rows),
+          keys_(points.x.rows),
           partial_((points.x.rows + kRows - 1) / kRows) {
         if (points.spherical()) measure_lengths();
     }
@@ -104,18 +106,13 @@ class PlusPlus {
     void refresh() {
         const size_t dim = points_.x.cols;
         const MatrixView<const float> seeds(pending_.data(), pending_.size() / dim, dim);
+        backend_.assign(points_.x, seeds, points_.metric, labels_.data(), keys_.data(), threads_);
         parallel_for(partial_.size(), threads_, [&](size_t task, int) {
-            const size_t first = task * kRows;
-            const size_t count = std::min(points_.x.rows - first, kRows);
-            uint32_t labels[kRows];
-            float keys[kRows];
-            backend_.assign(points_.x.slice(first, count), seeds, points_.metric, labels, keys, 1);
+            const size_t end = std::min(points_.x.rows, (task + 1) * kRows);
             double sum = 0;
-            for (size_t i = 0; i < count; ++i) {
-                float& square = square_[first + i];
-                square = drawn_[first + i] ? 0.0f
-                                           : std::min(square, square_from_key(first + i, keys[i]));
-                sum += mass(first + i);
+            for (size_t i = task * kRows; i < end; ++i) {
+                square_[i] = drawn_[i] ? 0.0f : std::min(square_[i], square_from_key(i, keys_[i]));
+                sum += mass(i);
             }
             partial_[task] = sum;
         });
@@ -193,6 +190,8 @@ class PlusPlus {
     std::vector<float> lengths_;  // spherical
     std::vector<float> square_;   // squared distance from the nearest seed, pending ones excepted
     std::vector<bool> drawn_;
+    std::vector<uint32_t> labels_;  // of the pending seeds, and their keys
+    std::vector<float> keys_;
     std::vector<double> partial_;  // mass of each kRows rows
     double total_ = 0;
     std::vector<size_t> rows_;    // drawn so far

@@ -10,24 +10,7 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kSumRows = 4096;       // rows of one partial sum of the objective
-constexpr size_t kClustersPerTask = 8;  // few enough to share out, enough to be worth a task
-constexpr size_t kPrefetchFloats = 64;  // of the next row; the hardware follows from there
-
-void prefetch_row(const float* row, size_t dim) {
-    for (size_t j = 0; j < std::min(dim, kPrefetchFloats); j += 16)
-        __builtin_prefetch(row + j);
-}
-
-void add_row(const float* row, size_t dim, double* sum) {
-    for (size_t j = 0; j < dim; ++j)
-        sum[j] += static_cast<double>(row[j]);
-}
-
-void add_weighted_row(const float* row, double weight, size_t dim, double* sum) {
-    for (size_t j = 0; j < dim; ++j)
-        sum[j] += weight * static_cast<double>(row[j]);
-}
+constexpr size_t kSumRows = 4096;  // rows of one partial sum of the objective
 
 }  // namespace
 
@@ -133,46 +116,9 @@ double Lloyd::cluster_weight(size_t cluster) const {
 }
 
 void Lloyd::move_to_means(std::vector<float>& centroids) {
-    const size_t dim = points_.x.cols;
     groups_.group(labels_, clusters_);
-    const size_t tasks = (clusters_ + kClustersPerTask - 1) / kClustersPerTask;
-    parallel_for(tasks, threads_, [&](size_t task, int) {
-        std::vector<double> sum(dim);
-        const size_t end = std::min(clusters_, (task + 1) * kClustersPerTask);
-        for (size_t c = task * kClustersPerTask; c < end; ++c) {
-            move_to_mean(c, centroids.data() + c * dim, sum.data());
-        }
-    });
-}
-
-void Lloyd::move_to_mean(size_t cluster, float* centroid, double* sum) const {
-    const size_t dim = points_.x.cols;
-    const size_t count = groups_.size(cluster);
-    const uint32_t* rows = groups_.rows(cluster);
-    std::fill(sum, sum + dim, 0.0);
-    double total = 0;
-    for (size_t i = 0; i < count; ++i) {
-        if (i + 2 < count) prefetch_row(points_.x.row(rows[i + 2]), dim);
-        const float* row = points_.x.row(rows[i]);
-        if (points_.weights == nullptr) {
-            add_row(row, dim, sum);
-            total += 1.0;
-        } else {
-            const double weight = points_.weight(rows[i]);
-            add_weighted_row(row, weight, dim, sum);
-            total += weight;
-        }
-    }
-    if (!(total > 0)) return;  // no points, or none that count: it stays where it is
-    if (points_.spherical()) {
-        double squares = 0;
-        for (size_t j = 0; j < dim; ++j)
-            squares += sum[j] * sum[j];
-        if (!(squares > 0)) return;
-        total = std::sqrt(squares);
-    }
-    for (size_t j = 0; j < dim; ++j)
-        centroid[j] = static_cast<float>(sum[j] / total);
+    backend_.move_to_means(points_.x, points_.weights, groups_.view(), points_.spherical(),
+                           {centroids.data(), clusters_, points_.x.cols}, threads_);
 }
 
 }  // namespace nearcell

@@ -39,6 +39,7 @@ struct ClusterRows {
     size_t clusters() const { return begin.size() - 1; }
     size_t size(size_t cluster) const { return begin[cluster + 1] - begin[cluster]; }
     const uint32_t* rows(size_t cluster) const { return order.data() + begin[cluster]; }
+    RowGroups view() const { return {order.data(), begin.data(), clusters()}; }
 };
 
 // A fixed-order sum of weight x key over the points, as a squared distance or a similarity.
@@ -66,7 +67,6 @@ class Lloyd {
 
    private:
     void move_to_means(std::vector<float>& centroids);
-    void move_to_mean(size_t cluster, float* centroid, double* sum) const;
     double cluster_weight(size_t cluster) const;
 
     KMeansPoints points_;

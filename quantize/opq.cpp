@@ -140,6 +140,7 @@ double OpqTrainer::quantize(size_t iterations) {
         error += static_cast<double>(value) * static_cast<double>(value);
     for (const float value : z_)
         error -= static_cast<double>(value) * static_cast<double>(value);
+    const std::shared_ptr<const void> kept = backend_.keep({z_.data(), rows_, out_dim_});
     std::vector<float> keys(rows_);
     for (size_t m = 0; m < options_.subquantizers; ++m) {
         const std::vector<float> initial = codebooks_[m].empty() ? codebooks_[m] : means(m);

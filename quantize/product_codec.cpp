@@ -25,9 +25,9 @@ std::vector<size_t> sampled_rows(size_t rows, size_t limit, uint64_t seed) {
     return sample;
 }
 
-size_t rows_a_task(size_t rows, int threads) {
+size_t rows_a_task(size_t rows, int threads, const Backend& backend) {
     const size_t share = rows / (4 * static_cast<size_t>(resolve_threads(threads)));
-    return std::clamp(share, kLeastRows, kMostRows);
+    return std::max(std::clamp(share, kLeastRows, kMostRows), backend.least_rows());
 }
 
 void put_code(CodeKind kind, size_t m, uint32_t centroid, uint32_t* code) {
@@ -93,7 +93,8 @@ void ProductCodec::train_codebook(size_t m, MatrixView<const float> x,
 
 void ProductCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
                           const Backend& backend) const {
-    for_row_blocks(x.rows, rows_a_task(x.rows, threads), threads, [&](size_t first, size_t count) {
+    const size_t block = rows_a_task(x.rows, threads, backend);
+    for_row_blocks(x.rows, block, threads, [&](size_t first, size_t count) {
         encode_rows(x.slice(first, count), codes + first * code_words(), backend);
     });
 }
@@ -101,6 +102,7 @@ void ProductCodec::encode(MatrixView<const float> x, uint32_t* codes, int thread
 void ProductCodec::encode_rows(MatrixView<const float> x, uint32_t* codes,
                                const Backend& backend) const {
     const size_t words = code_words();
+    const std::shared_ptr<const void> kept = backend.keep(x);
     std::vector<uint32_t> labels(x.rows);
     std::fill(codes, codes + x.rows * words, 0u);
     for (size_t m = 0; m < options_.subquantizers; ++m) {

@@ -55,7 +55,13 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
     ),
     "tests/kernels/backend_test.cpp": (
         "the Backend interface, with the implementation there is",
-        ["float_blocks", "cpu/assign_rows", "cpu/cpu_backend", "cpu/nearest_rows"],
+        [
+            "float_blocks",
+            "cpu/assign_rows",
+            "cpu/cpu_backend",
+            "cpu/move_to_means",
+            "cpu/nearest_rows",
+        ],
     ),
     "tests/kernels/refine_cells_test.cpp": ("an operation of Backend", ["cpu/refine_cells"]),
     "tests/kernels/coded_queries_test.cpp": ("queries of two operations", ["cpu/coded_queries"]),

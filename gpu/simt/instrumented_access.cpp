@@ -36,26 +36,31 @@ using nearcell::simt::seen;
     void __tsan_volatile_write##BYTES(void* address) { seen(address, BYTES, true, SIMT_CODE); }
 
 // std::atomic of host code in the same file: as if it had not been instrumented.
-#define SIMT_ATOMICS(TYPE, BITS)                                                        \
-    TYPE __tsan_atomic##BITS##_load(const volatile TYPE* p, int) {                      \
-        return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                    \
-    }                                                                                   \
-    void __tsan_atomic##BITS##_store(volatile TYPE* p, TYPE value, int) {               \
-        __atomic_store_n(p, value, __ATOMIC_SEQ_CST);                                   \
-    }                                                                                   \
-    TYPE __tsan_atomic##BITS##_exchange(volatile TYPE* p, TYPE value, int) {            \
-        return __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST);                         \
-    }                                                                                   \
-    TYPE __tsan_atomic##BITS##_fetch_add(volatile TYPE* p, TYPE value, int) {           \
-        return __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST);                          \
-    }                                                                                   \
-    TYPE __tsan_atomic##BITS##_fetch_sub(volatile TYPE* p, TYPE value, int) {           \
-        return __atomic_fetch_sub(p, value, __ATOMIC_SEQ_CST);                          \
-    }                                                                                   \
-    int __tsan_atomic##BITS##_compare_exchange_strong(volatile TYPE* p, TYPE* expected, \
-                                                      TYPE value, int, int) {           \
-        return __atomic_compare_exchange_n(p, expected, value, false, __ATOMIC_SEQ_CST, \
-                                           __ATOMIC_SEQ_CST);                           \
+#define SIMT_ATOMICS(TYPE, BITS)                                                                  \
+    TYPE __tsan_atomic##BITS##_load(const volatile TYPE* p, int) {                                \
+        return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                              \
+    }                                                                                             \
+    void __tsan_atomic##BITS##_store(volatile TYPE* p, TYPE value, int) {                         \
+        __atomic_store_n(p, value, __ATOMIC_SEQ_CST);                                             \
+    }                                                                                             \
+    TYPE __tsan_atomic##BITS##_exchange(volatile TYPE* p, TYPE value, int) {                      \
+        return __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST);                                   \
+    }                                                                                             \
+    TYPE __tsan_atomic##BITS##_fetch_add(volatile TYPE* p, TYPE value, int) {                     \
+        return __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST);                                    \
+    }                                                                                             \
+    TYPE __tsan_atomic##BITS##_fetch_sub(volatile TYPE* p, TYPE value, int) {                     \
+        return __atomic_fetch_sub(p, value, __ATOMIC_SEQ_CST);                                    \
+    }                                                                                             \
+    int __tsan_atomic##BITS##_compare_exchange_strong(volatile TYPE* p, TYPE* expected,           \
+                                                      TYPE value, int, int) {                     \
+        return __atomic_compare_exchange_n(p, expected, value, false, __ATOMIC_SEQ_CST,           \
+                                           __ATOMIC_SEQ_CST);                                     \
+    }                                                                                             \
+    int __tsan_atomic##BITS##_compare_exchange_weak(volatile TYPE* p, TYPE* expected, TYPE value, \
+                                                    int, int) {                                   \
+        return __atomic_compare_exchange_n(p, expected, value, true, __ATOMIC_SEQ_CST,            \
+                                           __ATOMIC_SEQ_CST);                                     \
     }
 
 extern "C" {

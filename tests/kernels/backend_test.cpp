@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <set>
+#include <span>
+#include <utility>
 
 #include <nearcell/cpu/cpu_backend.h>
 #include <nearcell/cpu/isa_select.h>
@@ -163,6 +166,66 @@ TEST_P(BackendTest, AssignNamesARowWhateverTheValues) {
             EXPECT_LT(label, 20u);
     }
     backend.assign({x.data.data(), 0, 4}, rows.view(), Metric::L2, nullptr, nullptr, 1);
+}
+
+// The mean of one group's rows, summed in their order; `before` where it has no mean.
+std::vector<float> mean_of(const Matrix& x, const float* weights, std::span<const uint32_t> rows,
+                           bool unit, const float* before) {
+    std::vector<double> sum(x.cols, 0.0);
+    double total = 0, squares = 0;
+    for (const uint32_t row : rows) {
+        const double weight = weights == nullptr ? 1.0 : static_cast<double>(weights[row]);
+        for (size_t j = 0; j < x.cols; ++j)
+            sum[j] += weight * static_cast<double>(x.row(row)[j]);
+        total += weight;
+    }
+    for (const double value : sum)
+        squares += value * value;
+    std::vector<float> mean(before, before + x.cols);
+    if (!(total > 0) || (unit && !(squares > 0))) return mean;
+    for (size_t j = 0; j < x.cols; ++j)
+        mean[j] = static_cast<float>(sum[j] / (unit ? std::sqrt(squares) : total));
+    return mean;
+}
+
+TEST_P(BackendTest, MeansAreThoseOfTheGroupsRows) {
+    Random random(15);
+    Matrix x(60, 7, random, 0, 2);
+    std::vector<float> weights(x.rows);
+    for (size_t i = 0; i < x.rows; ++i)
+        weights[i] = i < 4 ? 0.0f : 0.5f + static_cast<float>(random.uniform());
+    const std::vector<size_t> begin = {0, 2, 2, 4, 5, 59};  // the third weighs nothing
+    std::vector<uint32_t> order(59);
+    for (size_t i = 0; i < order.size(); ++i)
+        order[i] = static_cast<uint32_t>(i < 2 ? 58 + i : i < 4 ? i - 2 : i);
+    std::fill_n(x.row(4), x.cols, 0.0f);  // the fourth has no direction
+    const RowGroups groups{order.data(), begin.data(), 5};
+    const float* const no_weights = nullptr;
+    for (const float* const given : {no_weights, std::as_const(weights).data()}) {
+        for (const bool unit : {false, true}) {
+            const Matrix before(5, 7, random, 0, 1);
+            for (const int threads : {1, 3}) {
+                Matrix means = before;
+                backend.move_to_means(x.view(), given, groups, unit, means.view(), threads);
+                for (size_t g = 0; g < 5; ++g) {
+                    const std::vector<float> expected =
+                        mean_of(x, given, {order.data() + begin[g], begin[g + 1] - begin[g]}, unit,
+                                before.row(g));
+                    EXPECT_EQ(std::vector<float>(means.row(g), means.row(g) + 7), expected);
+                }
+            }
+        }
+    }
+}
+
+TEST_P(BackendTest, NothingIsKeptOrLeftUndone) {
+    Random random(16);
+    const Matrix x(3, 2, random);
+    EXPECT_EQ(backend.keep(x.view()), nullptr);
+    double values[4] = {1, 2, 3, 4};
+    EXPECT_FALSE(backend.add_products(x.view(), values, values, values, 1));
+    EXPECT_FALSE(backend.solve_symmetric(2, values, values));
+    EXPECT_EQ(backend.least_rows(), 1u);
 }
 
 TEST_P(BackendTest, NearestGivesTheFirstRowsInOrder) {

@@ -1,0 +1,77 @@
+// CudaBackend::move_to_means. Only rows that are kept on the device are summed there: the way takes
+// longer than the sums.
+#include <vector>
+
+#include <nearcell/gpu/backend_state.h>
+#include <nearcell/gpu/kernels/sum_rows.cuh>
+
+namespace nearcell::gpu {
+namespace {
+
+// What adding a value of a row from anywhere in memory costs the CPU, in multiplications that are
+// in a tile.
+constexpr size_t kProductsAValue = 16;
+
+struct MeanWork {
+    RowOperand x;
+    const float* weights;  // on the device
+    const RowGroups& groups;
+    bool unit;
+    MatrixView<float> means;
+    int threads;
+
+    void start(Session& session, size_t first, size_t count) const {
+        const simt::Stream stream = session.stream.get();
+        const size_t begin = groups.begin[first], rows = groups.begin[first + count] - begin;
+        std::vector<unsigned long long> begins(count + 1);
+        for (size_t g = 0; g <= count; ++g)
+            begins[g] = groups.begin[first + g] - begin;
+        // Not from pinned memory: these copies are taken before the calls return.
+        auto* const begins_there = session.scratch.take<unsigned long long>(count + 1);
+        simt::copy_to_device(begins_there, begins.data(), begins.size() * sizeof(begins[0]),
+                             stream);
+        auto* const order = session.scratch.take<unsigned>(rows);
+        simt::copy_to_device(order, groups.order + begin, rows * sizeof(unsigned), stream);
+        auto* const moved = session.scratch.take<float>(count * means.cols);
+        upload_rows(session, means.slice(first, count), moved, threads);
+
+        auto* const sums = session.scratch.take<double>(count * means.cols);
+        auto* const totals = session.scratch.take<double>(count);
+        const dim3 grid(narrow(count), narrow(divide_up(means.cols, kMeanThreads)));
+        simt::launch({"sum_rows", grid, kMeanThreads, 0, stream}, sum_rows,
+                     SumJob{x, weights, order, begins_there, sums, totals});
+        simt::launch(
+            {"finish_means", narrow(divide_up(count, kMeanThreads / 32)), kMeanThreads, 0, stream},
+            finish_means, MeanJob{sums, totals, narrow(count), narrow(means.cols), unit, moved});
+        download_rows(session, moved, count * means.cols);
+    }
+    void finish(Session& session, size_t first, size_t count) const {
+        take_rows(session, means.slice(first, count), threads);
+    }
+};
+
+}  // namespace
+
+void CudaBackend::move_to_means(MatrixView<const float> x, const float* weights,
+                                const RowGroups& groups, bool unit, MatrixView<float> means,
+                                int threads) const {
+    const SlicedRows there(x, state_->kept);
+    const size_t summed = groups.count == 0 ? 0 : groups.begin[groups.count] - groups.begin[0];
+    if (!there.is_kept() || summed == 0 ||
+        !is_worthwhile(kProductsAValue * summed * x.cols, summed + groups.count * x.cols))
+        return cpu_backend().move_to_means(x, weights, groups, unit, means, threads);
+    simt::select_device(options_.ordinal);
+    CallOperands operands(state_->sessions);
+    MeanWork work{there.all(operands, threads),
+                  weights == nullptr ? nullptr : operands.copy(weights, x.rows),
+                  groups,
+                  unit,
+                  {means.data, groups.count, x.cols, means.stride},
+                  threads};
+    operands.wait();
+    const size_t each = x.cols * (sizeof(float) + sizeof(double));
+    run_in_slices(state_->sessions, groups.count, rows_of_slice(options_.slice_bytes, each), work);
+    operands.done();
+}
+
+}  // namespace nearcell::gpu
