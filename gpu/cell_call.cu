@@ -32,7 +32,13 @@ BestLists slice_of(BestLists lists, size_t first) {
 
 CellCall::CellCall(const HeldCells& held, Session& session, const simt::DeviceProperties& device,
                    const DeviceSearch& search)
-    : held_(held), session_(session), device_(device), search_(search) {
+    : held_(held),
+      session_(session),
+      device_(device),
+      search_(search),
+      counters_(session.scratch.take<unsigned long long>(6)) {
+    simt::fill_bytes(counters_, 0, 6 * sizeof(unsigned long long), session.stream.get());
+    options_.counters = counters_;
     options_.metric = held.metric();
     options_.refined = search.refine && held.rerank_on_device();
     const bool host_decides = search.refine && !options_.refined;
@@ -63,6 +69,7 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.k = search_.probes;
     options.scratch_bytes = held_.options().scratch_bytes;
     options.room = held_.options().candidates;
+    options.counters = counters_ + 2;
     return options;
 }
 
@@ -90,9 +97,9 @@ void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     if (by_rows_ && options_.k > 0) {
         if (!held_.rerank_on_device()) return rerank_on_host(batch, first, queries, best);
         const BestLists reranked = make_lists(count, std::min(search_.k, held_.vectors()));
-        ChunkSearch scan(held_.cells(), session_, device_, options_);
-        scan.rerank(queries, best, reranked);
-        add_counts(scan);
+        ChunkSearchOptions rows = options_;
+        rows.counters = counters_ + 4;
+        ChunkSearch(held_.cells(), session_, device_, rows).rerank(queries, best, reranked);
         best = reranked;
     }
     answer(batch, first, count, best);
@@ -137,7 +144,6 @@ void CellCall::scan_part(const ChunkQueries& queries, BestLists best, float* lim
         ChunkSearch scan(held_.cells(), session_, device_, options_);
         scan.search(queries.slice(first, count), slice_of(best, first),
                     limits == nullptr ? nullptr : limits + first);
-        add_counts(scan);
         session_.scratch.rewind(mark);
     }
 }
@@ -158,7 +164,6 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
         make_masks();
         ChunkSearch scan(held_.cells(), session_, device_, options_);
         const std::vector<RangeHits> found = scan.range(queries, limit, by_rows);
-        add_counts(scan);
         std::vector<unsigned> shifts(held_.place_shifts() == nullptr ? 0 : held_.cell_count());
         if (!shifts.empty()) {
             simt::copy_to_host(shifts.data(), held_.place_shifts(),
@@ -292,7 +297,7 @@ void CellCall::score_on_host(const ChunkQueries& queries, std::span<std::vector<
     job.cell_rows = held_.host_rerank_rows();
     job.k = k;
     job.threads = search_.threads;
-    stats_.reranked += cpu_backend().rerank(job, lists).scored;
+    host_scored_ += cpu_backend().rerank(job, lists).scored;
 }
 
 void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const ChunkQueries& queries,
@@ -334,10 +339,15 @@ void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const Chun
     if (batch.on_device) simt::synchronize(stream);
 }
 
-void CellCall::add_counts(const ChunkSearch& search) {
-    const SearchCounters counted = search.counters();
-    stats_.scanned += counted.scanned;
-    if (options_.refined || by_rows_) stats_.reranked += counted.scored;
+SearchStats CellCall::stats() {
+    unsigned long long counted[6] = {};
+    simt::copy_to_host(counted, counters_, sizeof(counted), session_.stream.get());
+    simt::synchronize(session_.stream.get());
+    SearchStats stats;
+    stats.scanned = counted[0];
+    stats.reranked = host_scored_;
+    stats.reranked += options_.refined ? counted[1] : counted[5];
+    return stats;
 }
 
 }  // namespace nearcell::gpu

@@ -22,7 +22,8 @@ class CellCall {
     // Hits of queries [first, first + count), best first.
     void range(const DeviceBatch& batch, size_t first, size_t count, float radius,
                float scan_radius, std::span<std::vector<Candidate>> hits);
-    const SearchStats& stats() const { return stats_; }
+    // What was done so far. Waits.
+    SearchStats stats();
 
    private:
     ChunkSearchOptions coarse_options() const;
@@ -38,16 +39,16 @@ class CellCall {
                        size_t k);
     void rerank_on_host(const DeviceBatch& batch, size_t first, const ChunkQueries& queries,
                         BestLists best);
-    void add_counts(const ChunkSearch& search);
 
     const HeldCells& held_;
     Session& session_;
     const simt::DeviceProperties& device_;
     const DeviceSearch& search_;
     ChunkSearchOptions options_;
-    bool by_rows_ = false;  // the re-rank store decides afterwards
-    IdFilterRule rule_;     // with the device's pointers; All: there is no filter
-    SearchStats stats_;
+    bool by_rows_ = false;          // the re-rank store decides afterwards
+    IdFilterRule rule_;             // with the device's pointers; All: there is no filter
+    unsigned long long* counters_;  // on the device: of cells, of centroids, of re-ranking
+    uint64_t host_scored_ = 0;
 };
 
 }  // namespace nearcell::gpu

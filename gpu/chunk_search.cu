@@ -12,6 +12,9 @@ namespace {
 
 constexpr unsigned kGrowth = 8;      // of the rounds
 constexpr size_t kLeastRoom = 2048;  // candidates of a query
+constexpr size_t kCandidateBytes = sizeof(unsigned) + sizeof(uint64_t);
+constexpr size_t kAllShare = 2;      // of scratch, where all that queries can find has room
+constexpr size_t kFewQueries = 256;  // that care more for the number of rounds than for candidates
 constexpr size_t kBlocksPerProcessor = 8;
 constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
 
@@ -50,16 +53,14 @@ ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
       device_(device),
       options_(options),
       stored_(store.codes()),
-      room_(chosen_room(store, options)),
-      counters_(session.scratch.take<unsigned long long>(2)) {
+      room_(chosen_room(store, options)) {
     stored_.masks = options.masks;
-    simt::fill_bytes(counters_, 0, 2 * sizeof(unsigned long long), session.stream.get());
 }
 
 size_t ChunkSearch::bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
                                     size_t width) {
     const size_t pairs = store.most_chunks(width) * sizeof(ScanPair);
-    const size_t candidates = chosen_room(store, options) * (sizeof(unsigned) + sizeof(uint64_t));
+    const size_t candidates = chosen_room(store, options) * kCandidateBytes;
     const size_t best = options.k * (sizeof(unsigned) + sizeof(uint64_t));
     return pairs + candidates + 2 * best + width * 3 * sizeof(unsigned) + 64;
 }
@@ -113,17 +114,24 @@ void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const floa
     if (queries.count == 0) return;
     Scratch& scratch = session_.scratch;
     const size_t mark = scratch.mark();
-    unsigned* const wanted = search_with(queries, room_, best, limits);
-    const std::vector<unsigned> found = download(wanted, queries.count);
-    std::vector<unsigned> crowded;
-    size_t room = 0;
-    for (size_t q = 0; q < queries.count; ++q) {
-        if (found[q] <= room_) continue;
-        crowded.push_back(static_cast<unsigned>(q));
-        room = std::max<size_t>(room, found[q]);
+    const size_t all = store_.most_chunks(queries.probes.width) * store_.chunk_vectors();
+    const bool for_all = options_.room == 0 && queries.count * all * kCandidateBytes <=
+                                                   options_.scratch_bytes / kAllShare;
+    const size_t room = for_all ? all : room_;
+    unsigned* const wanted = search_with(queries, room, best, limits);
+    if (room < all) {
+        const std::vector<unsigned> found = download(wanted, queries.count);
+        std::vector<unsigned> crowded;
+        size_t most = 0;
+        for (size_t q = 0; q < queries.count; ++q) {
+            if (found[q] <= room) continue;
+            crowded.push_back(static_cast<unsigned>(q));
+            most = std::max<size_t>(most, found[q]);
+        }
+        scratch.rewind(mark);
+        if (!crowded.empty()) search_crowded(queries, crowded, most, best, limits);
     }
     scratch.rewind(mark);
-    if (!crowded.empty()) search_crowded(queries, crowded, room, best, limits);
     const simt::Stream stream = session_.stream.get();
     simt::launch({"sort_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
                  sort_keys, best);
@@ -135,7 +143,7 @@ void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<
     Scratch& scratch = session_.scratch;
     const simt::Stream stream = session_.stream.get();
     const size_t mark = scratch.mark();
-    const size_t each = room * (sizeof(unsigned) + sizeof(uint64_t));
+    const size_t each = room * kCandidateBytes;
     const size_t part = std::max<size_t>(1, options_.scratch_bytes / each);
     for (size_t first = 0; first < which.size(); first += part) {
         const size_t count = std::min(part, which.size() - first);
@@ -214,11 +222,17 @@ void ChunkSearch::run_rounds(const ChunkQueries& queries, Buffers& buffers, unsi
                              unsigned first, size_t most_chunks) {
     unsigned begin = 0;
     while (begin < most_chunks) {
-        const size_t end = begin == 0 ? first : size_t{kGrowth} * begin;
+        const size_t end = begin == 0 ? first : size_t{growth(queries.count)} * begin;
         const Round round{first_rank, begin, static_cast<unsigned>(std::min(end, most_chunks))};
         run_round(queries, buffers, round);
         begin = round.end;
     }
+}
+
+// Between two rounds: a limit of so many chunks lets about k times it pass.
+unsigned ChunkSearch::growth(size_t queries) const {
+    if (queries > kFewQueries) return kGrowth;
+    return static_cast<unsigned>(std::max<size_t>(kGrowth, room_ / (4 * options_.k)));
 }
 
 void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round) {
@@ -230,7 +244,7 @@ void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const
     if (options_.refined || by_products) score(queries, buffers.lists, options_.refined);
     simt::launch({"select_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
                  select_keys, buffers.lists, buffers.best, buffers.limits, buffers.wanted,
-                 counters_ + 1);
+                 options_.counters + 1);
 }
 
 void ChunkSearch::make_pairs(const ChunkQueries& queries, const Buffers& buffers,
@@ -251,7 +265,8 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, const Buffers& buffers
     const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
     simt::launch({"count_pairs", grid, kPairThreads, 0, stream}, count_pairs, job);
     simt::launch({"add_up_pairs", 1, kSumThreads, 0, stream}, add_up_pairs, buffers.pair_counts,
-                 stored_.chunks, chunks, buffers.pair_starts, buffers.tile_starts, counters_);
+                 stored_.chunks, chunks, buffers.pair_starts, buffers.tile_starts,
+                 options_.counters);
     simt::launch({"place_pairs", grid, kPairThreads, 0, stream}, place_pairs, job);
     simt::fill_bytes(buffers.pair_counts, 0, (chunks + 1) * sizeof(unsigned), stream);
 }
@@ -308,7 +323,7 @@ void ChunkSearch::rerank(const ChunkQueries& queries, BestLists from, BestLists 
     score(queries, lists, true);
     const auto grid = static_cast<unsigned>(queries.count);
     simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys, lists, to, limits,
-                 wanted, counters_ + 1);
+                 wanted, options_.counters + 1);
     simt::launch({"sort_keys", grid, kSelectThreads, 0, stream}, sort_keys, to);
     scratch.rewind(mark);
 }
@@ -379,16 +394,6 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
 
 // Tensor cores pay where a chunk's codes are rounded for many queries.
 bool ChunkSearch::uses_products(const ChunkQueries&, const Round&) const { return false; }
-
-SearchCounters ChunkSearch::counters() const {
-    SearchCounters counted;
-    unsigned long long values[2] = {};
-    simt::copy_to_host(values, counters_, sizeof(values), session_.stream.get());
-    simt::synchronize(session_.stream.get());
-    counted.scanned = values[0];
-    counted.scored = values[1];
-    return counted;
-}
 
 std::vector<unsigned> ChunkSearch::download(const unsigned* values, size_t count) const {
     unsigned* const pinned = session_.download.get<unsigned>(count);

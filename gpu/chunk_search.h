@@ -2,8 +2,9 @@
 // it a limit, under which few of the next, eight times as many, pass, and so on. Where many queries
 // share chunks, tensor cores say what can pass, and only that is scored; what is found is the same.
 // Nothing waits for the host but the end, when it looks whether all candidates had room; queries
-// of which more were found are searched again, with as much room as they want. For host code of the
-// GPU backend. One thread.
+// of which more were found are searched again, with as much room as they want. Few queries have
+// room for all that they can find, and fewer rounds: then nothing waits at all. For host code of
+// the GPU backend. One thread.
 #pragma once
 
 #include <cstddef>
@@ -38,10 +39,8 @@ struct ChunkSearchOptions {
     const unsigned short* masks = nullptr;
     size_t room = 0;                           // candidates of a query; 0: chosen
     size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
-};
-
-struct SearchCounters {
-    unsigned long long scanned = 0, scored = 0;
+    // On the device: vectors scanned, and candidates scored, to which a search adds.
+    unsigned long long* counters = nullptr;
 };
 
 // What a range search found of one query: packed keys and places, in any order.
@@ -70,9 +69,6 @@ class ChunkSearch {
     // the limit is of the codes' keys.
     std::vector<RangeHits> range(const ChunkQueries& queries, float limit, bool by_rows);
 
-    // Of all that was done so far. Waits for the device.
-    SearchCounters counters() const;
-
    private:
     struct Buffers;
     struct Round {
@@ -90,6 +86,7 @@ class ChunkSearch {
     ChunkQueries gather(const ChunkQueries& queries, const unsigned* rows, size_t count);
     void run_rounds(const ChunkQueries& queries, Buffers& buffers, unsigned first_rank,
                     unsigned first, size_t most_chunks);
+    unsigned growth(size_t queries) const;
     void run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round);
     void make_pairs(const ChunkQueries& queries, const Buffers& buffers, const Round& round);
     void scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products);
@@ -105,7 +102,6 @@ class ChunkSearch {
     ChunkSearchOptions options_;
     StoredCodes stored_;
     size_t room_;
-    unsigned long long* counters_;  // on the device: scanned, scored
 };
 
 }  // namespace nearcell::gpu
