@@ -5,7 +5,7 @@
 #include <nearcell/cpu/isa_select.h>
 
 #include "kernels/kernel_check.h"
-#include "stored_case.h"
+#include "scan_case.h"
 
 namespace nearcell::gpu {
 namespace {
@@ -17,85 +17,6 @@ using simt::config;
 class ScanChunks : public simt::SimtTest {};
 
 const std::vector<size_t> kSizes = {40, 1, 16, 150, 17};
-constexpr unsigned kGrid = 3;
-
-// A scan and what it must offer.
-struct ScanCase {
-    Metric metric;
-    StoredCase store;
-    Matrix queries;
-    PairsCase pairs;
-    DeviceArray<float> values, lengths;
-    std::vector<float> limits, host_lengths;
-    bool refined = false;
-    float margin = 1;
-
-    ScanCase(const RandomCodes& codes, Metric metric_, bool residual, bool masked,
-             const std::vector<size_t>& counts, size_t query_count, Random& random)
-        : metric(metric_),
-          store(codes.code.view(), codes.cells, codes.centroids, residual, 5, masked, random),
-          queries(query_count, codes.code.view().dim, random),
-          pairs(store, queries, metric, counts, random),
-          values(queries.data),
-          lengths(query_count, 0.0f),
-          limits(query_count, kInfinity),
-          host_lengths(query_count, 0.0f) {}
-
-    // Of the least key; where `refined` is not set, that is the key.
-    float tested(unsigned place, const ScanPair& pair, float key) const {
-        if (!refined) return key;
-        if (metric == Metric::L2 && !store.has_centroids()) return -kInfinity;
-        const float error = store.factor(place, BitsFactor::Error);
-        const float reach = metric == Metric::L2 ? error * std::sqrt(std::max(0.0f, pair.key))
-                                                 : 0.5f * error * host_lengths[pair.query];
-        return key - margin * reach;
-    }
-    Offers expected(bool keyed = true) const {
-        Offers offers(queries.rows);
-        pairs.for_each([&](size_t chunk, const ScanPair& pair) {
-            for (const unsigned place : store.places_of(store.chunks()[chunk])) {
-                const float key = store.key(metric, place, queries.row(pair.query));
-                if (tested(place, pair, key) <= limits[pair.query])
-                    offers[pair.query].insert({place, keyed ? pack_key(key, store.tag(place)) : 0});
-            }
-        });
-        return offers;
-    }
-    void scan(const CandidateLists& lists, unsigned grid = kGrid) const {
-        const DeviceArray<float> device_limits(limits);
-        ChunkScan job{};
-        job.stored = store.stored();
-        job.pairs = pairs.pairs();
-        job.lists = lists;
-        job.queries = values.data();
-        job.limits = device_limits.data();
-        job.refined = refined;
-        job.margin = margin;
-        simt::copy_to_device(lengths.data(), host_lengths.data(), host_lengths.size() * 4, {});
-        job.lengths = lengths.data();
-        simt::launch({"scan_chunks", grid, kChunkThreads}, scan_chunks_kernel(kind(), metric), job);
-    }
-    Offers found(bool keyed = true, unsigned grid = kGrid) const {
-        const ListsCase lists(queries.rows, room());
-        scan(lists.lists(keyed), grid);
-        return lists.offers();
-    }
-    CodeKind kind() const { return store.stored().code.kind; }
-    size_t room() const { return 300; }
-
-    // Limits that let some pass: keys themselves, infinities, and one that lets nothing pass.
-    void draw_limits(Random& random) {
-        for (size_t q = 0; q < limits.size(); ++q) {
-            const Chunk& chunk = store.chunks()[random.below(store.chunks().size())];
-            const unsigned place =
-                chunk.first_block * 16 + static_cast<unsigned>(random.below(chunk.vectors));
-            limits[q] = store.key(metric, place, queries.row(q));
-            if (q % 6 == 1) limits[q] = q % 12 == 1 ? kInfinity : -kInfinity;
-            if (q % 7 == 5) limits[q] = std::numeric_limits<float>::quiet_NaN();
-        }
-    }
-};
-
 TEST_F(ScanChunks, OfEveryKindByEveryMetric) {
     Random random(1);
     uint64_t turn = 0;
@@ -190,7 +111,7 @@ TEST_F(ScanChunks, CountsWhatThereIsNoRoomFor) {
     const ScanCase scan(codes, Metric::InnerProduct, false, false, {2, 0, 4}, 4, random);
     const Offers expected = scan.expected();
     const ListsCase lists(4, 30);
-    scan.scan(lists.lists());
+    scan.scan(scan_chunks_kernel(scan.kind(), scan.metric), lists.lists());
     const std::vector<unsigned> counts = lists.counts();
     const Offers offers = lists.offers();
     for (size_t q = 0; q < 4; ++q) {
@@ -233,11 +154,11 @@ TEST(StoredCase, SaysWhatTheCpuSays) {
             for (const size_t bits : {1, 4, 7}) {
                 simt::reset();
                 const RandomCodes codes(kind, 37, bits, {16}, true, random);
-                const StoredCase store(codes.code.view(), codes.cells, codes.centroids, true, 1,
-                                       false, random);
+                const StoredCase store(codes.view(), codes.cells, codes.centroids, true, 1, false,
+                                       random);
                 const Matrix queries(1, 37, random);
                 std::vector<float> values(37 * kBlock), bias(kBlock);
-                const CodeView view = codes.code.view();
+                const CodeView view = codes.view();
                 const std::vector<uint32_t> blocks = store.block_words();
                 decode_kernel(*table, kind)(&view, blocks.data(), codes.centroids.row(0),
                                             values.data());

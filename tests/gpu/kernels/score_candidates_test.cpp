@@ -56,8 +56,8 @@ TEST_F(ScoreCandidates, ByCodes) {
             const size_t dim = 1 + random.below(150);
             const bool residual = turn % 3 != 0;
             const RandomCodes codes(kind, dim, 1 + turn % 8, {64, 16, 96}, residual, random);
-            const StoredCase store(codes.code.view(), codes.cells, codes.centroids, residual, 9,
-                                   false, random);
+            const StoredCase store(codes.view(), codes.cells, codes.centroids, residual, 9, false,
+                                   random);
             const Matrix queries(4, dim, random);
             const Candidates candidates(4, 176, 140, random);
             ListsCase lists(4, candidates.room);
@@ -99,7 +99,7 @@ TEST_F(ScoreCandidates, ByRows) {
                                             << metric_name(metric) << ", dim " << dim);
             config().seed = turn;
             const RandomCodes codes(kind, dim, 0, {100}, false, random);
-            const CodeView view = codes.code.view();
+            const CodeView view = codes.view();
             std::vector<uint32_t> words;
             for (const std::vector<uint32_t>& row : codes.cells[0])
                 words.insert(words.end(), row.begin(), row.end());
@@ -127,8 +127,7 @@ TEST_F(ScoreCandidates, ByRows) {
 TEST_F(ScoreCandidates, IsTheSameInEveryOrder) {
     Random random(3);
     const RandomCodes codes(CodeKind::Float16, 40, 0, {100}, false, random);
-    const StoredCase store(codes.code.view(), codes.cells, codes.centroids, false, 9, false,
-                           random);
+    const StoredCase store(codes.view(), codes.cells, codes.centroids, false, 9, false, random);
     std::vector<uint32_t> words;
     for (const std::vector<uint32_t>& row : codes.cells[0])
         words.insert(words.end(), row.begin(), row.end());

@@ -215,6 +215,7 @@ struct RandomCodes {
             cells.push_back(std::move(rows));
         }
     }
+    CodeView view() const { return code.view(); }
 };
 
 // Which queries look into which chunks. Every chunk is looked into by a number of queries that

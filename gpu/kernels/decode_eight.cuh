@@ -1,0 +1,146 @@
+// Eight dimensions of a stored code at a time, as tensor-core operands want them: four lanes share
+// a vector, and of 32 dimensions each decodes eight in a row, so that a lane reads whole words
+// (Bits: the four lanes one word of each plane, each a byte of it). Values are those of
+// decode_code.cuh, bit for bit. What a dimension needs beside the code (offset and step, or where
+// its subspace stands) lies in shared memory, put there once for all vectors of a tile. Codebooks
+// are aligned to 8 bytes.
+#pragma once
+
+#include <nearcell/gpu/kernels/decode_code.cuh>
+
+namespace nearcell::gpu {
+
+// What all vectors share of one dimension; nothing for most kinds.
+template <CodeKind kKind>
+struct DimensionData {};
+template <>
+struct DimensionData<CodeKind::RangeInt8> {
+    float step, offset;
+};
+// Value `entry` of the subspace's codebook is codebooks[base + entry * width].
+struct alignas(16) SubspaceData {
+    unsigned word, shift, base, width;
+};
+template <>
+struct DimensionData<CodeKind::Product8> : SubspaceData {};
+template <>
+struct DimensionData<CodeKind::Product4> : SubspaceData {};
+
+constexpr unsigned product_bits(CodeKind kind) { return kind == CodeKind::Product8 ? 8 : 4; }
+
+// Of dimension j, which there is.
+template <CodeKind kKind>
+SIMT_DEVICE DimensionData<kKind> dimension_data(const CodeView& code, unsigned j) {
+    DimensionData<kKind> data;
+    if constexpr (kKind == CodeKind::RangeInt8) {
+        data.step = code.step[j];
+        data.offset = code.offset[j];
+    }
+    if constexpr (kKind == CodeKind::Product8 || kKind == CodeKind::Product4) {
+        constexpr unsigned kBits = product_bits(kKind);
+        unsigned low = 0, high = static_cast<unsigned>(code.subquantizers);
+        while (high - low > 1) {
+            const unsigned middle = (low + high) / 2;
+            (code.sub_begin[middle] <= j ? low : high) = middle;
+        }
+        const unsigned begin = code.sub_begin[low];
+        data.word = low / (32 / kBits);
+        data.shift = low % (32 / kBits) * kBits;
+        data.base = (begin << kBits) + (j - begin);
+        data.width = code.sub_begin[low + 1] - begin;
+    }
+    return data;
+}
+
+// The factor that all values of a vector have, where the kind has one.
+template <CodeKind kKind>
+SIMT_DEVICE float scale_of_vector(const CodeView& code, const uint32_t* words) {
+    if constexpr (kKind == CodeKind::ScaledInt8)
+        return __uint_as_float(code_word(words, code.words - 1));
+    if constexpr (kKind == CodeKind::Bits) return bits_factor_at(code, words, BitsFactor::Scale);
+    return 1;
+}
+
+// Word w, or 0 where its first dimension, j, is past the end.
+SIMT_DEVICE unsigned word_before(const CodeView& code, const uint32_t* words, unsigned w,
+                                 unsigned j) {
+    return j < code.dim ? code_word(words, w) : 0;
+}
+
+SIMT_DEVICE void decode_eight_bits(const CodeView& code, const uint32_t* words, float scale,
+                                   unsigned first, float (&x)[8]) {
+    const auto bits = static_cast<unsigned>(code.bits);
+    const unsigned lines = (static_cast<unsigned>(code.dim) + 31) / 32;
+    unsigned values[8] = {};
+    if (first < code.dim) {
+        for (unsigned p = 0; p < bits; ++p) {
+            const unsigned byte = code_word(words, p * size_t{lines} + first / 32) >> (first % 32);
+            SIMT_UNROLL
+            for (unsigned i = 0; i < 8; ++i)
+                values[i] = 2 * values[i] + (byte >> i & 1u);
+        }
+    }
+    const float middle = 0.5f * static_cast<float>((1u << bits) - 1);
+    SIMT_UNROLL
+    for (unsigned i = 0; i < 8; ++i)
+        x[i] = __fmul_rn(__fsub_rn(static_cast<float>(values[i]), middle), scale);
+}
+
+// Values of entries, one or two in a row at a time.
+template <CodeKind kKind, unsigned kWidth>
+SIMT_DEVICE void gather_eight(const CodeView& code, const DimensionData<kKind>* data,
+                              const uint32_t* words, float (&x)[8]) {
+    constexpr unsigned kMask = (1u << product_bits(kKind)) - 1;
+    SIMT_UNROLL
+    for (unsigned i = 0; i < 8; i += kWidth) {
+        const uint4 at = simt::load16(reinterpret_cast<const uint4*>(data + i));
+        const unsigned entry = code_word(words, at.x) >> at.y & kMask;
+        const float* const values = code.codebooks + (at.z + entry * at.w);
+        if constexpr (kWidth == 2) {
+            const float2 two = *reinterpret_cast<const float2*>(values);
+            x[i] = two.x;
+            x[i + 1] = two.y;
+        } else {
+            x[i] = *values;
+        }
+    }
+}
+
+// `data` is of eight dimensions from `first`, a multiple of eight, on. Past the end x is anything.
+template <CodeKind kKind>
+SIMT_DEVICE void decode_eight(const CodeView& code, const DimensionData<kKind>* data,
+                              const uint32_t* words, float scale, unsigned first, float (&x)[8]) {
+    if constexpr (kKind == CodeKind::Float32) {
+        SIMT_UNROLL
+        for (unsigned i = 0; i < 8; ++i)
+            x[i] = __uint_as_float(word_before(code, words, first + i, first + i));
+    } else if constexpr (kKind == CodeKind::Float16 || kKind == CodeKind::BFloat16) {
+        SIMT_UNROLL
+        for (unsigned i = 0; i < 8; i += 2) {
+            const unsigned pair = word_before(code, words, (first + i) / 2, first + i);
+            constexpr bool kHalf = kKind == CodeKind::Float16;
+            x[i] = kHalf ? Float16Value::of(pair & 0xffffu) : BFloat16Value::of(pair & 0xffffu);
+            x[i + 1] = kHalf ? Float16Value::of(pair >> 16) : BFloat16Value::of(pair >> 16);
+        }
+    } else if constexpr (kKind == CodeKind::RangeInt8 || kKind == CodeKind::ScaledInt8) {
+        SIMT_UNROLL
+        for (unsigned i = 0; i < 8; ++i) {
+            const unsigned four = first + i / 4 * 4;
+            const unsigned byte = word_before(code, words, four / 4, four) >> (i % 4 * 8) & 0xffu;
+            if constexpr (kKind == CodeKind::RangeInt8)
+                x[i] = __fmaf_rn(static_cast<float>(byte), data[i].step, data[i].offset);
+            else
+                x[i] = __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), scale);
+        }
+    } else if constexpr (kKind == CodeKind::Bits) {
+        decode_eight_bits(code, words, scale, first, x);
+    } else {
+        const auto width = static_cast<unsigned>(code.sub_width);
+        if (width != 0 && width % 2 == 0)
+            gather_eight<kKind, 2>(code, data, words, x);
+        else
+            gather_eight<kKind, 1>(code, data, words, x);
+    }
+}
+
+}  // namespace nearcell::gpu
