@@ -49,6 +49,7 @@ CellCall::CellCall(const HeldCells& held, Session& session, const simt::DevicePr
     options_.margin = search.margin;
     options_.reach = search.reach;
     options_.room = held.options().candidates;
+    options_.shared_queries = held.options().shared_queries;
     options_.scratch_bytes = held.options().scratch_bytes;
     if (search.filter != nullptr && !search.filter->allows_all()) {
         const simt::Stream stream = session_.stream.get();
@@ -69,6 +70,7 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.k = search_.probes;
     options.scratch_bytes = held_.options().scratch_bytes;
     options.room = held_.options().candidates;
+    options.shared_queries = held_.options().shared_queries;
     options.counters = counters_ + 2;
     return options;
 }

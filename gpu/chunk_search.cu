@@ -4,6 +4,7 @@
 
 #include <nearcell/gpu/kernels/arrays.cuh>
 #include <nearcell/gpu/kernels/pair_chunks.cuh>
+#include <nearcell/gpu/kernels/scan_chunks_mma.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
 #include <nearcell/gpu/kernels/select_keys.cuh>
 
@@ -15,6 +16,9 @@ constexpr size_t kLeastRoom = 2048;  // candidates of a query
 constexpr size_t kCandidateBytes = sizeof(unsigned) + sizeof(uint64_t);
 constexpr size_t kAllShare = 2;      // of scratch, where all that queries can find has room
 constexpr size_t kFewQueries = 256;  // that care more for the number of rounds than for candidates
+// Of a chunk, from which on tensor cores scan it: an estimate: half of a product's
+// columns of eight queries are in use then, or more. Not measured.
+constexpr size_t kSharedQueries = 8;
 constexpr size_t kBlocksPerProcessor = 8;
 constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
 
@@ -53,6 +57,7 @@ ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
       device_(device),
       options_(options),
       stored_(store.codes()),
+      product_scan_(scan_chunks_mma_kernel(stored_.code.kind, options.metric, device.architecture)),
       room_(chosen_room(store, options)) {
     stored_.masks = options.masks;
 }
@@ -287,8 +292,13 @@ void ChunkSearch::scan(const ChunkQueries& queries, const Buffers& buffers, bool
     const size_t most = static_cast<size_t>(device_.processors) * kBlocksPerProcessor;
     const auto grid =
         static_cast<unsigned>(std::clamp<size_t>(pairs, 1, std::max<size_t>(most, 1)));
-    simt::launch({"scan_chunks", grid, kChunkThreads, 0, session_.stream.get()},
-                 scan_chunks_kernel(stored_.code.kind, options_.metric), job);
+    const simt::Stream stream = session_.stream.get();
+    if (by_products) {
+        simt::launch({"scan_chunks_mma", grid, kProductThreads, 0, stream}, product_scan_, job);
+    } else {
+        simt::launch({"scan_chunks", grid, kChunkThreads, 0, stream},
+                     scan_chunks_kernel(stored_.code.kind, options_.metric), job);
+    }
 }
 
 void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows) {
@@ -392,8 +402,14 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
     return counts;
 }
 
-// Tensor cores pay where a chunk's codes are rounded for many queries.
-bool ChunkSearch::uses_products(const ChunkQueries&, const Round&) const { return false; }
+// Tensor cores pay where a chunk's codes are decoded for many queries; not without limits, where
+// all would have to be scored.
+bool ChunkSearch::uses_products(const ChunkQueries& queries, const Round& round) const {
+    if (round.begin == 0 || product_scan_ == nullptr) return false;
+    const size_t pairs = queries.count * (round.end - round.begin);
+    const size_t wanted = options_.shared_queries == 0 ? kSharedQueries : options_.shared_queries;
+    return pairs >= wanted * store_.chunk_count();
+}
 
 std::vector<unsigned> ChunkSearch::download(const unsigned* values, size_t count) const {
     unsigned* const pinned = session_.download.get<unsigned>(count);

@@ -37,7 +37,8 @@ struct ChunkSearchOptions {
     float margin = 1;
     float reach = std::numeric_limits<float>::infinity();
     const unsigned short* masks = nullptr;
-    size_t room = 0;                           // candidates of a query; 0: chosen
+    size_t room = 0;            // candidates of a query; 0: chosen
+    size_t shared_queries = 0;  // of a chunk, from which on tensor cores scan it; 0: chosen
     size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
     // On the device: vectors scanned, and candidates scored, to which a search adds.
     unsigned long long* counters = nullptr;
@@ -48,6 +49,9 @@ struct RangeHits {
     std::vector<uint64_t> keys;
     std::vector<unsigned> places;
 };
+
+struct ChunkScan;
+using ProductScan = void (*)(ChunkScan);
 
 class ChunkSearch {
    public:
@@ -101,6 +105,7 @@ class ChunkSearch {
     simt::DeviceProperties device_;
     ChunkSearchOptions options_;
     StoredCodes stored_;
+    ProductScan product_scan_;  // null: the device has none for these codes
     size_t room_;
 };
 

@@ -41,10 +41,12 @@ struct DeviceOptions {
     // Of a search: queries are taken some at a time, so that it takes no more, if it can do with
     // it.
     size_t scratch_bytes = size_t{512} << 20;
-    // For tests: cells are cut into chunks of so many blocks, and there is room for so many
-    // candidates of a query. 0: chosen. They change what a search costs, never what it returns.
+    // For tests: cells are cut into chunks of so many blocks, there is room for so many candidates
+    // of a query, and chunks that so many queries share are scanned by tensor cores. 0: chosen.
+    // They change what a search costs, never what it returns.
     size_t chunk_blocks = 0;
     size_t candidates = 0;
+    size_t shared_queries = 0;
 };
 
 // A step of the way of a vector to its cell: of the three, the one that is not null; none of them:

@@ -124,16 +124,27 @@ TEST_F(DeviceIndexTest, FindsWhatTheCpuFinds) {
             search.k = 6;
             search.probes = 4;
             const SearchResult truth = index->search(view(queries_), search);
-            index->to("cuda:0", small_chunks());
+            DeviceOptions options = small_chunks();
+            options.shared_queries = size_t{1} << 40;
+            index->to("cuda:0", options);
             const SearchResult found = index->search(view(queries_), search);
             if (index->reranks_by_bound())
                 expect_as_near(found, truth, what);
             else
                 expect_close(found, truth, what);
+            options.shared_queries = 1;  // by products, the same to the bit
+            index->to("cuda:0", options);
+            const SearchResult by_products = index->search(view(queries_), search);
+            EXPECT_EQ(by_products.ids, found.ids) << what;
+            EXPECT_EQ(by_products.scores, found.scores) << what;
             EXPECT_GT(found.stats.scanned, 0u) << what;
             ++compared;
         }
     }
+    const std::vector<simt::Site> sites = simt::sites();
+    EXPECT_TRUE(std::any_of(sites.begin(), sites.end(), [](const simt::Site& site) {
+        return site.kind == simt::SiteKind::Matrix && site.count > 1000;
+    }));
     EXPECT_EQ(compared, 54u);  // of 64; the factory refuses what L1 cannot do
 }
 
