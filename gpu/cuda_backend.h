@@ -45,6 +45,11 @@ class CudaBackend final : public Backend {
 
     void move_to_means(MatrixView<const float> x, const float* weights, const RowGroups& groups,
                        bool unit, MatrixView<float> means, int threads) const override;
+    // With cuBLAS where it is found (gpu/linear_algebra.h). Sums have another order than pca/'s.
+    bool add_products(MatrixView<const float> x, const double* shift, double* sums,
+                      double* products, int threads) const override;
+    // With cuSOLVER where it is found.
+    bool solve_symmetric(size_t dim, double* matrix, double* values) const override;
 
     // The CPU's: they look host memory through for single vectors, and pictures come one by one.
     void nearest(MatrixView<const float> queries, const CoarseRows& rows, size_t count,

@@ -74,6 +74,26 @@ void check_options(const PcaOptions& options, size_t dim) {
           kMinWhiteningEpsilon, " to 1: it keeps whitening finite where the data has no variance");
 }
 
+// In ascending order; vectors are columns.
+struct Components {
+    Eigen::MatrixXd vectors;
+    Eigen::VectorXd variances;
+};
+
+// Of a matrix whose lower triangle is given.
+Components components_of(Eigen::MatrixXd covariance, const Backend& backend) {
+    Components found{std::move(covariance), {}};
+    const Index dim = found.vectors.rows();
+    found.variances.resize(dim);
+    if (backend.solve_symmetric(static_cast<size_t>(dim), found.vectors.data(),
+                                found.variances.data()))
+        return found;
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(found.vectors);
+    check(solver.info() == Eigen::Success, StatusCode::InvalidArgument,
+          "the eigenvalues of the covariance did not converge: scale the rows to moderate values");
+    return {solver.eigenvectors(), solver.eigenvalues()};
+}
+
 // The first entry of largest magnitude becomes positive.
 void fix_sign(float* component, size_t dim) {
     const float* largest = std::max_element(
@@ -100,7 +120,35 @@ Pca::Fitter::Fitter(size_t dim) : dim_(dim) {
     products_.resize(dim * dim);
 }
 
-void Pca::Fitter::add(const Vectors& rows, const Backend&, int threads) {
+// Adds the first rows, as far as the backend takes them, and returns how many these are.
+size_t Pca::Fitter::add_by(const Backend& backend, const Vectors& rows, int threads) {
+    const size_t slice = std::max(kBlockRows, backend.least_rows());
+    const bool floats = rows.type == ElementType::Float32 &&
+                        reinterpret_cast<uintptr_t>(rows.data) % alignof(float) == 0;
+    if (floats) {
+        const MatrixView<const float> x(static_cast<const float*>(rows.data), rows.rows, dim_,
+                                        rows.stride);
+        const bool done =
+            backend.add_products(x, shift_.data(), sum_.data(), products_.data(), threads);
+        return done ? rows.rows : 0;
+    }
+    if (backend.least_rows() == 1) return 0;  // the CPU's leaves it, and need not be asked
+    std::vector<float> values(std::min(slice, rows.rows) * dim_);
+    size_t first = 0;
+    while (first < rows.rows) {
+        const MatrixView<float> part(values.data(), std::min(slice, rows.rows - first), dim_);
+        parallel_for((part.rows + kLoadRows - 1) / kLoadRows, threads, [&](size_t task, int) {
+            const size_t row = task * kLoadRows, count = std::min(kLoadRows, part.rows - row);
+            read_rows(rows, first + row, part.slice(row, count));
+        });
+        if (!backend.add_products(part, shift_.data(), sum_.data(), products_.data(), threads))
+            break;
+        first += part.rows;
+    }
+    return first;
+}
+
+void Pca::Fitter::add(const Vectors& rows, const Backend& backend, int threads) {
     check_dim(rows, dim_, "rows");
     check_finite(rows, "rows", threads);
     if (rows.rows == 0) return;
@@ -108,7 +156,7 @@ void Pca::Fitter::add(const Vectors& rows, const Backend&, int threads) {
     std::vector<double> block(std::min(rows.rows, kBlockRows) * dim_);
     if (rows_ == 0) shift_ = mean_of_head(rows);
 
-    for (size_t first = 0; first < rows.rows; first += kBlockRows) {
+    for (size_t first = add_by(backend, rows, threads); first < rows.rows; first += kBlockRows) {
         const size_t count = std::min(kBlockRows, rows.rows - first);
         load_block(rows.slice(first, count), shift_, threads, block.data());
         parallel_for(tiles.size(), threads, [&](size_t task, int) {
@@ -129,7 +177,7 @@ void Pca::Fitter::add(const Vectors& rows, const Backend&, int threads) {
     rows_ += rows.rows;
 }
 
-Pca Pca::Fitter::finish(const PcaOptions& options) const {
+Pca Pca::Fitter::finish(const PcaOptions& options, const Backend& backend) const {
     check_options(options, dim_);
     check(rows_ >= 2, StatusCode::InvalidArgument, "PCA was given ", rows_,
           " rows, but needs at least 2");
@@ -141,22 +189,19 @@ Pca Pca::Fitter::finish(const PcaOptions& options) const {
                 (products_[i * dim_ + j] - sum_[i] * sum_[j] / n) / (n - 1);
         }
     }
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(covariance);
-    check(solver.info() == Eigen::Success, StatusCode::InvalidArgument,
-          "the eigenvalues of the covariance did not converge: scale the rows to moderate values");
-
     Pca pca;
     pca.options_ = options;
     pca.total_variance_ = std::max(0.0, covariance.trace());
+    const Components found = components_of(std::move(covariance), backend);
     for (size_t j = 0; j < dim_; ++j)
         pca.mean_.push_back(to_float(shift_[j] + sum_[j] / n));
     pca.matrix_.resize(options.components * dim_);
     for (size_t c = 0; c < options.components; ++c) {
         const Index column = to_index(dim_ - 1 - c);
-        pca.variances_.push_back(to_float(std::max(0.0, solver.eigenvalues()[column])));
+        pca.variances_.push_back(to_float(std::max(0.0, found.variances[column])));
         float* component = &pca.matrix_[c * dim_];
         Eigen::Map<Eigen::VectorXf>(component, to_index(dim_)) =
-            solver.eigenvectors().col(column).cast<float>();
+            found.vectors.col(column).cast<float>();
         fix_sign(component, dim_);
     }
     pca.build_maps();

@@ -84,7 +84,7 @@ void check_values(size_t dim, const PcaOptions& options, const std::vector<float
 Pca Pca::fit(const Vectors& x, const PcaOptions& options, const Backend& backend, int threads) {
     Fitter fitter(x.cols);
     fitter.add(x, backend, threads);
-    return fitter.finish(options);
+    return fitter.finish(options, backend);
 }
 
 Pca Pca::from_parts(size_t dim, PcaOptions options, std::vector<float> components,

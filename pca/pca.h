@@ -1,7 +1,8 @@
 // Pca: principal component analysis. Rows are streamed through a covariance sum, so they never need
-// to be in memory together; the eigenproblem is solved by Eigen in double precision. Components are
+// to be in memory together; both in double precision, on the CPU by Eigen. Components are
 // ordered by falling variance and signed so that their entry of largest magnitude is positive.
-// Bitwise the same for any number of threads. Thread safe once fitted; a Fitter is one thread's.
+// Bitwise the same for any number of threads, but not on a device, whose sums have another order.
+// Thread safe once fitted; a Fitter is one thread's.
 // Cost: rows x dim^2 to fit, dim^3 to finish, dim x components a row to transform.
 #pragma once
 
@@ -34,9 +35,11 @@ class Pca {
         // Throws InvalidArgument (wrong dimension), NonFinite.
         void add(const Vectors& rows, const Backend& backend, int threads);
         // Throws InvalidArgument when fewer than two rows were added or components is out of range.
-        Pca finish(const PcaOptions& options) const;
+        Pca finish(const PcaOptions& options, const Backend& backend = cpu_backend()) const;
 
        private:
+        size_t add_by(const Backend& backend, const Vectors& rows, int threads);
+
         size_t dim_;
         size_t rows_ = 0;
         std::vector<double> shift_;     // the first rows' mean: keeps the sums small

@@ -54,6 +54,7 @@ THIRD_PARTY = {
 # Tests may ask it for anything.
 SYSTEM = {
     r"(sys/(stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
+    r"dlfcn\.h": ["gpu"],  # CUDA's libraries, where there are any
     r"sys/mman\.h": ["core", "gpu", "storage", "tests"],
     r"ucontext\.h": ["gpu"],
     r"unistd\.h": ["cpu", "gpu", "storage", "cli", "python", "tests"],

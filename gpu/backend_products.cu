@@ -1,0 +1,142 @@
+// CudaBackend::add_products and solve_symmetric: what PCA needs.
+#include <algorithm>
+#include <cstring>
+
+#include <nearcell/gpu/backend_state.h>
+#include <nearcell/gpu/linear_algebra.h>
+#include <nearcell/gpu/kernels/covariance.cuh>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr size_t kMostDim = 60000;         // a grid has 65535 blocks in y
+constexpr size_t kPartProducts = 1 << 22;  // of all parts together, or of one
+constexpr size_t kMostParts = 64;
+constexpr size_t kLeastPartRows = 64;
+constexpr size_t kLeastEigenDim = 256;  // below, the CPU needs some 10 ms
+constexpr size_t kDoubleFactor = 2;     // what a double costs the CPU, in floats
+
+// How many parts of a slice are summed side by side: by the dimension alone, so that sums do not
+// depend on the device.
+size_t parts_of(size_t dim) {
+    return std::clamp<size_t>(kPartProducts / (dim * dim), 1, kMostParts);
+}
+
+// Products of rows in their order, slice after slice.
+class ProductSums {
+   public:
+    ProductSums(Session& session, size_t dim, const double* shift)
+        : session_(session), dim_(dim), parts_(parts_of(dim)) {
+        const simt::Stream stream = session.stream.get();
+        auto* const there = session.scratch.take<double>(dim);
+        simt::copy_to_device(there, shift, dim * sizeof(double), stream);
+        shift_ = there;
+        partial_ = session.scratch.take<double>(parts_ * size());
+        totals_ = session.scratch.take<double>(size());
+        simt::fill_bytes(totals_, 0, size() * sizeof(double), stream);
+    }
+
+    void add(const RowOperand& rows, const LinearAlgebra* library) {
+        const size_t part_rows = std::max(kLeastPartRows, divide_up(rows.count, parts_));
+        const size_t parts = divide_up(rows.count, part_rows);
+        const ProductJob job{rows, shift_, narrow(part_rows), partial_};
+        const simt::Stream stream = session_.stream.get();
+        const unsigned columns = narrow(divide_up(dim_, kProductThreads));
+        unsigned first = 0;  // line of what is summed by parts
+        if (library != nullptr) {
+            first = narrow(dim_);
+            const size_t mark = session_.scratch.mark();
+            auto* const shifted = session_.scratch.take<double>(size_t{rows.count} * dim_);
+            simt::launch({"shift_rows", {columns, narrow(parts)}, kProductThreads, 0, stream},
+                         shift_rows, job, shifted);
+            library->add_products(dim_, rows.count, shifted, totals_, stream);
+            session_.scratch.rewind(mark);
+        } else {
+            const size_t tiles = divide_up(dim_, kProductTile);
+            simt::launch({"sum_products",
+                          {narrow(tiles * (tiles + 1) / 2), narrow(parts)},
+                          kProductThreads,
+                          0,
+                          stream},
+                         sum_products, job);
+        }
+        simt::launch({"add_parts", {columns, narrow(dim_) + 1 - first}, kProductThreads, 0, stream},
+                     add_parts, job, narrow(parts), first, totals_);
+    }
+
+    // Adds what was summed to the host's.
+    void finish(double* sums, double* products) {
+        auto* const found = session_.download.get<double>(size());
+        const simt::Stream stream = session_.stream.get();
+        simt::copy_to_host(found, totals_, size() * sizeof(double), stream);
+        simt::synchronize(stream);
+        for (size_t i = 0; i < dim_; ++i) {
+            for (size_t j = i; j < dim_; ++j)
+                products[i * dim_ + j] += found[i * dim_ + j];
+            sums[i] += found[dim_ * dim_ + i];
+        }
+    }
+
+   private:
+    size_t size() const { return (dim_ + 1) * dim_; }
+
+    Session& session_;
+    size_t dim_, parts_;
+    const double* shift_ = nullptr;
+    double *partial_ = nullptr, *totals_ = nullptr;
+};
+
+// Only where there is a device of NVIDIA's, which the emulation is not.
+const LinearAlgebra* library_for(size_t dim) {
+    if (simt::kChecksMemory || dim > LinearAlgebra::kMostDim) return nullptr;
+    const LinearAlgebra& found = LinearAlgebra::of_process();
+    return found.available() ? &found : nullptr;
+}
+
+}  // namespace
+
+bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, double* sums,
+                               double* products, int threads) const {
+    const size_t dim = x.cols;
+    const SlicedRows there(x, state_->kept);
+    const size_t values = (there.is_kept() ? 0 : x.rows * dim) + 2 * dim * dim;
+    if (x.rows == 0 || dim > kMostDim ||
+        !is_worthwhile(kDoubleFactor * x.rows * dim * (dim + 1) / 2, values))
+        return false;
+    simt::select_device(options_.ordinal);
+    if ((parts_of(dim) + 1) * (dim + 1) * dim * sizeof(double) > simt::memory_state().free / 2)
+        return false;
+    SessionPool::Lease session = state_->sessions.lease();
+    ProductSums summed(*session, dim, shift);
+    // Slices are the same whether or not rows are kept, and so are the sums.
+    const size_t slice = rows_of_slice(options_.slice_bytes, dim * sizeof(float));
+    for (size_t first = 0; first < x.rows; first += slice) {
+        const size_t mark = session->scratch.mark();
+        const size_t count = std::min(slice, x.rows - first);
+        summed.add(there.slice(*session, first, count, threads), library_for(dim));
+        simt::synchronize(session->stream.get());  // before the next rows take the same way
+        session->scratch.rewind(mark);
+    }
+    summed.finish(sums, products);
+    session.done();
+    return true;
+}
+
+bool CudaBackend::solve_symmetric(size_t dim, double* matrix, double* values) const {
+    const LinearAlgebra* const library = library_for(dim);
+    if (library == nullptr || dim < kLeastEigenDim) return false;
+    simt::select_device(options_.ordinal);
+    SessionPool::Lease session = state_->sessions.lease();
+    const simt::Stream stream = session->stream.get();
+    auto* const there = session->scratch.take<double>(dim * dim);
+    auto* const found = session->scratch.take<double>(dim);
+    simt::copy_to_device(there, matrix, dim * dim * sizeof(double), stream);
+    if (!library->solve_symmetric(dim, there, found, stream)) return false;
+    simt::copy_to_host(matrix, there, dim * dim * sizeof(double), stream);
+    simt::copy_to_host(values, found, dim * sizeof(double), stream);
+    simt::synchronize(stream);
+    session.done();
+    return true;
+}
+
+}  // namespace nearcell::gpu
