@@ -18,6 +18,8 @@ if(NOT NEARCELL_CUDA STREQUAL "off")
         cmake_path(GET NEARCELL_NVCC PARENT_PATH cuda_bin)
         find_library(NEARCELL_CUDART cudart_static REQUIRED HINTS ${cuda_bin}/../lib
                      ${cuda_bin}/../lib64 ${cuda_bin}/../targets/x86_64-linux/lib)
+        find_path(NEARCELL_CUDA_INCLUDE cuda_runtime.h REQUIRED HINTS ${cuda_bin}/../include
+                  ${cuda_bin}/../targets/x86_64-linux/include)
     endif()
 endif()
 
@@ -48,4 +50,18 @@ function(nearcell_cuda_objects out)
         list(APPEND objects ${object})
     endforeach()
     set(${out} ${objects} PARENT_SCOPE)
+endfunction()
+
+# nearcell_cuda_program(TARGET): a program of ours with the GPU part, which calls it by gpu/simt/host.h,
+# too, or by CUDA's runtime.
+function(nearcell_cuda_program target)
+    nearcell_settings(${target})
+    target_compile_definitions(${target} PRIVATE NEARCELL_CUDA)
+    target_include_directories(${target} SYSTEM PRIVATE ${NEARCELL_CUDA_INCLUDE})
+    target_link_libraries(${target} PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,nearcell_cuda>
+                          nearcell::nearcell)
+    if(NEARCELL_STATIC_PROGRAMS)  # for machines that have not what they were built with
+        target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc -s -Wl,--as-needed
+                            -Wl,--gc-sections)
+    endif()
 endfunction()

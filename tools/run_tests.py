@@ -24,6 +24,7 @@ FUZZ = ROOT / "build" / "fuzz"
 LOG = ROOT / "build" / "log"
 REPORT = ROOT / "build" / "report"
 NVCC = ROOT / "build" / "cuda" / "nvidia" / "cu13" / "bin" / "nvcc"
+SKIPPED = 77  # the exit status of a test program that says why it tested nothing
 JOBS = str(len(os.sched_getaffinity(0)))
 
 
@@ -100,11 +101,17 @@ def test_cuda(tally: Tally) -> None:
     if not NVCC.exists():
         tally.skip("CUDA sources", "no CUDA compiler in build/cuda, ./run gpu-toolkit gets one")
         return
-    command: list[str | Path] = ["cmake", "--build", BUILD, "--target", "cuda_link_check"]
+    targets = ["cuda_link_check", "cuda_parity"]
+    command: list[str | Path] = ["cmake", "--build", BUILD, "--target", *targets]
     if check(tally, "compile for every kind of GPU", command):
         command = [sys.executable, "tools/ptxas_table.py", BUILD, "--check"]
         check(tally, "registers of the kernels", command)
         check(tally, "GPUs are found, or it says why", [BUILD / "tests/gpu/cuda_link_check"])
+        parity = BUILD / "tests/gpu/cuda_parity"
+        if subprocess.run([parity], capture_output=True).returncode == SKIPPED:
+            tally.skip("a GPU finds what the CPU finds", "no GPU is here, or no driver")
+        else:
+            check(tally, "a GPU finds what the CPU finds", [parity, "--size", "full"])
 
 
 def test_tools(tally: Tally) -> None:

@@ -142,8 +142,8 @@ struct LaunchState {
 
 extern LaunchState launch_state;
 extern Thread* current;  // null: the scheduler or the host runs
-extern thread_local bool
-    checks_on;               // an instrumented access now is a kernel's own, not a host thread's
+// An instrumented access of this thread now is a kernel's own: host code of other threads is not.
+extern constinit thread_local bool checks_on;
 extern Random order_random;  // seeded at each launch
 extern Counters counts;
 std::recursive_mutex& device_mutex();

@@ -10,7 +10,7 @@ namespace nearcell::simt {
 
 LaunchState launch_state;
 Thread* current = nullptr;
-thread_local bool checks_on = false;
+constinit thread_local bool checks_on = false;
 Random order_random(1);
 
 namespace {
