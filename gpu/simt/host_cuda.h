@@ -56,16 +56,27 @@ inline std::string device_model() {
     check_cuda(cudaGetDeviceProperties(&found, device), "device_model");
     return found.name;
 }
+inline cudaMemPool_t memory_pool(const char* call) {
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), call);
+    cudaMemPool_t pool{};
+    check_cuda(cudaDeviceGetDefaultMemPool(&pool, device), call);
+    return pool;
+}
 inline MemoryState memory_state() {
     MemoryState state;
     check_cuda(cudaMemGetInfo(&state.free, &state.total), "memory_state");
+    // What was freed and stays with the process is free for its allocations, too.
+    const cudaMemPool_t pool = memory_pool("memory_state");
+    uint64_t reserved = 0, used = 0;
+    check_cuda(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved),
+               "memory_state");
+    check_cuda(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "memory_state");
+    state.free += reserved - (used < reserved ? used : reserved);
     return state;
 }
 inline void keep_freed_memory() {
-    int device = 0;
-    check_cuda(cudaGetDevice(&device), "keep_freed_memory");
-    cudaMemPool_t pool{};
-    check_cuda(cudaDeviceGetDefaultMemPool(&pool, device), "keep_freed_memory");
+    const cudaMemPool_t pool = memory_pool("keep_freed_memory");
     uint64_t all = UINT64_MAX;
     check_cuda(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all),
                "keep_freed_memory");
