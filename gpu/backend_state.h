@@ -58,6 +58,9 @@ class SlicedRows {
         : rows_(rows), part_(kept.find(rows)) {}
 
     bool is_kept() const { return static_cast<bool>(part_); }
+    const KeptPart& part() const { return part_; }
+    // Whether rows follow one another on the device.
+    bool is_dense() const { return !is_kept() || part_.stride() == rows_.cols; }
     // Bytes that a row of a slice takes.
     size_t row_bytes() const { return is_kept() ? 0 : rows_.cols * sizeof(float); }
     MatrixView<const float> host() const { return rows_; }

@@ -8,76 +8,15 @@
 #include <nearcell/gpu/backend_state.h>
 #include <nearcell/gpu/rotation.h>
 #include <nearcell/kernels/kernel_table.h>
-#include <nearcell/gpu/kernels/assign_rows.cuh>
 #include <nearcell/gpu/kernels/score_matrix.cuh>
 
 namespace nearcell::gpu {
 namespace {
 
-constexpr size_t kMostParts = 65535;  // of a grid in y
-constexpr size_t kNarrowRows = 64;    // up to so many, tiles are narrow
-
 TileKey tile_key(Metric metric) {
     if (is_similarity(metric)) return TileKey::Dot;
     return metric == Metric::L1 ? TileKey::L1 : TileKey::L2;
 }
-
-using AssignKernel = void (*)(AssignJob);
-
-AssignKernel assign_kernel(bool dot, bool few) {
-    if (dot) {
-        return few ? assign_rows<TileKey::Dot, kNarrowColumns>
-                   : assign_rows<TileKey::Dot, kWideColumns>;
-    }
-    return few ? assign_rows<TileKey::L2, kNarrowColumns> : assign_rows<TileKey::L2, kWideColumns>;
-}
-
-struct AssignWork {
-    const SlicedRows& x;
-    RowOperand rows;
-    bool dot;
-    size_t processors;
-    uint32_t* labels;
-    float* keys;
-    int threads;
-
-    void start(Session& session, size_t first, size_t count) const {
-        const simt::Stream stream = session.stream.get();
-        const RowOperand vectors = x.slice(session, first, count, threads);
-        auto* const best = session.scratch.take<unsigned long long>(count);
-        simt::fill_bytes(best, 0xff, count * sizeof *best, stream);
-        launch_assign(vectors, best, stream);
-        auto* const found = session.scratch.take<unsigned>(count);
-        auto* const found_keys = keys == nullptr ? nullptr : session.scratch.take<float>(count);
-        simt::launch(
-            {"write_labels", narrow(divide_up(count, kKeyThreads / 32)), kKeyThreads, 0, stream},
-            dot ? write_labels<TileKey::Dot> : write_labels<TileKey::L2>,
-            LabelJob{vectors, rows, best, found, found_keys});
-        auto* const words = session.download.get<uint32_t>(2 * count);
-        simt::copy_to_host(words, found, count * sizeof *words, stream);
-        if (keys != nullptr)
-            simt::copy_to_host(words + count, found_keys, count * sizeof *words, stream);
-    }
-    void finish(Session& session, size_t first, size_t count) const {
-        const auto* const words = session.download.get<uint32_t>(2 * count);
-        std::copy_n(words, count, labels + first);
-        if (keys != nullptr) std::memcpy(keys + first, words + count, count * sizeof(float));
-    }
-
-   private:
-    // Few vectors: the rows are shared among so many blocks that every processor has some.
-    void launch_assign(const RowOperand& vectors, unsigned long long* best,
-                       simt::Stream stream) const {
-        const bool few = rows.count <= kNarrowRows;
-        const auto tile = static_cast<size_t>(tile_rows(few ? kNarrowColumns : kWideColumns));
-        const size_t blocks = divide_up(vectors.count, kTileVectors);
-        const size_t parts = std::clamp<size_t>(divide_up(4 * processors, blocks), 1, kMostParts);
-        const size_t part_rows = divide_up(divide_up(rows.count, parts), tile) * tile;
-        const dim3 grid(narrow(blocks), narrow(divide_up(rows.count, part_rows)));
-        simt::launch({"assign_rows", grid, kTileThreads, 0, stream}, assign_kernel(dot, few),
-                     AssignJob{vectors, rows, narrow(part_rows), best});
-    }
-};
 
 struct KeepWork {
     const KeptCopy& copy;
@@ -193,27 +132,6 @@ void CudaBackend::scores(MatrixView<const float> queries, const FloatBlocks& blo
                    threads};
     const size_t each = there.row_bytes() + rows * sizeof(float);
     run_in_slices(state_->sessions, queries.rows, rows_of_slice(options_.slice_bytes, each), work);
-    operands.done();
-}
-
-void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
-                         uint32_t* labels, float* keys, int threads) const {
-    const SlicedRows there(x, state_->kept), nearest(rows, state_->kept);
-    const size_t values = x.rows * (there.is_kept() ? 2 : x.cols);
-    if (x.rows == 0 || rows.rows == 0 || !is_worthwhile(x.rows * rows.rows * x.cols, values))
-        return cpu_backend().assign(x, rows, metric, labels, keys, threads);
-    simt::select_device(options_.ordinal);
-    CallOperands operands(state_->sessions);
-    AssignWork work{there,
-                    nearest.all(operands, threads),
-                    is_similarity(metric),
-                    static_cast<size_t>(state_->device.processors),
-                    labels,
-                    keys,
-                    threads};
-    operands.wait();
-    const size_t each = there.row_bytes() + 2 * sizeof(uint64_t);
-    run_in_slices(state_->sessions, x.rows, rows_of_slice(options_.slice_bytes, each), work);
     operands.done();
 }
 

@@ -73,14 +73,14 @@ inline size_t batch_queries(size_t bytes, const Space& space, size_t room, size_
 
 class ExactBatch {
    public:
-    ExactBatch(const ExactBase& base, const DeviceArray<float>& queries, size_t count, size_t k,
-               size_t room, simt::Stream stream)
+    ExactBatch(const ExactBase& base, const float* queries, size_t count, size_t k, size_t room,
+               simt::Stream stream)
         : base_(base),
           stream_(stream),
           count_(count),
           k_(k),
           room_(room),
-          queries_(queries.data()),
+          queries_(queries),
           rounded_(count * base.space.padded, stream),
           bounds_(count, stream),
           limits_(count, stream),
@@ -108,6 +108,7 @@ class ExactBatch {
 
     // k numbers of each query, of which held() count, in any order (pack_key).
     std::vector<uint64_t> best() const { return to_host(best_); }
+    const DeviceArray<uint64_t>& best_there() const { return best_; }
     std::vector<unsigned> held() const { return to_host(held_); }
     uint64_t rescored() const { return rescored_; }
 

@@ -208,7 +208,7 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
         const size_t count = std::min(batch, queries.rows - first);
         const DeviceArray<float> floats =
             upload(queries.slice(first, count), base.options.threads, stream.get());
-        ExactBatch searched(base, floats, count, kept, room, stream.get());
+        ExactBatch searched(base, floats.data(), count, kept, room, stream.get());
         searched.add_all();
         std::vector<uint64_t> best = searched.best();
         write_results(space.metric, first, best, searched.held(), kept, base.options.threads,
@@ -218,6 +218,22 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
     }
     return result;
 }
+
+void DeviceFlat::find_nearest(const float* vectors, size_t count, size_t k, uint64_t* best,
+                              simt::Stream stream) const {
+    const Base& base = *base_;
+    const size_t room = candidate_room(base.options.candidates, rows(), k);
+    const size_t batch = batch_queries(base.options.scratch_bytes, base.space, room, k);
+    for (size_t first = 0; first < count; first += batch) {
+        const size_t some = std::min(batch, count - first);
+        ExactBatch searched(base, vectors + first * dim(), some, k, room, stream);
+        searched.add_all();
+        simt::copy_on_device(best + first * k, searched.best_there().data(),
+                             some * k * sizeof(uint64_t), stream);
+    }
+}
+
+double DeviceFlat::longest() const { return base_->space.row_length; }
 
 SearchResult device_exact_search(const Vectors& base, const Vectors& queries, Metric metric,
                                  size_t k, const DeviceFlatOptions& options) {

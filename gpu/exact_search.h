@@ -13,11 +13,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include <nearcell/core/metric.h>
 #include <nearcell/core/search_result.h>
 #include <nearcell/core/vectors.h>
+#include <nearcell/gpu/simt/host.h>
 
 namespace nearcell::gpu {
 
@@ -41,8 +43,15 @@ class DeviceFlat {
     // NonFinite.
     SearchResult search(const Vectors& queries, size_t k) const;
 
+    // The same for vectors that are on the device, one behind the other, and k <= rows(): best
+    // becomes k numbers of each, in any order, as pack_key says (packed_key.cuh). Vectors need not
+    // be finite, but then nothing is said of what is found.
+    void find_nearest(const float* vectors, size_t count, size_t k, uint64_t* best,
+                      simt::Stream stream) const;
+
     size_t rows() const;
     size_t dim() const;
+    double longest() const;  // at least the length of every row
 
    private:
     struct Base;

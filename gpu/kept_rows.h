@@ -10,6 +10,8 @@
 #include <vector>
 
 #include <nearcell/core/matrix_view.h>
+#include <nearcell/core/metric.h>
+#include <nearcell/gpu/exact_search.h>
 #include <nearcell/gpu/session.h>
 
 namespace nearcell::gpu {
@@ -22,6 +24,18 @@ struct KeptCopy {
     MatrixView<const float> host;
     OwnStream stream;
     DeviceArray<float> values;  // the rows, one behind the other
+
+    // The rows as an exact search has them, made when first asked for.
+    std::shared_ptr<const DeviceFlat> flat(Metric metric) const {
+        const std::lock_guard lock(mutex_);
+        std::shared_ptr<const DeviceFlat>& made = flats_[is_similarity(metric) ? 1 : 0];
+        if (!made) made = std::make_shared<const DeviceFlat>(host, metric);
+        return made;
+    }
+
+   private:
+    mutable std::mutex mutex_;
+    mutable std::shared_ptr<const DeviceFlat> flats_[2];
 };
 
 // Rows within a copy, or no copy.

@@ -147,9 +147,10 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
     const std::shared_ptr<const void> kept = backend->keep(centroid_view());
     try {
         if (mapped != nullptr) mapped->reserve(mapped->size() + x.rows);
-        for (size_t first = 0; first < x.rows; first += kSliceRows) {
+        const size_t slice = std::max(kSliceRows, backend->least_rows());
+        for (size_t first = 0; first < x.rows; first += slice) {
             report(progress, "add", static_cast<double>(first), static_cast<double>(x.rows));
-            const size_t count = std::min(kSliceRows, x.rows - first);
+            const size_t count = std::min(slice, x.rows - first);
             const PreparedRows rows = prepare(x, first, count, threads);
             labels.assign(count, 0);
             if (options.cells > 1) {

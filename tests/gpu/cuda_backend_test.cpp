@@ -97,6 +97,61 @@ TEST_F(CudaBackendTest, LabelsAndKeysHaveTheBitsOfTheCpu) {
         expect_same_labels(backend, x.view(), centroids.view(), metric);
 }
 
+CudaBackendOptions searching() {
+    CudaBackendOptions options = on_device();
+    options.searched_rows = 4;
+    return options;
+}
+
+// Where the nearest rows are found on tensor cores.
+TEST_F(CudaBackendTest, SearchedLabelsHaveTheBitsOfTheCpu) {
+    const CudaBackend backend(searching());
+    Random random(12);
+    for (const size_t d : Sizes{1, 40}) {
+        for (const size_t rows : Sizes{4, 600}) {
+            for (const double shift : {0.0, 3000.0}) {
+                const Matrix x(20, d, random, shift, 3), centroids(rows, d, random, shift, 1);
+                for (const Metric metric : {Metric::L2, Metric::InnerProduct})
+                    expect_same_labels(backend, x.view(), centroids.view(), metric);
+            }
+        }
+    }
+    // Many equal keys: every vector is doubtful.
+    const Matrix x = grid_matrix(60, 3, random), rows = grid_matrix(600, 3, random);
+    for (const Metric metric : {Metric::L2, Metric::InnerProduct})
+        expect_same_labels(backend, x.view(), rows.view(), metric);
+}
+
+// Rows that float32 cannot tell apart, though their exact keys differ.
+TEST_F(CudaBackendTest, SearchedLabelsAreThoseThatFloatsGive) {
+    const CudaBackend backend(searching());
+    Random random(13);
+    for (const double width : {1e-3, 1e-6, 1e-7}) {
+        const Matrix x(40, 24, random, 5);
+        Matrix rows(50, 24);
+        for (size_t i = 0; i < rows.rows; ++i) {
+            for (size_t j = 0; j < 24; ++j)
+                rows.row(i)[j] = static_cast<float>(1 + width * random.normal());
+        }
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct})
+            expect_same_labels(backend, x.view(), rows.view(), metric);
+    }
+}
+
+TEST_F(CudaBackendTest, SearchedRowsAreRoundedOnceWhileTheyAreKept) {
+    const CudaBackend backend(searching());
+    Random random(14);
+    const Matrix x(30, 8, random), rows(100, 8, random);
+    const auto kept_rows = backend.keep(rows.view());
+    expect_same_labels(backend, x.view(), rows.view(), Metric::L2);
+    const uint64_t before = simt::counters().launches;
+    const Assigned found = assigned(backend, x.view(), rows.view(), Metric::L2);
+    const uint64_t kept = simt::counters().launches - before;
+    const CudaBackend other(searching());
+    EXPECT_EQ(assigned(other, x.view(), rows.view(), Metric::L2).labels, found.labels);
+    EXPECT_EQ(simt::counters().launches - before, 2 * kept + 2);  // measured, rounded
+}
+
 TEST_F(CudaBackendTest, TheFirstOfEqualRowsWins) {
     const CudaBackend backend(on_device());
     Random random(3);
@@ -108,10 +163,12 @@ TEST_F(CudaBackendTest, TheFirstOfEqualRowsWins) {
 }
 
 TEST_F(CudaBackendTest, NumbersThatAreNoneNameARowToo) {
-    const CudaBackend backend(on_device());
+    const CudaBackend direct(on_device()), by_search(searching());
     Random random(4);
-    for (const size_t rows : Sizes{5, 200}) {
-        const Matrix centroids(rows, 4, random);
+    for (const size_t rows : Sizes{5, 200, 201, 202}) {
+        const CudaBackend& backend = rows > 200 ? by_search : direct;
+        Matrix centroids(rows, 4, random);
+        if (rows == 202) centroids.row(7)[1] = std::numeric_limits<float>::infinity();
         Matrix x(6, 4, random);
         x.row(0)[1] = std::numeric_limits<float>::infinity();
         x.row(1)[2] = std::nanf("");

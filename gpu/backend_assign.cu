@@ -1,0 +1,154 @@
+// CudaBackend::assign: every key on CUDA cores, or, among many rows, an exact search on tensor
+// cores for the few that come into question.
+#include <algorithm>
+#include <cstring>
+
+#include <nearcell/core/error.h>
+#include <nearcell/gpu/backend_state.h>
+#include <nearcell/gpu/exact_search.h>
+#include <nearcell/gpu/kernels/choose_label.cuh>
+
+namespace nearcell::gpu {
+namespace {
+
+constexpr size_t kMostParts = 65535;  // of a grid in y
+constexpr size_t kNarrowRows = 64;    // up to so many, tiles are narrow
+
+using AssignKernel = void (*)(AssignJob);
+
+AssignKernel assign_kernel(bool dot, bool few) {
+    if (dot) {
+        return few ? assign_rows<TileKey::Dot, kNarrowColumns>
+                   : assign_rows<TileKey::Dot, kWideColumns>;
+    }
+    return few ? assign_rows<TileKey::L2, kNarrowColumns> : assign_rows<TileKey::L2, kWideColumns>;
+}
+
+struct AssignWork {
+    const SlicedRows& x;
+    RowOperand rows;
+    std::shared_ptr<const DeviceFlat> flat;  // of the rows; null: they are compared directly
+    bool dot;
+    size_t processors;
+    uint32_t* labels;
+    float* keys;
+    int threads;
+
+    void start(Session& session, size_t first, size_t count) const {
+        const simt::Stream stream = session.stream.get();
+        const RowOperand vectors = x.slice(session, first, count, threads);
+        auto* const best = session.scratch.take<unsigned long long>(count);
+        if (flat)
+            assign_by_search(session, vectors, best);
+        else
+            assign_directly(vectors, best, stream);
+        auto* const found = session.scratch.take<unsigned>(count);
+        auto* const found_keys = keys == nullptr ? nullptr : session.scratch.take<float>(count);
+        simt::launch(
+            {"write_labels", narrow(divide_up(count, kKeyThreads / 32)), kKeyThreads, 0, stream},
+            dot ? write_labels<TileKey::Dot> : write_labels<TileKey::L2>,
+            LabelJob{vectors, rows, best, found, found_keys});
+        auto* const words = session.download.get<uint32_t>(2 * count);
+        simt::copy_to_host(words, found, count * sizeof *words, stream);
+        if (keys != nullptr)
+            simt::copy_to_host(words + count, found_keys, count * sizeof *words, stream);
+    }
+    void finish(Session& session, size_t first, size_t count) const {
+        const auto* const words = session.download.get<uint32_t>(2 * count);
+        std::copy_n(words, count, labels + first);
+        if (keys != nullptr) std::memcpy(keys + first, words + count, count * sizeof(float));
+    }
+
+   private:
+    // Few vectors: the rows are shared among so many blocks that every processor has some.
+    void assign_directly(const RowOperand& vectors, unsigned long long* best,
+                         simt::Stream stream) const {
+        simt::fill_bytes(best, 0xff, vectors.count * sizeof *best, stream);
+        const bool few = rows.count <= kNarrowRows;
+        const auto tile = static_cast<size_t>(tile_rows(few ? kNarrowColumns : kWideColumns));
+        const size_t blocks = divide_up(vectors.count, kTileVectors);
+        const size_t parts = std::clamp<size_t>(divide_up(4 * processors, blocks), 1, kMostParts);
+        const size_t part_rows = divide_up(divide_up(rows.count, parts), tile) * tile;
+        const dim3 grid(narrow(blocks), narrow(divide_up(rows.count, part_rows)));
+        simt::launch({"assign_rows", grid, kTileThreads, 0, stream}, assign_kernel(dot, few),
+                     AssignJob{vectors, rows, narrow(part_rows), best});
+    }
+
+    void assign_by_search(Session& session, const RowOperand& vectors,
+                          unsigned long long* best) const {
+        const simt::Stream stream = session.stream.get();
+        const size_t count = vectors.count;
+        auto* const found = session.scratch.take<uint64_t>(count * kFound);
+        flat->find_nearest(vectors.data, count, kFound, found, stream);
+        auto* const doubtful = session.scratch.take<unsigned>(count + 1);
+        simt::fill_bytes(doubtful + count, 0, sizeof(unsigned), stream);
+        simt::launch(
+            {"choose_label", narrow(divide_up(count, kChooseThreads / kFound)), kChooseThreads, 0,
+             stream},
+            dot ? choose_label<TileKey::Dot> : choose_label<TileKey::L2>,
+            ChooseJob{vectors, rows, found, flat->longest(), best, doubtful, doubtful + count});
+        unsigned some = 0;
+        simt::copy_to_host(&some, doubtful + count, sizeof some, stream);
+        simt::synchronize(stream);
+        if (some > 0) look_directly(session, vectors, doubtful, some, best);
+    }
+
+    // Where the search could not tell.
+    void look_directly(Session& session, const RowOperand& vectors, const unsigned* which,
+                       unsigned count, unsigned long long* best) const {
+        const simt::Stream stream = session.stream.get();
+        auto* const values = session.scratch.take<float>(size_t{count} * vectors.dim);
+        simt::launch({"gather_vectors", narrow(divide_up(count, kChooseThreads / 32)),
+                      kChooseThreads, 0, stream},
+                     gather_vectors, vectors, which, count, values);
+        auto* const found = session.scratch.take<unsigned long long>(count);
+        assign_directly({values, vectors.dim, count, vectors.dim}, found, stream);
+        simt::launch(
+            {"scatter_best", narrow(divide_up(count, kChooseThreads)), kChooseThreads, 0, stream},
+            scatter_best, found, which, count, best);
+    }
+};
+
+// Rows that an exact search takes; null for others, and where it would not pay.
+std::shared_ptr<const DeviceFlat> flat_of(const KeptPart& kept, MatrixView<const float> rows,
+                                          Metric metric) {
+    try {
+        if (kept && kept.offset == 0 && kept.copy->host.rows == rows.rows &&
+            kept.copy->host.cols == rows.cols)
+            return kept.copy->flat(metric);
+        return std::make_shared<const DeviceFlat>(rows, metric);
+    } catch (const Error& error) {
+        if (category(error.code()) != StatusCategory::Input) throw;
+        return nullptr;  // values that are none, or too large
+    }
+}
+
+}  // namespace
+
+void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows, Metric metric,
+                         uint32_t* labels, float* keys, int threads) const {
+    const SlicedRows there(x, state_->kept), nearest(rows, state_->kept);
+    const size_t values = x.rows * (there.is_kept() ? 2 : x.cols);
+    if (x.rows == 0 || rows.rows == 0 || !is_worthwhile(x.rows * rows.rows * x.cols, values))
+        return cpu_backend().assign(x, rows, metric, labels, keys, threads);
+    simt::select_device(options_.ordinal);
+    const bool dot = is_similarity(metric);
+    std::shared_ptr<const DeviceFlat> flat;
+    if (rows.rows >= options_.searched_rows && there.is_dense())
+        flat = flat_of(nearest.part(), rows, dot ? Metric::InnerProduct : Metric::L2);
+    CallOperands operands(state_->sessions);
+    AssignWork work{there,
+                    nearest.all(operands, threads),
+                    flat,
+                    dot,
+                    static_cast<size_t>(state_->device.processors),
+                    labels,
+                    keys,
+                    threads};
+    operands.wait();
+    const size_t each = there.row_bytes() + (2 + (flat ? kFound : 0)) * sizeof(uint64_t);
+    run_in_slices(state_->sessions, x.rows, rows_of_slice(options_.slice_bytes, each), work);
+    operands.done();
+}
+
+}  // namespace nearcell::gpu
