@@ -22,8 +22,7 @@ struct KeepWork {
     const KeptCopy& copy;
 
     void start(Session& session, size_t first, size_t count) const {
-        upload_rows(session, copy.host.slice(first, count),
-                    copy.values.data() + first * copy.host.cols, 0);
+        upload_rows(session, copy.host.slice(first, count), copy.data() + first * copy.stride, 0);
     }
     void finish(Session&, size_t, size_t) const {}
 };
@@ -93,11 +92,17 @@ std::string CudaBackend::describe() const {
 
 std::shared_ptr<const void> CudaBackend::keep(MatrixView<const float> rows) const {
     if (rows.rows == 0 || rows.cols == 0) return nullptr;
-    if (const KeptPart part = state_->kept.find(rows)) return part.copy;
+    if (const KeptPart part = state_->kept.find(rows)) {
+        const auto copy = std::make_shared<const KeptCopy>(
+            rows, part.copy->there, part.copy->offset + part.offset, part.stride());
+        state_->kept.add(copy);
+        return copy;
+    }
     simt::select_device(options_.ordinal);
     if (rows.rows * rows.cols * sizeof(float) > simt::memory_state().free / 2) return nullptr;
     try {
-        const auto copy = std::make_shared<const KeptCopy>(rows);
+        const auto values = std::make_shared<const KeptValues>(rows.rows * rows.cols);
+        const auto copy = std::make_shared<const KeptCopy>(rows, values, 0, rows.cols);
         KeepWork work{*copy};
         const size_t slice = rows_of_slice(options_.slice_bytes, rows.cols * sizeof(float));
         run_in_slices(state_->sessions, rows.rows, slice, work);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include <nearcell/core/matrix_view.h>
@@ -16,14 +17,23 @@
 
 namespace nearcell::gpu {
 
-struct KeptCopy {
-    explicit KeptCopy(MatrixView<const float> rows)
-        : host(rows), values(rows.rows * rows.cols, stream.get()) {
-        simt::synchronize(stream.get());  // other streams may use it
+// Values on the device, which any stream may use.
+struct KeptValues {
+    explicit KeptValues(size_t size) : values(size, stream.get()) {
+        simt::synchronize(stream.get());
     }
-    MatrixView<const float> host;
     OwnStream stream;
-    DeviceArray<float> values;  // the rows, one behind the other
+    DeviceArray<float> values;
+};
+
+// Rows that somebody holds, and where they are. Those that lie within others have the values of
+// these, but a copy of their own: what the others' holder does with his rows afterwards is his.
+struct KeptCopy {
+    MatrixView<const float> host;
+    std::shared_ptr<const KeptValues> there;
+    size_t offset, stride;  // of the rows in the values
+
+    float* data() const { return there->values.data() + offset; }
 
     // The rows as an exact search has them, made when first asked for.
     std::shared_ptr<const DeviceFlat> flat(Metric metric) const {
@@ -33,6 +43,10 @@ struct KeptCopy {
         return made;
     }
 
+    KeptCopy(MatrixView<const float> rows, std::shared_ptr<const KeptValues> values, size_t offset_,
+             size_t stride_)
+        : host(rows), there(std::move(values)), offset(offset_), stride(stride_) {}
+
    private:
     mutable std::mutex mutex_;
     mutable std::shared_ptr<const DeviceFlat> flats_[2];
@@ -41,11 +55,11 @@ struct KeptCopy {
 // Rows within a copy, or no copy.
 struct KeptPart {
     std::shared_ptr<const KeptCopy> copy;
-    size_t offset = 0;  // of the first value
+    size_t offset = 0;  // of the first value, from the copy's
 
     explicit operator bool() const { return copy != nullptr; }
-    const float* data() const { return copy->values.data() + offset; }
-    size_t stride() const { return copy->host.cols; }
+    const float* data() const { return copy->data() + offset; }
+    size_t stride() const { return copy->stride; }
 };
 
 class KeptRows {
@@ -55,7 +69,7 @@ class KeptRows {
         const std::lock_guard lock(mutex_);
         for (const std::weak_ptr<const KeptCopy>& held : copies_) {
             KeptPart part{held.lock(), 0};
-            if (part && lies_in(part.copy->host, rows, part.offset)) return part;
+            if (part && lies_in(*part.copy, rows, part.offset)) return part;
         }
         return {};
     }
@@ -66,14 +80,15 @@ class KeptRows {
     }
 
    private:
-    static bool lies_in(MatrixView<const float> all, MatrixView<const float> rows, size_t& offset) {
+    static bool lies_in(const KeptCopy& copy, MatrixView<const float> rows, size_t& offset) {
+        const MatrixView<const float>& all = copy.host;
         const auto begin = reinterpret_cast<uintptr_t>(all.data);
         const auto at = reinterpret_cast<uintptr_t>(rows.data);
         if (rows.rows == 0 || at < begin) return false;
         if (rows.rows > 1 && rows.stride != all.stride) return false;
         const size_t apart = (at - begin) / sizeof(float);
         const size_t row = apart / all.stride, column = apart % all.stride;
-        offset = row * all.cols + column;
+        offset = row * copy.stride + column;
         return row < all.rows && rows.rows <= all.rows - row && column + rows.cols <= all.cols;
     }
 

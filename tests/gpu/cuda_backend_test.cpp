@@ -110,7 +110,7 @@ TEST_F(CudaBackendTest, SearchedLabelsHaveTheBitsOfTheCpu) {
     for (const size_t d : Sizes{1, 40}) {
         for (const size_t rows : Sizes{4, 600}) {
             for (const double shift : {0.0, 3000.0}) {
-                const Matrix x(20, d, random, shift, 3), centroids(rows, d, random, shift, 1);
+                const Matrix x(9, d, random, shift, 3), centroids(rows, d, random, shift, 1);
                 for (const Metric metric : {Metric::L2, Metric::InnerProduct})
                     expect_same_labels(backend, x.view(), centroids.view(), metric);
             }
