@@ -21,7 +21,7 @@ std::string repr_text(nb::handle x) { return nb::cast<std::string>(nb::repr(x));
 // The address that the object keeps, under the name that its library gives it.
 nb::object stream_number(nb::handle stream) {
     if (PyIndex_Check(stream.ptr()) != 0 && !nb::isinstance<nb::bool_>(stream))
-        return nb::steal(PyNumber_Index(stream.ptr()));
+        return nb::borrow(stream);
     if (nb::hasattr(stream, "__cuda_stream__")) {  // (version, address)
         nb::object pair = stream.attr("__cuda_stream__");
         if (PyCallable_Check(pair.ptr()) != 0) pair = pair();
@@ -117,10 +117,11 @@ nb::ndarray<> import_result(nb::handle x, const std::string& name, const std::st
 
 Stream::Stream(nb::handle stream) {
     if (stream.is_none()) return;
-    const nb::object number = stream_number(stream);
+    const nb::object number = nb::steal(PyNumber_Index(stream_number(stream).ptr()));
+    if (!number.is_valid()) nb::raise_python_error();
     uintptr_t address = 0;
     if (!nb::try_cast(number, address)) refuse_stream(stream);
-    if (address > kLegacyStream) handle_ = reinterpret_cast<void*>(address);
+    if (address > kLegacyStream) handle_ = PyLong_AsVoidPtr(number.ptr());
 }
 
 nb::object Stream::dlpack() const {
