@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <system_error>
 
 #include <nearcell/core/error.h>
 #include <nearcell/storage/atomic_file.h>
@@ -71,7 +72,9 @@ bool is_there(const std::string& path) {
 // To the nanosecond: 2026-01-31 12:00:00.123456789 UTC.
 std::string modification_time(const std::string& path) {
     using std::chrono::nanoseconds, std::chrono::seconds;
-    const auto time = std::chrono::file_clock::to_sys(fs::last_write_time(path));
+    std::error_code error;
+    const auto time = std::chrono::file_clock::to_sys(fs::last_write_time(path, error));
+    check(!error, StatusCode::Io, path, ": cannot say when it was modified: ", error.message());
     const auto since = std::chrono::duration_cast<nanoseconds>(time.time_since_epoch());
     const auto whole = std::chrono::floor<seconds>(since);
     const std::time_t clock = whole.count();
@@ -195,7 +198,10 @@ void SearchJob::finish() {
     sync();
     for (const std::unique_ptr<ResultFile>& output : outputs_)
         output->finish();
-    fs::remove(journal_);
+    std::error_code error;
+    fs::remove(journal_, error);
+    check(!error, StatusCode::Io, journal_, ": cannot be removed: ", error.message(),
+          "; the outputs are in place, delete it");
 }
 
 void SearchJob::discard_outputs() {

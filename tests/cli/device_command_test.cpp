@@ -125,6 +125,10 @@ TEST_F(DeviceCommandTest, SearchesThere) {
     EXPECT_EQ(device_.held, 1u);
     EXPECT_EQ(device_.memory_bytes, size_t{8} << 30);
     EXPECT_TRUE(has(out, "cuda:0") && has(out, "fake")) << out;
+    there.insert(there.end(), {"--batch", "2", "--sync-seconds", "0"});
+    ASSERT_EQ(run(there), 0) << err;
+    EXPECT_EQ(found(), std::vector<int64_t>(90, 7));
+    EXPECT_EQ(device_.held, 2u);  // once a run, not once a batch
 }
 
 TEST_F(DeviceCommandTest, ComputesTruthThere) {
