@@ -1,8 +1,9 @@
 // Extractor: picture files to feature vectors: decode, resize, network, and where wanted a length
 // of 1. Each thread decodes and computes pictures of its own, so that both go on at once. Memory
-// does not grow with the number of files: for each thread one picture's, for all 64 features. Cost:
-// that of the network (multiply_adds() a picture) and of decoding. Immutable; safe from any number
-// of threads.
+// does not grow with the number of files: for each thread one picture's, for all 64 features. On a
+// device (to()) the threads decode some pictures while it computes those before: memory is two
+// batches of decoded pictures. Cost: that of the network (multiply_adds() a picture) and of decoding, on
+// a device the larger of both. Immutable but for to(); safe from any number of threads.
 #pragma once
 
 #include <functional>
@@ -35,6 +36,12 @@ class Extractor {
     // tap: a layer of the model; empty: its own choice.
     Extractor(Model model, const Weights& weights, std::string_view tap = {});
 
+    // As Network::to: "cuda:0", or back to the "cpu".
+    void to(std::string_view device, const DeviceOptions& options = {}) {
+        network_.to(device, options);
+    }
+    std::string device() const { return network_.device(); }
+
     const Model& model() const { return model_; }
     const Network& network() const { return network_; }
     size_t dim() const { return network_.output_shape().values(); }
@@ -48,6 +55,9 @@ class Extractor {
                                         const ExtractOptions& options, const Sink& sink) const;
 
    private:
+    struct Batch;
+    class Run;
+
     Model model_;
     Network network_;
 };

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
@@ -164,6 +165,20 @@ std::vector<std::string> Network::layers() const {
     return names;
 }
 
+void Network::to(std::string_view device, const DeviceOptions& options) {
+    const Device* const found = find_device(device);
+    std::unique_ptr<const DeviceNetwork> held;
+    if (found != nullptr) held = found->hold_network(plan_->steps(), options);
+    held_ = std::move(held);
+    device_ = found;
+}
+
+std::string Network::device() const { return device_ == nullptr ? "cpu" : device_->name(); }
+
+size_t Network::batch_pictures() const {
+    return held_ == nullptr ? kTogether : held_->batch_pictures();
+}
+
 Network::Pass::Pass(const Network& network) : plan_(*network.plan_) {
     for (const size_t floats : plan_.slot_floats)
         slots_.emplace_back(floats);
@@ -204,9 +219,14 @@ void Network::forward(MatrixView<const float> pictures, MatrixView<float> out, i
     check(out.rows == pictures.rows && out.cols == dim, StatusCode::InvalidArgument, "out is ",
           out.rows, " x ", out.cols, ", must be ", pictures.rows, " x ", dim);
     std::vector<std::optional<Pass>> passes(static_cast<size_t>(resolve_threads(threads)));
-    for (size_t first = 0; first < pictures.rows; first += kTogether) {
+    const size_t together = batch_pictures();
+    for (size_t first = 0; first < pictures.rows; first += together) {
         report(progress, "network", static_cast<double>(first), static_cast<double>(pictures.rows));
-        const size_t count = std::min(kTogether, pictures.rows - first);
+        const size_t count = std::min(together, pictures.rows - first);
+        if (held_ != nullptr) {
+            held_->forward(pictures.slice(first, count), out.slice(first, count), threads);
+            continue;
+        }
         parallel_for(count, threads, [&](size_t i, int worker) {
             std::optional<Pass>& mine = passes[static_cast<size_t>(worker)];
             if (!mine) mine.emplace(*this);

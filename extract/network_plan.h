@@ -8,6 +8,7 @@
 #include <nearcell/extract/network.h>
 #include <nearcell/kernels/backend.h>
 #include <nearcell/kernels/convolution.h>
+#include <nearcell/kernels/device_network.h>
 
 namespace nearcell {
 
@@ -58,6 +59,9 @@ struct PlannedLayer {
 struct Network::Plan {
     Plan(const std::vector<Layer>& layers, const Weights& weights, MapShape input,
          std::string_view tap);
+
+    // The same for a device. Pointers are to this plan's weights.
+    NetworkSteps steps() const;
 
     std::vector<PlannedLayer> layers;  // layer i gives map i + 1
     std::vector<MapPlace> maps;        // the picture, then each layer's output

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include <nearcell/gpu/device_cells.h>
+#include <nearcell/gpu/device_network.h>
 #include <nearcell/gpu/exact_search.h>
 
 namespace nearcell::gpu {
@@ -62,9 +63,18 @@ DeviceMemory CudaDevice::memory() const {
 std::unique_ptr<DeviceCells> CudaDevice::hold(const SearchableCells& cells,
                                               const DeviceOptions& options) const {
     simt::select_device(ordinal_);
+    return std::make_unique<CudaCells>(cells, options, ordinal_, memory_limit(options));
+}
+
+std::unique_ptr<DeviceNetwork> CudaDevice::hold_network(const NetworkSteps& network,
+                                                        const DeviceOptions& options) const {
+    simt::select_device(ordinal_);
+    return std::make_unique<CudaNetwork>(network, options, ordinal_, memory_limit(options));
+}
+
+size_t CudaDevice::memory_limit(const DeviceOptions& options) const {
     const size_t free = simt::memory_state().free;
-    const size_t limit = options.memory_bytes != 0 ? options.memory_bytes : free - free / kReserve;
-    return std::make_unique<CudaCells>(cells, options, ordinal_, limit);
+    return options.memory_bytes != 0 ? options.memory_bytes : free - free / kReserve;
 }
 
 SearchResult CudaDevice::exact_search(const Vectors& base, const Vectors& queries, Metric metric,

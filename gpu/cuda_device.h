@@ -20,6 +20,8 @@ class CudaDevice : public Device {
     const Backend& backend() const override { return backend_; }
     std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
                                       const DeviceOptions& options) const override;
+    std::unique_ptr<DeviceNetwork> hold_network(const NetworkSteps& network,
+                                                const DeviceOptions& options) const override;
     SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
                               int threads) const override;
 
@@ -27,6 +29,9 @@ class CudaDevice : public Device {
     void release(void* memory) const noexcept override;
 
    private:
+    // Bytes that one index or network may take.
+    size_t memory_limit(const DeviceOptions& options) const;
+
     int ordinal_;
     std::string model_;
     simt::DeviceProperties properties_;

@@ -81,7 +81,7 @@ class Scratch {
         DeviceArray<std::byte>& buffer = buffers_[next_++];
         if (buffer.data() == nullptr || buffer.size() < bytes) {
             buffer = DeviceArray<std::byte>();
-            buffer = DeviceArray<std::byte>(bytes, stream_, budget_, "a search");
+            buffer = DeviceArray<std::byte>(bytes, stream_, budget_, budget_.words().call);
         }
         return reinterpret_cast<T*>(buffer.data());
     }

@@ -59,6 +59,12 @@ const Device* group_of(const std::vector<const Device*>& members) {
 
 }  // namespace
 
+std::unique_ptr<DeviceNetwork> Device::hold_network(const NetworkSteps&,
+                                                    const DeviceOptions&) const {
+    throw_error(StatusCode::Unsupported, "device = ", name(),
+                " computes no networks: extract features on cpu");
+}
+
 std::vector<const Device*> devices() { return source().list(); }
 
 std::string why_no_devices() { return source().why(); }

@@ -1,7 +1,7 @@
 // Device: one GPU, as the layers above see it. Index code asks it for two things: a Backend, whose
 // operations over host arrays it carries out (training, assigning and encoding), and a DeviceCells,
 // a copy of an index's cells on which whole searches run there, queries in and neighbours out.
-// What index code knows of CUDA ends here: gpu/ implements this, where it is built and finds a
+// Networks ask it for a DeviceNetwork, pictures in and features out. What they know of CUDA ends here: gpu/ implements this, where it is built and finds a
 // GPU; everywhere else find_device() says what is missing.
 //
 // Thread safety: all const calls may run at once.
@@ -23,23 +23,25 @@
 #include <nearcell/core/vectors.h>
 #include <nearcell/kernels/backend.h>
 #include <nearcell/kernels/code_view.h>
+#include <nearcell/kernels/device_network.h>
 
 namespace nearcell {
 
 class LinearMap;
 class FastRotation;
 
-// How an index uses a device.
+// How an index or a network uses a device.
 struct DeviceOptions {
-    // Device memory that the copy of an index and its searches may take together; 0: all of it but
-    // a tenth. Where the re-rank store does not fit, it stays in host memory.
+    // Device memory that the copy of an index and its searches may take together, or a network and
+    // its maps; 0: all of it but a tenth. Where the re-rank store does not fit, it stays in host
+    // memory.
     size_t memory_bytes = 0;
     bool rerank_on_host = false;  // leaves it there in any case
     // Of several devices each holds some of the cells, and searches them for all queries; else each
     // holds all cells, and searches them for some of the queries.
     bool shard = false;
-    // Of a search: queries are taken some at a time, so that it takes no more, if it can do with
-    // it.
+    // Of a call: queries or pictures are taken some at a time, so that it takes no more, if it can
+    // do with it.
     size_t scratch_bytes = size_t{512} << 20;
     // For tests: cells are cut into chunks of so many blocks, there is room for so many candidates
     // of a query, and chunks that so many queries share are scanned by tensor cores. 0: chosen.
@@ -135,6 +137,9 @@ class Device {
     // Memory of the device, for a caller's arrays; release() waits for what is still using it.
     virtual void* allocate(size_t bytes) const = 0;
     virtual void release(void* memory) const noexcept = 0;
+    // Throws Unsupported where a device computes no networks, and for one that is too large.
+    virtual std::unique_ptr<DeviceNetwork> hold_network(const NetworkSteps& network,
+                                                        const DeviceOptions& options) const;
     // As exact_search (index/exact_search.h).
     virtual SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric,
                                       size_t k, int threads) const = 0;

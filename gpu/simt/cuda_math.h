@@ -8,6 +8,7 @@
 
 #include <nearcell/gpu/simt/cuda_types.h>
 
+using std::exp;
 using std::fabs;
 using std::sqrt;
 

@@ -3,6 +3,7 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/extract/extractor.h>
+#include <nearcell/kernels/device.h>
 
 #include "extract/network_case.h"
 #include "extract/picture_case.h"
@@ -30,8 +31,63 @@ std::vector<uint8_t> plain_bmp(uint8_t red, uint8_t green, uint8_t blue) {
     return bytes;
 }
 
+// Takes means of planes, three pictures at a time.
+class FakeNetwork : public DeviceNetwork {
+   public:
+    FakeNetwork(const NetworkSteps& network, std::vector<size_t>& calls)
+        : pixels_(network.maps.front().pixels()),
+          channels_(network.maps.back().channels),
+          calls_(calls) {
+        EXPECT_EQ(network.steps.size(), 1u);
+        EXPECT_EQ(network.steps.front().kind, StepKind::MeanPool);
+    }
+    size_t memory_bytes() const override { return 0; }
+    size_t batch_pictures() const override { return 3; }
+    void forward(MatrixView<const float> pictures, MatrixView<float> out, int) const override {
+        calls_.push_back(pictures.rows);
+        for (size_t i = 0; i < pictures.rows; ++i) {
+            for (size_t c = 0; c < channels_; ++c) {
+                double sum = 0;
+                for (size_t p = 0; p < pixels_; ++p)
+                    sum += static_cast<double>(pictures.row(i)[c * pixels_ + p]);
+                out.row(i)[c] = static_cast<float>(sum / static_cast<double>(pixels_));
+            }
+        }
+    }
+
+   private:
+    size_t pixels_, channels_;
+    std::vector<size_t>& calls_;
+};
+
+class FakeDevice : public Device, public DeviceSource {
+   public:
+    std::string name() const override { return "cuda:0"; }
+    std::string describe() const override { return "cuda:0 fake"; }
+    DeviceMemory memory() const override { return {}; }
+    const Backend& backend() const override { return cpu_backend(); }
+    std::unique_ptr<DeviceCells> hold(const SearchableCells&, const DeviceOptions&) const override {
+        return nullptr;
+    }
+    std::unique_ptr<DeviceNetwork> hold_network(const NetworkSteps& network,
+                                                const DeviceOptions& options) const override {
+        if (!computes) return Device::hold_network(network, options);
+        return std::make_unique<FakeNetwork>(network, calls);
+    }
+    SearchResult exact_search(const Vectors&, const Vectors&, Metric, size_t, int) const override {
+        return {};
+    }
+    std::vector<const Device*> list() const override { return {this}; }
+    std::string why() const override { return ""; }
+
+    bool computes = true;
+    mutable std::vector<size_t> calls;  // pictures of each
+};
+
 class ExtractorTest : public testing::Test {
    protected:
+    ~ExtractorTest() override { set_device_source(nullptr); }
+
     // The mean of each channel.
     Extractor means() {
         Model model;
@@ -84,6 +140,56 @@ TEST_F(ExtractorTest, LeavesBrokenPicturesOutAndSaysWhich) {
         EXPECT_EQ(skipped[1].number, 100u);
         EXPECT_NE(skipped[1].reason.find("nothing.png"), std::string::npos);
     }
+}
+
+TEST_F(ExtractorTest, OnADeviceTheSameComes) {
+    FakeDevice device;
+    set_device_source(&device);
+    Extractor extractor = means();
+    std::vector<std::string> paths;
+    for (size_t i = 0; i < 8; ++i)
+        paths.push_back(picture(i, static_cast<uint8_t>(10 * i)));
+    paths[4] = dir_.file("nothing.png");
+    std::vector<float> rows[2];
+    std::vector<size_t> numbers[2];
+    for (size_t turn = 0; turn < 2; ++turn) {
+        if (turn == 1) extractor.to("cuda:0");
+        EXPECT_EQ(extractor.device(), turn == 0 ? "cpu" : "cuda:0");
+        ExtractOptions options;
+        options.normalize = true;
+        options.threads = 2;
+        const auto keep = [&](std::span<const size_t> found, MatrixView<const float> features) {
+            numbers[turn].insert(numbers[turn].end(), found.begin(), found.end());
+            rows[turn].insert(rows[turn].end(), features.data,
+                              features.data + features.rows * features.cols);
+        };
+        const auto skipped = extractor.extract(paths, options, keep);
+        ASSERT_EQ(skipped.size(), 1u);
+        EXPECT_EQ(skipped[0].number, 4u);
+    }
+    EXPECT_EQ(device.calls, (std::vector<size_t>{3, 3, 2}));
+    EXPECT_EQ(numbers[0], numbers[1]);
+    ASSERT_EQ(rows[0].size(), rows[1].size());
+    for (size_t i = 0; i < rows[0].size(); ++i)
+        EXPECT_NEAR(rows[0][i], rows[1][i], 1e-6f) << i;
+
+    // The first broken picture ends it, behind those of the batches before.
+    ExtractOptions strict;
+    strict.strict = true;
+    size_t before = 0;
+    const Error error = error_of([&] {
+        extractor.extract(paths, strict, [&](auto found, auto) { before += found.size(); });
+    });
+    EXPECT_EQ(error.code(), StatusCode::NotFound);
+    EXPECT_EQ(before, 3u);
+    EXPECT_TRUE(extractor.extract({}, {}, [](auto, auto) {}).empty());
+
+    device.computes = false;
+    const Error refused = error_of([&] { extractor.to("cuda:0"); });
+    EXPECT_EQ(refused.code(), StatusCode::Unsupported);
+    EXPECT_NE(std::string(refused.what()).find("cuda:0 computes no networks"), std::string::npos);
+    extractor.to("cpu");
+    EXPECT_EQ(extractor.device(), "cpu");
 }
 
 TEST_F(ExtractorTest, StrictThrowsAndNormalizeDivides) {
