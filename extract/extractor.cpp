@@ -163,7 +163,8 @@ class Extractor::Run {
                 continue;
             }
             if (numbers.size() != i)
-                std::ranges::copy(batch.feature(i, dim_), batch.feature(numbers.size(), dim_).begin());
+                std::ranges::copy(batch.feature(i, dim_),
+                                  batch.feature(numbers.size(), dim_).begin());
             numbers.push_back(batch.first + i);
         }
         sink_(numbers, {batch.features.data(), numbers.size(), dim_});

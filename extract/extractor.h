@@ -2,8 +2,9 @@
 // of 1. Each thread decodes and computes pictures of its own, so that both go on at once. Memory
 // does not grow with the number of files: for each thread one picture's, for all 64 features. On a
 // device (to()) the threads decode some pictures while it computes those before: memory is two
-// batches of decoded pictures. Cost: that of the network (multiply_adds() a picture) and of decoding, on
-// a device the larger of both. Immutable but for to(); safe from any number of threads.
+// batches of decoded pictures. Cost: that of the network (multiply_adds() a picture) and of
+// decoding, on a device the larger of both. Immutable but for to(); safe from any number of
+// threads.
 #pragma once
 
 #include <functional>

@@ -2,9 +2,9 @@
 // is wanted as a feature. Made of a list of layers (extract/layer.h) and the tensors of a weights
 // file; batch norms become part of the weights. Cost: the multiply-adds of the layers, see
 // cpu/kernels_conv.cpp; memory: the weights once, and for each thread the activations that are
-// needed at one time. Immutable but for to(); safe from any number of threads. The same bits for any
-// number of threads and on every instruction set with fused multiply-adds; on a GPU within 1e-5 of
-// the largest.
+// needed at one time. Immutable but for to(); safe from any number of threads. The same bits for
+// any number of threads and on every instruction set with fused multiply-adds; on a GPU within 1e-5
+// of the largest.
 #pragma once
 
 #include <memory>
@@ -55,9 +55,9 @@ class Network {
     std::vector<LayerCost> costs() const;
     uint64_t multiply_adds() const;  // of one picture
 
-    // Moves forward() to a device, "cuda:0" for example, which gets a copy of the weights, or back to
-    // the "cpu". Excludes all other calls. Throws NoDevice, saying what is missing, OutOfMemory and
-    // Unsupported, and then leaves it where it is.
+    // Moves forward() to a device, "cuda:0" for example, which gets a copy of the weights, or back
+    // to the "cpu". Excludes all other calls. Throws NoDevice, saying what is missing, OutOfMemory
+    // and Unsupported, and then leaves it where it is.
     void to(std::string_view device, const DeviceOptions& options = {});
     std::string device() const;
     // Pictures that a call of forward() should have at least, for its device to be used well.

@@ -89,8 +89,7 @@ void CudaNetwork::hold_weights(const NetworkMap& in, Step& step) {
     const size_t inner = depthwise ? taps : taps * (in.channels / groups.size());
     const simt::Stream stream = stream_.get();
     step.group_count = groups.size();
-    step.weights =
-        DeviceArray<float>(groups.size() * inner * channels, stream, budget_, kWhat);
+    step.weights = DeviceArray<float>(groups.size() * inner * channels, stream, budget_, kWhat);
     step.bias = DeviceArray<float>(groups.size() * channels, stream, budget_, kWhat);
     for (size_t g = 0; g < groups.size(); ++g) {
         step.weights.copy_from(groups[g].weights, inner * channels, g * inner * channels);
@@ -108,9 +107,9 @@ void CudaNetwork::hold_parts(const NetworkMap& in, Step& step) {
     for (size_t row = 0; row < step.plan.kernel_height; ++row) {
         for (size_t column = 0; column < step.plan.kernel_width; ++column) {
             for (size_t c = 0; c < group_in; c += width)
-                parts.push_back(
-                    {static_cast<unsigned>((row * in.width + column) * in.channels + c),
-                     static_cast<unsigned short>(row), static_cast<unsigned short>(column)});
+                parts.push_back({static_cast<unsigned>((row * in.width + column) * in.channels + c),
+                                 static_cast<unsigned short>(row),
+                                 static_cast<unsigned short>(column)});
         }
     }
     step.parts = DeviceArray<WindowPart>(parts.size(), stream_.get(), budget_, kWhat);
@@ -224,14 +223,13 @@ class CudaNetwork::Call {
         conv.pad_left = static_cast<int>(step.plan.pad_left);
         conv.activation = activation_of(step.plan);
         const int channels = tile_channels(group_out);
-        const size_t tiles = blocks_of(group_out, channels) * groups *
-                             blocks_of(conv.pixels, kConvPixels);
+        const size_t tiles =
+            blocks_of(group_out, channels) * groups * blocks_of(conv.pixels, kConvPixels);
         const auto kernel = network_.arithmetic_ == ConvArithmetic::Tf32x3
                                 ? conv_kernel<ConvArithmetic::Tf32x3>(step.wide, channels)
                                 : conv_kernel<ConvArithmetic::Float32>(step.wide, channels);
-        simt::launch(
-            {"convolve_maps", static_cast<unsigned>(tiles), kConvThreads, 0, stream()}, kernel,
-            conv);
+        simt::launch({"convolve_maps", static_cast<unsigned>(tiles), kConvThreads, 0, stream()},
+                     kernel, conv);
     }
 
     void take_windows(const Step& step, size_t number, const float* in, const float* added) {
@@ -255,7 +253,8 @@ class CudaNetwork::Call {
         windows.pad_left = static_cast<int>(step.plan.pad_left);
         windows.mean = step.plan.kind == StepKind::MeanPool;
         windows.activation = activation_of(step.plan);
-        const bool wide = shape.channels % 4 == 0, depthwise = step.plan.kind == StepKind::Depthwise;
+        const bool wide = shape.channels % 4 == 0,
+                   depthwise = step.plan.kind == StepKind::Depthwise;
         const size_t across = depthwise ? blocks_of(shape.width, int{kRowPixels}) : shape.width;
         const size_t threads =
             pictures_ * shape.height * across * (shape.channels / (wide ? 4 : 1));

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include <nearcell/gpu/device_array.h>
-#include <nearcell/gpu/kernels/convolve_maps.cuh>
 #include <nearcell/gpu/session.h>
 #include <nearcell/kernels/device.h>
+#include <nearcell/gpu/kernels/convolve_maps.cuh>
 
 namespace nearcell::gpu {
 

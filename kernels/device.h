@@ -1,8 +1,9 @@
 // Device: one GPU, as the layers above see it. Index code asks it for two things: a Backend, whose
 // operations over host arrays it carries out (training, assigning and encoding), and a DeviceCells,
 // a copy of an index's cells on which whole searches run there, queries in and neighbours out.
-// Networks ask it for a DeviceNetwork, pictures in and features out. What they know of CUDA ends here: gpu/ implements this, where it is built and finds a
-// GPU; everywhere else find_device() says what is missing.
+// Networks ask it for a DeviceNetwork, pictures in and features out. What they know of CUDA ends
+// here: gpu/ implements this, where it is built and finds a GPU; everywhere else find_device() says
+// what is missing.
 //
 // Thread safety: all const calls may run at once.
 #pragma once

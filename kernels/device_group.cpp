@@ -228,6 +228,37 @@ class HostArraysOnly : public DeviceCells {
     std::unique_ptr<DeviceCells> cells_;
 };
 
+// Every member has the network.
+class ReplicaNetworks : public DeviceNetwork {
+   public:
+    explicit ReplicaNetworks(std::vector<std::unique_ptr<DeviceNetwork>> members)
+        : members_(std::move(members)) {}
+
+    size_t memory_bytes() const override {
+        size_t bytes = 0;
+        for (const auto& member : members_)
+            bytes += member->memory_bytes();
+        return bytes;
+    }
+    size_t batch_pictures() const override {
+        size_t pictures = 0;
+        for (const auto& member : members_)
+            pictures += member->batch_pictures();
+        return pictures;
+    }
+    void forward(MatrixView<const float> pictures, MatrixView<float> out,
+                 int threads) const override {
+        for_members(members_.size(), [&](size_t m) {
+            const auto [begin, end] = share(pictures.rows, m, members_.size());
+            members_[m]->forward(pictures.slice(begin, end - begin), out.slice(begin, end - begin),
+                                 threads);
+        });
+    }
+
+   private:
+    std::vector<std::unique_ptr<DeviceNetwork>> members_;
+};
+
 }  // namespace
 
 DeviceGroup::DeviceGroup(std::vector<const Device*> members) : members_(std::move(members)) {}
@@ -265,6 +296,14 @@ std::unique_ptr<DeviceCells> DeviceGroup::hold(const SearchableCells& cells,
     std::vector<std::unique_ptr<DeviceCells>> held(members_.size());
     for_members(members_.size(), [&](size_t m) { held[m] = members_[m]->hold(cells, options); });
     return std::make_unique<HostArraysOnly>(std::make_unique<Replicas>(std::move(held)));
+}
+
+std::unique_ptr<DeviceNetwork> DeviceGroup::hold_network(const NetworkSteps& network,
+                                                         const DeviceOptions& options) const {
+    std::vector<std::unique_ptr<DeviceNetwork>> held(members_.size());
+    for_members(members_.size(),
+                [&](size_t m) { held[m] = members_[m]->hold_network(network, options); });
+    return std::make_unique<ReplicaNetworks>(std::move(held));
 }
 
 SearchResult DeviceGroup::exact_search(const Vectors& base, const Vectors& queries, Metric metric,

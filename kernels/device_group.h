@@ -22,6 +22,9 @@ class DeviceGroup : public Device {
     const Backend& backend() const override { return members_.front()->backend(); }
     std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
                                       const DeviceOptions& options) const override;
+    // Each holds the network, and computes some of the pictures.
+    std::unique_ptr<DeviceNetwork> hold_network(const NetworkSteps& network,
+                                                const DeviceOptions& options) const override;
     SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
                               int threads) const override;
     // On the first of them.

@@ -9,19 +9,19 @@
 // beside the map is filled with zeros by the copy. Weights lie as the CPU has them
 // (kernels/convolution.h): a stage of them is 1 KiB in a row for each 16 channels.
 //
-// Cost, of P pixels, K values of a window and N channels: 2 P K N flops. HBM gives the input map and
-// the weights once and takes the output; L2 and L1 give 4 P K N / 64 bytes of windows and
-// 4 P K N / 128 of weights, 21 flops a byte: the 67 TFLOP/s of float32 of an H100 take 3.1 TB/s of
-// them, and of shared memory 16 lines for 128 multiply-adds of a warp, half of what it gives. So the
+// Cost, of P pixels, K values of a window and N channels: 2 P K N flops. HBM gives the input map
+// and the weights once and takes the output; L2 and L1 give 4 P K N / 64 bytes of windows and 4 P K
+// N / 128 of weights, 21 flops a byte: the 67 TFLOP/s of float32 of an H100 take 3.1 TB/s of them,
+// and of shared memory 16 lines for 128 multiply-adds of a warp, half of what it gives. So the
 // multiply-add unit bounds Float32, but layers of 1 x 1 with K N / (K + N) < 40, as those from many
 // channels to few are, do less than 20 flops a byte of HBM, which then bounds them.
 //
-// Tf32x3: each float is big + small, two numbers of 11 bits, and a product is three on tensor cores,
-// small * big + big * small + big * big (Markidis et al., "NVIDIA Tensor Core Programmability,
-// Performance & Precision", 2018, section V; Ootomo and Yokota 2022). 24 products of 16 x 8 x 8 for
-// some 70 other instructions of a warp: on sm_90 96 cycles against 70 of issue, so 165 TFLOP/s of
-// float32 at best, a third of the tf32 peak. sm_86, sm_89 and sm_120 do float32 as fast as a third
-// of their tf32 or faster, and sm_75 has no tf32: there it is Float32.
+// Tf32x3: each float is big + small, two numbers of 11 bits, and a product is three on tensor
+// cores, small * big + big * small + big * big (Markidis et al., "NVIDIA Tensor Core
+// Programmability, Performance & Precision", 2018, section V; Ootomo and Yokota 2022). 24 products
+// of 16 x 8 x 8 for some 70 other instructions of a warp: on sm_90 96 cycles against 70 of issue,
+// so 165 TFLOP/s of float32 at best, a third of the tf32 peak. sm_86, sm_89 and sm_120 do float32
+// as fast as a third of their tf32 or faster, and sm_75 has no tf32: there it is Float32.
 //
 // Error of a sum of K products, S the sum of their sizes: Float32, fused multiply-adds in the order
 // of the window, from zero: the CPU's bits. Tf32x3: a product loses small * small and what both
@@ -72,10 +72,10 @@ struct MapConvolution {
     const float* in;
     const float* added;  // null: nothing is
     float* out;
-    const float* weights;     // blocks of 16 channels, each [inner][16], of all groups
-    const float* bias;        // 16 for each block
-    const WindowPart* parts;  // of each value of a group's window; wide: of each four
-    unsigned pixels;          // of all pictures' output
+    const float* weights;            // blocks of 16 channels, each [inner][16], of all groups
+    const float* bias;               // 16 for each block
+    const WindowPart* parts;         // of each value of a group's window; wide: of each four
+    unsigned pixels;                 // of all pictures' output
     unsigned out_width, out_pixels;  // of a picture
     int in_height, in_width;
     unsigned in_channels, out_channels;    // of all groups
@@ -139,8 +139,8 @@ SIMT_DEVICE void copy_values(const MapConvolution& conv, const Window& window, u
     }
 }
 
-// Starts the copy of a stage, if there is one of this number. Four threads have a pixel's 16 values,
-// and each has two pixels.
+// Starts the copy of a stage, if there is one of this number. Four threads have a pixel's 16
+// values, and each has two pixels.
 template <bool kWide, int kChannels>
 SIMT_DEVICE void copy_stage(const MapConvolution& conv, const Window& upper, const Window& lower,
                             const float* weights, unsigned blocks, unsigned step,
@@ -190,8 +190,7 @@ class ConvProduct<ConvArithmetic::Float32, kChannels> {
                 for (int j = 0; j < 4; ++j) {
                     SIMT_UNROLL
                     for (int c = 0; c < 4; ++c)
-                        sums_[i].at[c] =
-                            __fmaf_rn(weights[j].at[c], values.at[j], sums_[i].at[c]);
+                        sums_[i].at[c] = __fmaf_rn(weights[j].at[c], values.at[j], sums_[i].at[c]);
                 }
             }
         }
@@ -230,9 +229,9 @@ class ConvProduct<ConvArithmetic::Tf32x3, kChannels> {
             for (int m = 0; m < kHeight; ++m) {
                 SIMT_UNROLL
                 for (int i = 0; i < 4; ++i)
-                    split_tf32(stage.windows[row() + 16 * m + group + i % 2 * 8]
-                                            [k + place + i / 2 * 4],
-                               big[m][i], small[m][i]);
+                    split_tf32(
+                        stage.windows[row() + 16 * m + group + i % 2 * 8][k + place + i / 2 * 4],
+                        big[m][i], small[m][i]);
             }
             SIMT_UNROLL
             for (int n = 0; n < 4; ++n) {
@@ -260,10 +259,8 @@ class ConvProduct<ConvArithmetic::Tf32x3, kChannels> {
             SIMT_UNROLL
             for (int n = 0; n < 4; ++n) {
                 const float(&mine)[4] = sums_[m][n];
-                const float first =
-                    __shfl_xor_sync(0xffffffffu, odd ? mine[0] : mine[2], 1);
-                const float second =
-                    __shfl_xor_sync(0xffffffffu, odd ? mine[1] : mine[3], 1);
+                const float first = __shfl_xor_sync(0xffffffffu, odd ? mine[0] : mine[2], 1);
+                const float second = __shfl_xor_sync(0xffffffffu, odd ? mine[1] : mine[3], 1);
                 const Channels<4> four{{odd ? first : mine[0], odd ? second : mine[1],
                                         odd ? mine[2] : first, odd ? mine[3] : second}};
                 const int pixel = row() + 16 * m + lane() / 4 + (odd ? 8 : 0);
@@ -287,8 +284,10 @@ class ConvProduct<ConvArithmetic::Tf32x3, kChannels> {
 SIMT_DEVICE void store_pixel(const MapConvolution& conv, unsigned pixel, unsigned group,
                              unsigned channel, const Channels<4>& sums) {
     if (pixel >= conv.pixels || channel >= conv.group_out) return;
-    const size_t place = size_t{pixel} * conv.out_channels + size_t{group} * conv.group_out + channel;
-    const float* const bias = conv.bias + size_t{group} * ((conv.group_out + 15) / 16 * 16) + channel;
+    const size_t place =
+        size_t{pixel} * conv.out_channels + size_t{group} * conv.group_out + channel;
+    const float* const bias =
+        conv.bias + size_t{group} * ((conv.group_out + 15) / 16 * 16) + channel;
     const float* const added = conv.added == nullptr ? nullptr : conv.added + place;
     if (conv.out_channels % 4 == 0 && conv.group_out % 4 == 0) {
         finish_channels<4>(conv.activation, bias, added, sums, conv.out + place);

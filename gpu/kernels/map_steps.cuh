@@ -136,8 +136,8 @@ __global__ void __launch_bounds__(kMapThreads) pool_maps(MapWindows windows) {
         __fdiv_rn(1.0f, static_cast<float>((last_row - first_row) * (last_column - first_column)));
     SIMT_UNROLL
     for (int c = 0; c < kWidth; ++c)
-        result.at[c] = activated(windows.activation,
-                                 windows.mean ? result.at[c] * scale : result.at[c]);
+        result.at[c] =
+            activated(windows.activation, windows.mean ? result.at[c] * scale : result.at[c]);
     const size_t place = output_place(windows, part.picture, part.y, part.x) + part.channel;
     store_channels<kWidth>(windows.out + place, result);
 }

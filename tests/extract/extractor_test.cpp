@@ -69,6 +69,8 @@ class FakeDevice : public Device, public DeviceSource {
     std::unique_ptr<DeviceCells> hold(const SearchableCells&, const DeviceOptions&) const override {
         return nullptr;
     }
+    void* allocate(size_t) const override { return nullptr; }
+    void release(void*) const noexcept override {}
     std::unique_ptr<DeviceNetwork> hold_network(const NetworkSteps& network,
                                                 const DeviceOptions& options) const override {
         if (!computes) return Device::hold_network(network, options);

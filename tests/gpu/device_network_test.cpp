@@ -57,8 +57,8 @@ class DeviceNetworkTest : public testing::Test {
         return values;
     }
     static std::vector<float> features(const Network& network, const std::vector<float>& pictures) {
-        const size_t values = network.input_shape().values(),
-                     dim = network.output_shape().values(), count = pictures.size() / values;
+        const size_t values = network.input_shape().values(), dim = network.output_shape().values(),
+                     count = pictures.size() / values;
         std::vector<float> out(count * dim);
         network.forward({pictures.data(), count, values}, {out.data(), count, dim}, 1);
         return out;
@@ -124,8 +124,8 @@ TEST_F(DeviceNetworkTest, WindowsOfEveryKind) {
     size_t turn = 0;
     for (const WindowCase& window : kWindows) {
         for (const int architecture : {kPlainArchitecture, kTensorArchitecture}) {
-            SCOPED_TRACE(testing::Message() << "case " << &window - kWindows << ", sm_"
-                                            << architecture);
+            SCOPED_TRACE(testing::Message()
+                         << "case " << &window - kWindows << ", sm_" << architecture);
             simt::reset();
             simt::config().architecture = architecture;
             Layer layer =
@@ -151,11 +151,10 @@ TEST_F(DeviceNetworkTest, LayersOfWholeMaps) {
         SCOPED_TRACE(architecture);
         simt::reset();
         simt::config().architecture = architecture;
-        Network linear =
-            network({layer_of(LayerKind::MaxPool, "pool", 0, 3, 2),
-                     layer_of(LayerKind::Linear, "a", 21), layer_of(LayerKind::Linear, "b", 9),
-                     layer_of(LayerKind::Softmax, "c")},
-                    {6, 5, 4});
+        Network linear = network(
+            {layer_of(LayerKind::MaxPool, "pool", 0, 3, 2), layer_of(LayerKind::Linear, "a", 21),
+             layer_of(LayerKind::Linear, "b", 9), layer_of(LayerKind::Softmax, "c")},
+            {6, 5, 4});
         EXPECT_LE(gap(linear, 3), 4e-6);
         Network means = network({layer_of(LayerKind::GlobalMean, "mean")}, {6, 5, 4});
         EXPECT_EQ(gap(means, 2), 0);
@@ -296,6 +295,28 @@ TEST_F(DeviceNetworkTest, CallsOfSeveralThreads) {
     other.join();
     EXPECT_EQ(found_first, wanted_first);
     EXPECT_EQ(found_second, wanted_second);
+}
+
+class TwoDevices : public DeviceSource {
+   public:
+    std::vector<const Device*> list() const override { return {&first_, &second_}; }
+    std::string why() const override { return ""; }
+
+   private:
+    CudaDevice first_{0}, second_{0};
+};
+
+TEST_F(DeviceNetworkTest, SeveralDevicesShareThePictures) {
+    Network net = network(small_network(), {9, 7, 3});
+    const std::vector<float> some = pictures(net, 5);
+    net.to("cuda:0");
+    const std::vector<float> wanted = features(net, some);
+    const TwoDevices devices;
+    set_device_source(&devices);
+    net.to("cuda:all");
+    EXPECT_EQ(net.batch_pictures(), 512u);
+    EXPECT_EQ(features(net, some), wanted);
+    net.to("cpu");
 }
 
 TEST_F(DeviceNetworkTest, ComesBackToTheCpu) {

@@ -1,5 +1,5 @@
-// Convolutions as products of matrices against a plain sum in the order of the window: the same bits
-// in float32, within the bound that the kernel states by three products of tf32.
+// Convolutions as products of matrices against a plain sum in the order of the window: the same
+// bits in float32, within the bound that the kernel states by three products of tf32.
 #include <nearcell/gpu/kernels/convolve_maps.cuh>
 
 #include <algorithm>
@@ -30,9 +30,7 @@ struct ConvCase {
 
     size_t out_height() const { return (height + 2 * pad - kernel) / stride + 1; }
     size_t out_width() const { return (width + 2 * pad - kernel) / stride + 1; }
-    size_t out_values() const {
-        return pictures * out_height() * out_width() * groups * group_out;
-    }
+    size_t out_values() const { return pictures * out_height() * out_width() * groups * group_out; }
     size_t inner() const { return kernel * kernel * group_in; }
     size_t room() const { return (group_out + kBlock - 1) / kBlock * kBlock; }
 };
@@ -79,8 +77,8 @@ struct ConvData {
             const size_t column = x * shape.stride + tap % shape.kernel - shape.pad;
             if (row >= shape.height || column >= shape.width) continue;  // below zero, too
             const size_t pixel = (picture * shape.height + row) * shape.width + column;
-            const float value = in[(pixel * shape.groups + group) * shape.group_in +
-                                   k % shape.group_in];
+            const float value =
+                in[(pixel * shape.groups + group) * shape.group_in + k % shape.group_in];
             const float weight = block[k * kBlock + c % kBlock];
             sum.value = std::fma(weight, value, sum.value);
             sum.exact += double{weight} * double{value};
