@@ -10,6 +10,7 @@
 #include <nearcell/extract/extractor.h>
 #include <nearcell/extract/known_weights.h>
 #include <nearcell/extract/picture_list.h>
+#include <nearcell/kernels/device.h>
 
 #include "arrays.h"
 #include "bindings.h"
@@ -81,6 +82,14 @@ NamedNetwork make_network(nb::handle model, nb::handle weights, nb::handle tap,
             call.run([&] { return Network(known.layers, tensors, input, last); })};
 }
 
+NamedNetwork& move_to(NamedNetwork& self, const std::string& device, nb::handle memory_bytes) {
+    DeviceOptions options;
+    options.memory_bytes = whole_number(memory_bytes, "memory_bytes", 0);
+    Call call;
+    call.run([&] { self.network.to(device, options); });
+    return self;
+}
+
 nb::tuple shape_tuple(MapShape shape) {
     return nb::make_tuple(shape.height, shape.width, shape.channels);
 }
@@ -117,7 +126,8 @@ std::vector<std::string> pictures_argument(nb::handle pictures) {
 
 nb::tuple extract(nb::handle pictures, const std::string& model, nb::handle weights, nb::handle tap,
                   bool normalize, bool strict, nb::handle denoise, nb::handle sigma,
-                  nb::handle threads, nb::handle progress) {
+                  nb::handle threads, nb::handle progress, const std::string& device) {
+    Call().run([&] { find_device(device); });  // before any work
     const std::vector<std::string> paths = pictures_argument(pictures);
     Model known = model_by_name(model);
     std::optional<double> blur;
@@ -127,7 +137,11 @@ nb::tuple extract(nb::handle pictures, const std::string& model, nb::handle weig
     const Weights tensors = weights_argument(known.name, weights);
     const std::string last = tap_argument(tap, known.tap);
     Call call(progress);
-    const Extractor extractor = call.run([&] { return Extractor(known, tensors, last); });
+    const Extractor extractor = call.run([&] {
+        Extractor made(known, tensors, last);
+        made.to(device);
+        return made;
+    });
     ExtractOptions options;
     options.normalize = normalize;
     options.strict = strict;
@@ -196,6 +210,17 @@ void bind_extract(nb::module_& module) {
              "Features (pictures x dim) of pictures that have the network's size and range "
              "already: a row is the planes of one, red, green and blue, each row by row. Of a tap "
              "that is a map a row is its planes.")
+        .def(
+            "to", &move_to, nb::arg("device"), nb::arg("memory_bytes") = 0, nb::rv_policy::none,
+            nb::sig("def to(self, device: str, memory_bytes: int = 0) -> Network"),
+            "Moves forward() to a GPU, \"cuda:0\" for example, which gets a copy of the weights, "
+            "or "
+            "back to the \"cpu\"; returns the network. Features there are the CPU's within 1e-5 of "
+            "the largest. memory_bytes: what the network and its maps may take there, 0: nearly "
+            "all. No other call may run meanwhile.")
+        .def_prop_ro(
+            "device", [](const NamedNetwork& self) { return self.network.device(); },
+            "Where forward() runs: \"cpu\", \"cuda:0\".")
         .def_prop_ro("dim", &NamedNetwork::dim, "Values of a feature.")
         .def_prop_ro(
             "input_shape",
@@ -221,7 +246,7 @@ void bind_extract(nb::module_& module) {
         nb::kw_only(), nb::arg("weights") = nb::none(), nb::arg("tap") = nb::none(),
         nb::arg("normalize") = false, nb::arg("strict") = false, nb::arg("denoise") = nb::none(),
         nb::arg("sigma") = nb::none(), nb::arg("threads") = nb::none(),
-        nb::arg("progress") = nb::none(),
+        nb::arg("progress") = nb::none(), nb::arg("device") = "cpu",
         nb::sig(
             "def extract(pictures: str | os.PathLike[str] | collections.abc.Iterable[str | "
             "os.PathLike[str]], model: typing.Literal['efficientnet-lite0', 'resnet18', "
@@ -229,14 +254,16 @@ void bind_extract(nb::module_& module) {
             "os.PathLike[str] | None = None, tap: str | None = None, normalize: bool = False, "
             "strict: bool = False, denoise: typing.Literal['median', 'gaussian'] | None = None, "
             "sigma: float | None = None, threads: int | None = None, progress: "
-            "collections.abc.Callable[[str, float, float], object] | None = None) -> "
-            "tuple[numpy.typing.NDArray[numpy.float32], list[str], list[str]]"),
+            "collections.abc.Callable[[str, float, float], object] | None = None, device: str = "
+            "'cpu') -> tuple[numpy.typing.NDArray[numpy.float32], list[str], list[str]]"),
         "Features of pictures (JPEG, PNG, BMP): (features, names, skipped). pictures: a folder "
         "with all below it, a pattern with * and **, a list file, or paths. Row i is of names[i]; "
         "skipped says of each picture that could not be read what is wrong with it. strict: the "
         "first of these is an error. weights: as of Network. normalize: to length one. denoise: "
         "noise "
-        "reduction before resizing, sigma (of gaussian, 1 if None) in pixels of the picture.");
+        "reduction before resizing, sigma (of gaussian, 1 if None) in pixels of the picture. "
+        "device: "
+        "where the network is computed, as of Network.to.");
     // For nearcell.weights, which writes there.
     module.def(
         "weights_path",

@@ -11,6 +11,7 @@ import nearcell
 import numpy as np
 import pytest
 from gpu_arrays import OnGpu
+from picture_case import write_safetensors
 from support import built, uniform
 
 D = 8
@@ -80,3 +81,18 @@ def test_streams_and_out_are_for_arrays_on_a_gpu(index):
     for options in ({"stream": 0}, {"out": out}):
         with pytest.raises(TypeError, match="for queries on a GPU"):
             index.search(queries, 3, **options)
+
+
+def test_networks_on_a_device_that_is_not_there(tmp_path):
+    layers = [{"name": "mean", "kind": "global_mean"}]
+    write_safetensors(tmp_path / "w.safetensors", {"unused": np.zeros(1, np.float32)})
+    network = nearcell.Network(layers, tmp_path / "w.safetensors", input_shape=(2, 2, 3))
+    assert network.device == "cpu"
+    with pytest.raises(nearcell.NoDevice, match="cuda:4096.*cpu"):
+        network.to("cuda:4096")
+    with pytest.raises(ValueError, match="memory_bytes"):
+        network.to("cpu", memory_bytes=-1)
+    assert network.to("cpu") is network and network.device == "cpu"
+    assert network.forward(np.ones((1, 12), np.float32)).tolist() == [[1, 1, 1]]
+    with pytest.raises(nearcell.NoDevice, match="cuda:4096"):
+        nearcell.extract(tmp_path, device="cuda:4096")
