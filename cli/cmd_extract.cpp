@@ -6,6 +6,7 @@
 #include <nearcell/storage/vector_writer.h>
 
 #include "commands.h"
+#include "device_option.h"
 #include "files.h"
 #include "interrupt.h"
 #include "names_file.h"
@@ -18,6 +19,7 @@ namespace {
 struct ExtractCommandOptions {
     std::vector<std::string> pictures;
     NetworkOptions network;
+    DeviceOption device;
     std::string out;
     bool normalize = false;
 };
@@ -26,9 +28,11 @@ void describe(const Extractor& extractor, Session& session) {
     session.fact("model", extractor.model().name);
     session.fact("layer", extractor.network().layers().back());
     session.fact("dim", extractor.dim());
+    session.fact("device", extractor.device());
 }
 
 void extract(const ExtractCommandOptions& options, Session& session) {
+    options.device.check();
     const std::string names = beside(options.out, ".names.txt");
     check_vector_output(options.out);
     check_output(names);
@@ -37,7 +41,8 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     check_different(files);
     const std::vector<std::string> pictures = list_all_pictures(options.pictures);
     check_names(pictures);
-    const Extractor extractor = options.network.make_extractor();
+    Extractor extractor = options.network.make_extractor();
+    extractor.to(options.device.name);
     VectorWriter writer(options.out, ElementType::Float32, extractor.dim());
 
     ExtractOptions how;
@@ -77,6 +82,7 @@ void add_extract(CLI::App& app, Session& session) {
     CLI::App& command = *app.add_subcommand("extract", "feature vectors of pictures");
     auto options = std::make_shared<ExtractCommandOptions>();
     options->network.add_options(command, options->pictures);
+    options->device.add_option(command);
     command.add_flag("--normalize", options->normalize, "features of length 1");
     command
         .add_option("-o,--output", options->out,
