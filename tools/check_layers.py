@@ -31,6 +31,7 @@ LOWER |= {folder: LIBRARY for folder in ("python", "examples")}
 # The tests and `nearcell bench` also look at every instruction set's kernels; tests at GPUs', too,
 # and they run the command.
 LOWER |= {"cli": [*LIBRARY, "cpu"], "tests": [*LIBRARY, "cli", "cpu", "gpu", "gpu/simt"]}
+LOWER |= {"bench": [*LIBRARY, "gpu", "gpu/simt"]}
 
 # Third parties and the folders they may be included in. The tests of a folder may use what it may.
 THIRD_PARTY = {

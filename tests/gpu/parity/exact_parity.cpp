@@ -7,6 +7,8 @@
 namespace nearcell::parity {
 namespace {
 
+constexpr size_t kNumbersOfNeighbours[] = {1, 33, 100, 1000, 20000};
+
 class ExactParity : public testing::Test {
    protected:
     ExactParity()
@@ -37,7 +39,7 @@ TEST_F(ExactParity, EveryMetric) {
 }
 
 TEST_F(ExactParity, KFrom1To20000) {
-    for (const size_t k : {1, 33, 100, 1000, 20000}) {
+    for (const size_t k : kNumbersOfNeighbours) {
         expect_as_cpu(std::min<size_t>(size().exact_queries, k > 1000 ? 5 : 50), Metric::L2, k);
         expect_as_cpu(std::min<size_t>(size().exact_queries, 5), Metric::Cosine, k);
     }

@@ -10,6 +10,8 @@ namespace {
 
 constexpr Metric kMetrics[] = {Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1};
 
+constexpr size_t kNumbersOfNeighbours[] = {1, 10, 33, 100, 1000, 2048, 20000};
+
 using IndexParity = ParityTest;
 
 TEST_F(IndexParity, EveryCodeByEveryMetric) {
@@ -37,7 +39,7 @@ TEST_F(IndexParity, EveryCodeByEveryMetric) {
         "IVF%,RaBitQ4,Refine(SQ8)",
         "IVF%,SQ8,Refine(SQbf16)",
         "PCA12,IVF%,Flat",
-        "OPQ#,IVF%,PQ#",
+        "OPQ#,IVF%,PQ#x4",
         "RR,IVF%,Flat",
         "L2norm,IVF%,SQ8",
     };
@@ -69,7 +71,7 @@ TEST_F(IndexParity, EveryCodeByEveryMetric) {
 TEST_F(IndexParity, KFrom1To20000) {
     for (const char* pattern : {"IVF%,Flat", "IVF%,PQ#,RFlat", "SQ8"}) {
         const auto index = make(spec_of(pattern), Metric::L2);
-        for (const size_t k : {1, 10, 33, 100, 1000, 2048, 20000}) {
+        for (const size_t k : kNumbersOfNeighbours) {
             const std::string what = std::string(pattern) + ", k = " + std::to_string(k);
             SearchOptions options;
             options.k = k;
@@ -158,7 +160,7 @@ TEST_F(IndexParity, Changes) {
 TEST_F(IndexParity, TheReRankStoreStaysOnTheHost) {
     for (const char* pattern : {"IVF%,PQ#,RFlat", "IVF%,SQ8,Refine(SQfp16)", "IVF%,RaBitQ,RFlat"}) {
         const auto index = make(spec_of(pattern), Metric::Cosine);
-        for (const size_t depth : {0, 40}) {
+        for (const size_t depth : {size_t{0}, size_t{40}}) {
             SearchOptions options;
             options.probes = 6;
             options.rerank = depth;

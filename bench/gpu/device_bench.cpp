@@ -1,0 +1,184 @@
+// device_bench: what searches on a GPU cost, whole calls by a steady clock, host arrays in and out.
+//   device_bench [--size tiny|medium|full] [--seconds N] [--json FILE] [--write FOLDER] [--spec
+//   TEXT]
+// --seconds: no part begins that is not expected to end by then. --write: also leaves the data and
+// the true neighbours, for peers.py. --spec: of the indexes only those whose spec has TEXT in it.
+// Status 77: there is no GPU, and it says why.
+#include <cstdlib>
+#include <optional>
+
+#include <nearcell/core/error.h>
+#include <nearcell/kernels/device.h>
+#include "device_bench.h"
+
+#ifndef NEARCELL_CUDA  // the library then has no GPU part, and the emulated one is this program's
+#include <nearcell/gpu/cuda_device.h>
+#endif
+
+namespace nearcell::bench {
+namespace {
+
+constexpr int kSkipped = 77;
+
+struct Arguments {
+    const Size* size = &kSizes[0];
+    double seconds = 240;
+    std::string json, folder, spec;
+};
+
+std::optional<Arguments> parse(int argc, char** argv) {
+    Arguments arguments;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        const std::string name = argv[i], value = argv[i + 1];
+        if (name == "--size") {
+            arguments.size = nullptr;
+            for (const Size& one : kSizes) {
+                if (one.name == value) arguments.size = &one;
+            }
+        } else if (name == "--seconds") {
+            arguments.seconds = std::atof(value.c_str());
+        } else if (name == "--json") {
+            arguments.json = value;
+        } else if (name == "--write") {
+            arguments.folder = value;
+        } else if (name == "--spec") {
+            arguments.spec = value;
+        } else {
+            return std::nullopt;
+        }
+    }
+    if (argc % 2 == 0 || arguments.size == nullptr || !(arguments.seconds > 0)) return std::nullopt;
+    return arguments;
+}
+
+void describe(const Setting& setting) {
+    const DeviceFacts& facts = setting.facts;
+    setting.report.write(Line("device")
+                             .add("model", facts.model)
+                             .add("architecture", facts.architecture)
+                             .add("processors", facts.processors)
+                             .add("memory_bytes", facts.memory_bytes)
+                             .add("driver", facts.driver)
+                             .add("runtime", facts.runtime)
+                             .add("most_clock_mhz", facts.most_clock_mhz)
+                             .add("peak_GBs", facts.peak_bytes_per_second / 1e9)
+                             .add("peak_bf16_TFLOPs", facts.peak_products / 1e12)
+                             .add("copy_GBs", setting.copy_rate / 1e9)
+                             .add("commit", NEARCELL_COMMIT)
+                             .add("compiler", __VERSION__)
+                             .add("cpu", cpu_backend().describe())
+                             .add("size", setting.size.name));
+}
+
+std::vector<std::string> specs(const Size& size) {
+    const std::string cells = "IVF" + std::to_string(size.cells) + ",";
+    return {cells + "SQfp16nr", cells + "SQ8nr", cells + "RaBitQ,RFlat",
+            cells + "PQ" + std::to_string(size.dim / 2) + ",RFlat",
+            cells + "PQ" + std::to_string(size.dim) + "x4fs"};
+}
+
+// Runs parts, and leaves out those that are expected to take longer than there is time.
+class Parts {
+   public:
+    explicit Parts(const Setting& setting) : setting_(setting) {}
+
+    template <class Part>
+    void run(const std::string& name, double expected, Part&& part) {
+        if (setting_.budget.left() < expected) {
+            setting_.report.write(Line("left out")
+                                      .add("part", name)
+                                      .add("expected_seconds", expected)
+                                      .add("seconds_left", setting_.budget.left()));
+            return;
+        }
+        const double start = setting_.budget.used();
+        try {
+            part();
+        } catch (const Error& error) {  // too little memory, say: the other parts go on
+            setting_.report.write(Line("failed").add("part", name).add("error", error.what()));
+            failed_ = true;
+        }
+        last_ = setting_.budget.used() - start;
+        setting_.report.write(Line("done").add("part", name).add("seconds", last_));
+    }
+    double last() const { return last_; }  // seconds
+    bool failed() const { return failed_; }
+
+   private:
+    const Setting& setting_;
+    double last_ = 0;
+    bool failed_ = false;
+};
+
+void bench_wide(const Setting& setting) {
+    const Size& size = setting.size;
+    bench_exact(setting, manifold(size.wide_rows, size.wide_dim, 1),
+                manifold(size.batches[0], size.wide_dim, 2));
+}
+
+bool bench_all(const Setting& setting, const Arguments& arguments) {
+    const std::string& folder = arguments.folder;
+    const Size& size = setting.size;
+    Parts parts(setting);
+    Rows base, queries;
+    std::vector<int64_t> truth;
+    parts.run("data", 0, [&] {
+        base = manifold(size.rows, size.dim, 1);
+        queries = manifold(size.batches[0], size.dim, 2);
+    });
+    parts.run("exact", 0, [&] { truth = bench_exact(setting, base, queries); });
+    if (truth.empty()) return false;  // no recall without it
+    if (!folder.empty()) {
+        parts.run("write", 0, [&] {
+            write_floats(folder + "/base.fbin", base.view());
+            write_floats(folder + "/queries.fbin", queries.view());
+            write_ids(folder + "/truth.ibin", truth, kNeighbours);
+        });
+    }
+    double longest = 0;
+    size_t done = 0;
+    for (const std::string& spec : specs(size)) {
+        if (spec.find(arguments.spec) == std::string::npos) continue;
+        parts.run(spec, 1.2 * longest, [&] { bench_index(setting, spec, base, queries, truth); });
+        longest = std::max(longest, parts.last());
+        if (++done != 2) continue;  // what says most is measured; now what explains it
+        parts.run("build", longest / 2, [&] { bench_build(setting, base); });
+        parts.run("exact, wide", longest / 2, [&] { bench_wide(setting); });
+    }
+    return !parts.failed();
+}
+
+int run(int argc, char** argv) {
+    const auto arguments = parse(argc, argv);
+    if (!arguments) {
+        std::printf(
+            "usage: device_bench [--size tiny|medium|full] [--seconds N] [--json FILE] "
+            "[--write FOLDER] [--spec TEXT]\n");
+        return 2;
+    }
+#ifndef NEARCELL_CUDA
+    set_device_source(&gpu::cuda_devices());
+#endif
+    if (devices().empty()) {
+        std::printf("no GPU: %s\n", built_in_devices().why().c_str());
+        return kSkipped;
+    }
+    Report report(arguments->json);
+    const Budget budget(arguments->seconds);
+    const Setting setting{*arguments->size, budget, device_facts(),
+                          copy_rate(arguments->size->copy_bytes), report};
+    describe(setting);
+    return bench_all(setting, *arguments) ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace nearcell::bench
+
+int main(int argc, char** argv) {
+    try {
+        return nearcell::bench::run(argc, argv);
+    } catch (const std::exception& error) {
+        std::printf("%s\n", error.what());
+        return 1;
+    }
+}

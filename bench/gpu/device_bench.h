@@ -1,0 +1,78 @@
+// The parts of device_bench. Each writes lines as it goes and leaves out, saying so, what no time
+// is left for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data.h"
+#include "device_facts.h"
+#include "measure.h"
+
+namespace nearcell::bench {
+
+// Full is for data-centre GPUs, medium for those of 8 GiB, tiny shows on the emulation that the
+// program works.
+struct Size {
+    std::string_view name;
+    size_t rows, dim;             // of the main data
+    size_t wide_rows, wide_dim;   // of those for exact search alone
+    size_t cells, rows_per_cell;  // k-means: cells, and training rows of each
+    size_t batches[3];            // queries of a call, the largest first
+    size_t probes[5];
+    size_t repetitions, calls;  // at most; of batches, and of single queries
+    double seconds;             // that one measurement may take, about
+    size_t copy_bytes;
+};
+constexpr Size kSizes[] = {
+    {"tiny", 800, 24, 200, 72, 8, 64, {16, 4, 1}, {1, 2, 4, 6, 8}, 1, 3, 0.1, 1 << 16},
+    {"medium",
+     1000000,
+     96,
+     100000,
+     768,
+     4096,
+     64,
+     {10000, 100, 1},
+     {8, 16, 32, 64, 128},
+     9,
+     500,
+     3,
+     size_t{256} << 20},
+    {"full",
+     10000000,
+     96,
+     1000000,
+     768,
+     16384,
+     64,
+     {10000, 100, 1},
+     {8, 16, 32, 64, 128},
+     9,
+     500,
+     3,
+     size_t{2} << 30},
+};
+constexpr size_t kNeighbours = 10;
+
+struct Setting {
+    const Size& size;
+    const Budget& budget;
+    DeviceFacts facts;
+    double copy_rate;  // bytes a second
+    Report& report;
+};
+
+// Exact search: k = 10, batches of each size. Returns the neighbours of the queries.
+std::vector<int64_t> bench_exact(const Setting& setting, const Rows& base, const Rows& queries);
+
+// What building costs: k-means, and assigning rows to cells.
+void bench_build(const Setting& setting, const Rows& base);
+
+// Whole searches of an index by one spec, with recall against `truth`.
+void bench_index(const Setting& setting, const std::string& spec, const Rows& base,
+                 const Rows& queries, const std::vector<int64_t>& truth);
+
+}  // namespace nearcell::bench

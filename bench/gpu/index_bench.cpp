@@ -1,0 +1,141 @@
+#include <algorithm>
+
+#include <nearcell/index/factory.h>
+#include <nearcell/kernels/device.h>
+#include <nearcell/quantize/kmeans.h>
+#include "device_bench.h"
+
+namespace nearcell::bench {
+namespace {
+
+double number(size_t value) { return static_cast<double>(value); }
+
+double recall_of(const SearchResult& found, const std::vector<int64_t>& truth) {
+    size_t hits = 0;
+    for (size_t q = 0; q < found.queries; ++q) {
+        const auto begin = truth.begin() + static_cast<std::ptrdiff_t>(q * found.k);
+        const auto end = begin + static_cast<std::ptrdiff_t>(found.k);
+        for (size_t i = 0; i < found.k; ++i)
+            hits += std::find(begin, end, found.ids[q * found.k + i]) != end;
+    }
+    return number(hits) / number(found.ids.size());
+}
+
+// One spec's index, built, and searched in batches and by single queries.
+class IndexBench {
+   public:
+    IndexBench(const Setting& setting, const std::string& spec, const Rows& queries)
+        : setting_(setting), spec_(spec), queries_(queries.view()) {
+        CellIndexOptions options = parse_spec(spec, {queries.dim, Metric::L2});
+        options.max_points_per_cell = setting.size.rows_per_cell;
+        index_ = std::make_unique<CellIndex>(options);
+    }
+
+    void build(const Rows& base) {
+        index_->to("cuda:0");
+        const double trained = seconds_of([&] { index_->train(base.view()); });
+        const double added = seconds_of([&] { index_->add(base.view()); });
+        SearchOptions options = search_options(setting_.size.probes[0]);
+        const double copied = seconds_of([&] { index_->search(queries_.slice(0, 1), options); });
+        const IndexStats stats = index_->stats();
+        setting_.report.write(Line("build")
+                                  .add("spec", spec_)
+                                  .add("train_seconds", trained)
+                                  .add("add_seconds", added)
+                                  .add("copy_seconds", copied)
+                                  .add("code_bytes", number(stats.code_bytes))
+                                  .add("rerank_bytes", number(stats.rerank_bytes)));
+        code_bytes_ = number(stats.code_bytes);
+    }
+
+    void search_batches(const std::vector<int64_t>& truth) {
+        for (const size_t probes : setting_.size.probes)
+            search(probes, setting_.size.batches[0], &truth);
+        const size_t middle = setting_.size.probes[2];
+        for (const size_t batch : {size_t{1000}, setting_.size.batches[1]}) {
+            if (batch < queries_.rows) search(middle, batch, nullptr);
+        }
+    }
+
+    void search_singly() {
+        const SearchOptions options = search_options(setting_.size.probes[2]);
+        const Latencies found = latencies(
+            setting_.size.calls, setting_.size.seconds,
+            [&](size_t i) { index_->search(queries_.slice(i % queries_.rows, 1), options); });
+        setting_.report.write(
+            Line("one query").add("spec", spec_).add("probes", number(options.probes)).add(found));
+    }
+
+   private:
+    static SearchOptions search_options(size_t probes) {
+        SearchOptions options;
+        options.k = kNeighbours;
+        options.probes = probes;
+        return options;
+    }
+
+    void search(size_t probes, size_t batch, const std::vector<int64_t>* truth) {
+        const SearchOptions options = search_options(probes);
+        const size_t parts = queries_.rows / batch;
+        SearchResult result;
+        const Timing timing =
+            repeat(setting_.size.repetitions, setting_.size.seconds, [&](size_t i) {
+                result = index_->search(queries_.slice(i % parts * batch, batch), options);
+            });
+        Line line("search");
+        line.add("spec", spec_).add("probes", number(probes)).add("batch", number(batch));
+        if (truth != nullptr) line.add("recall@10", recall_of(result, *truth));
+        line.add("queries_per_second", number(batch) / timing.median);
+        // Of codes, were each read for each query: batches read them less often.
+        const double bytes = static_cast<double>(result.stats.scanned) * code_bytes_;
+        line.add("scanned_per_query", static_cast<double>(result.stats.scanned) / number(batch));
+        line.add("code_GBs", bytes / timing.median / 1e9);
+        line.add("of_copy_rate", bytes / timing.median / setting_.copy_rate);
+        setting_.report.write(line.add(timing));
+    }
+
+    const Setting& setting_;
+    std::string spec_;
+    Vectors queries_;
+    std::unique_ptr<CellIndex> index_;
+    double code_bytes_ = 0;
+};
+
+}  // namespace
+
+void bench_build(const Setting& setting, const Rows& base) {
+    const Backend& backend = find_device("cuda:0")->backend();
+    KMeansOptions options;
+    options.clusters = setting.size.cells;
+    options.iterations = CellIndexOptions().cell_iterations;
+    options.method = KMeansMethod::Hierarchical;
+    options.max_points_per_cluster = setting.size.rows_per_cell;
+    KMeansResult result;
+    const double seconds =
+        seconds_of([&] { result = train_kmeans(base.view(), options, backend); });
+    setting.report.write(Line("k-means")
+                             .add("rows", number(result.points_used))
+                             .add("clusters", number(options.clusters))
+                             .add("seconds", seconds)
+                             .add("backend", backend.describe()));
+    // A tenth of the rows tells what one costs; adding them all is measured with each index.
+    const MatrixView<const float> part = base.view().slice(0, (base.rows + 9) / 10);
+    std::vector<uint32_t> labels(part.rows);
+    const double assigned = seconds_of(
+        [&] { backend.assign(part, result.view(), Metric::L2, labels.data(), nullptr, 0); });
+    setting.report.write(Line("assign")
+                             .add("rows", number(part.rows))
+                             .add("clusters", number(options.clusters))
+                             .add("seconds", assigned)
+                             .add("rows_per_second", number(part.rows) / assigned));
+}
+
+void bench_index(const Setting& setting, const std::string& spec, const Rows& base,
+                 const Rows& queries, const std::vector<int64_t>& truth) {
+    IndexBench bench(setting, spec, queries);
+    bench.build(base);
+    bench.search_batches(truth);
+    bench.search_singly();
+}
+
+}  // namespace nearcell::bench

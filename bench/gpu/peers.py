@@ -1,0 +1,280 @@
+"""cuVS and Faiss on the data that device_bench left: the same searches, timed the same way.
+
+  peers.py FOLDER [--seconds N] [--json FILE] cuvs faiss     times these
+  peers.py --list                                            says which can be imported here
+
+Each search is timed as a whole, arrays on the device in and out, until the device is done: the
+median of five after one to warm up. What fails is said, and the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+NEIGHBOURS = 10
+LISTS = 16384
+PROBES = (8, 32, 64, 128)
+SMALL = (100, 1)  # batches, beside that of all queries
+
+
+def can_import(name: str) -> bool:
+    try:
+        if name == "cuvs":
+            importlib.import_module("cuvs.neighbors.ivf_flat")
+            importlib.import_module("torch")
+            return True
+        faiss = importlib.import_module("faiss")
+        return bool(hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0)
+    except Exception as error:  # whatever an import of a foreign library may throw
+        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+        return False
+
+
+def read_matrix(path: Path, kind: str) -> Any:
+    import numpy as np
+
+    rows, columns = np.fromfile(path, np.uint32, 2)
+    return np.fromfile(path, kind, offset=8).reshape(rows, columns)
+
+
+class Peers:
+    """The data, and where results go."""
+
+    def __init__(self, folder: Path, seconds: float, json_path: Path | None) -> None:
+        self.end = time.monotonic() + seconds
+        self.base = read_matrix(folder / "base.fbin", "float32")
+        self.queries = read_matrix(folder / "queries.fbin", "float32")
+        self.truth = read_matrix(folder / "truth.ibin", "int32")
+        self.lists = min(LISTS, max(1, len(self.base) // 64))
+        self.json = json_path.open("w") if json_path else None
+
+    def write(self, what: str, **values: Any) -> None:
+        line = json.dumps({"what": what, **values})
+        print(line, flush=True)
+        if self.json:
+            self.json.write(line + "\n")
+            self.json.flush()
+
+    def recall(self, ids: Any) -> float:
+        hits = (ids[:, :, None] == self.truth[: len(ids), None, :]).any(2)
+        return float(hits.mean())
+
+    def time_search(
+        self, name: str, batch: int, search: Callable[[int], Any], sync: Callable[[], None]
+    ) -> None:
+        """search(batch) gives ids as a host array once `sync` was called, through a function."""
+        ids = search(batch)()
+        times = []
+        for _ in range(5):
+            sync()
+            start = time.perf_counter()
+            search(batch)
+            sync()
+            times.append(time.perf_counter() - start)
+        times.sort()
+        self.write(
+            "peer",
+            index=name,
+            batch=batch,
+            recall=round(self.recall(ids), 5),
+            queries_per_second=batch / times[2],
+            ms=1e3 * times[2],
+            least_ms=1e3 * times[0],
+            most_ms=1e3 * times[-1],
+        )
+
+    def attempt(self, name: str, work: Callable[[], Iterator[None]]) -> None:
+        """Runs a generator until the time is up, or it fails."""
+        try:
+            if time.monotonic() > self.end:
+                self.write("peer left out", index=name)
+                return
+            for _ in work():
+                if time.monotonic() > self.end:
+                    self.write("peer left out", index=f"the rest of {name}")
+                    return
+        except Exception as error:  # a foreign library's
+            self.write("peer failed", index=name, error=f"{type(error).__name__}: {error}"[:500])
+
+
+def run_cuvs(peers: Peers) -> None:
+    import cuvs
+    import torch
+    from cuvs.neighbors import brute_force, cagra, ivf_flat, ivf_pq
+
+    peers.write("peer version", index="cuvs", version=str(getattr(cuvs, "__version__", "?")))
+    base = torch.from_numpy(peers.base).cuda()
+    queries = torch.from_numpy(peers.queries).cuda()
+    sync = torch.cuda.synchronize
+    batches = (len(queries), *(b for b in SMALL if b < len(queries)))
+
+    def host(found: Any) -> Callable[[], Any]:
+        return lambda: found[1].copy_to_host()
+
+    def built(name: str, build: Callable[[], Any]) -> Any:
+        sync()
+        start = time.perf_counter()
+        index = build()
+        sync()
+        peers.write("peer build", index=name, seconds=time.perf_counter() - start)
+        return index
+
+    def swept(
+        name: str,
+        build: Callable[[], Any],
+        search: Callable[[Any, Any, int], Any],
+        values: tuple[int, ...],
+        asked: Any,
+    ) -> Iterator[None]:
+        index = built(name, build)
+        for value in values:
+            for batch in batches if value == 32 else batches[:1]:
+                peers.time_search(
+                    f"{name}, {value}",
+                    batch,
+                    lambda b, v=value: host(search(index, asked[:b], v)),  # type: ignore[misc]
+                    sync,
+                )
+                yield
+
+    def flat() -> Iterator[None]:
+        index = built("cuvs brute force", lambda: brute_force.build(base))
+        for batch in batches:
+            peers.time_search(
+                "cuvs brute force",
+                batch,
+                lambda b: host(brute_force.search(index, queries[:b], NEIGHBOURS)),
+                sync,
+            )
+            yield
+
+    half, half_queries = base.half(), queries.half()
+    fraction = min(1.0, 64 * peers.lists / len(base))
+    flat_params = ivf_flat.IndexParams(n_lists=peers.lists, kmeans_trainset_fraction=fraction)
+
+    def ivf() -> Iterator[None]:
+        def search(index: Any, asked: Any, probes: int) -> Any:
+            return ivf_flat.search(ivf_flat.SearchParams(n_probes=probes), index, asked, NEIGHBOURS)
+
+        yield from swept(
+            "cuvs IVF-Flat fp16, probes",
+            lambda: ivf_flat.build(flat_params, half),
+            search,
+            PROBES,
+            half_queries,
+        )
+
+    def product() -> Iterator[None]:
+        params = ivf_pq.IndexParams(
+            n_lists=peers.lists,
+            kmeans_trainset_fraction=fraction,
+            pq_dim=base.shape[1] // 2,
+            pq_bits=8,
+        )
+
+        def search(index: Any, asked: Any, probes: int) -> Any:
+            import numpy as np
+
+            options = ivf_pq.SearchParams(n_probes=probes, lut_dtype=np.float16)
+            return ivf_pq.search(options, index, asked, NEIGHBOURS)
+
+        yield from swept(
+            "cuvs IVF-PQ 8 bits, probes",
+            lambda: ivf_pq.build(params, base),
+            search,
+            PROBES,
+            queries,
+        )
+
+    def graph() -> Iterator[None]:
+        params = cagra.IndexParams(graph_degree=32, intermediate_graph_degree=64)
+
+        def search(index: Any, asked: Any, itopk: int) -> Any:
+            return cagra.search(cagra.SearchParams(itopk_size=itopk), index, asked, NEIGHBOURS)
+
+        yield from swept(
+            "cuvs CAGRA fp16, itopk",
+            lambda: cagra.build(params, half),
+            search,
+            (16, 32, 64, 128),
+            half_queries,
+        )
+
+    peers.attempt("cuvs brute force", flat)
+    peers.attempt("cuvs IVF-Flat", ivf)
+    peers.attempt("cuvs CAGRA", graph)
+    peers.attempt("cuvs IVF-PQ", product)
+
+
+def run_faiss(peers: Peers) -> None:
+    import faiss
+
+    peers.write("peer version", index="faiss", version=faiss.__version__)
+    resources = faiss.StandardGpuResources()
+    queries, dim = peers.queries, peers.base.shape[1]
+    training = peers.base[:: max(1, len(peers.base) // (64 * peers.lists))]
+    batches = (len(queries), *(b for b in SMALL if b < len(queries)))
+
+    def swept(name: str, make: Callable[[], Any], values: tuple[int, ...]) -> Iterator[None]:
+        start = time.perf_counter()
+        index = make()
+        index.train(training)
+        index.add(peers.base)
+        peers.write("peer build", index=name, seconds=time.perf_counter() - start)
+        for value in values:
+            if value:
+                index.nprobe = value
+            for batch in batches if value in (0, 32) else batches[:1]:
+
+                def search(b: int) -> Callable[[], Any]:
+                    ids = index.search(queries[:b], NEIGHBOURS)[1]
+                    return lambda: ids
+
+                # Host arrays in and out: the search waits for the device by itself.
+                peers.time_search(
+                    f"{name}, {value}" if value else name, batch, search, lambda: None
+                )
+                yield
+
+    def flat() -> Iterator[None]:
+        yield from swept("faiss Flat", lambda: faiss.GpuIndexFlatL2(resources, dim), (0,))
+
+    def ivf() -> Iterator[None]:
+        yield from swept(
+            "faiss IVFFlat, probes",
+            lambda: faiss.GpuIndexIVFFlat(resources, dim, peers.lists, faiss.METRIC_L2),
+            PROBES,
+        )
+
+    peers.attempt("faiss Flat", flat)
+    peers.attempt("faiss IVFFlat", ivf)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("peers", nargs="*", choices=["cuvs", "faiss", []])
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--seconds", type=float, default=90)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.list:
+        print(*(name for name in ("cuvs", "faiss") if can_import(name)))
+        return 0
+    if arguments.folder is None:
+        parser.error("a folder is needed")
+    peers = Peers(arguments.folder, arguments.seconds, arguments.json)
+    for name in arguments.peers:
+        {"cuvs": run_cuvs, "faiss": run_faiss}[name](peers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""Tests and times nearcell on the GPU of this machine, in a few minutes; needs python3 alone.
+
+  bench/gpu/run --binaries build/gpu-pack --out FOLDER     programs that bench/gpu/pack made
+  bench/gpu/run                                            builds them here, by nvcc
+
+In this order, each with a limit, until the time is up:
+  parity     a device finds what the CPU finds: cuda_parity
+  bench      what searches cost: device_bench
+  sanitizers compute-sanitizer over cuda_parity with tiny shapes, where there is one
+  peers      cuVS and Faiss on the same data, where python3 can import them: peers.py
+Everything goes into FOLDER/gpu-MODEL.txt (bench/results), also when a step fails or runs over its
+limit. Exit status: 0 all is well, 1 a step failed or was not finished, 77 there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+LIMITS = {"parity": 110, "bench": 290, "sanitizers": 60, "peers": 90}  # seconds
+SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
+SKIPPED = 77
+CLOCKS = "clocks.sm,clocks.mem,power.draw,temperature.gpu"
+
+
+class Run:
+    """The steps so far: what each said, and how it ended."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+        self.rows: list[str] = []
+        self.logs: list[str] = []
+        self.failed = self.no_gpu = False
+
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+    def note(self, name: str, text: str) -> None:
+        self.rows.append(f"{name:<24} {text}")
+        print(self.rows[-1], flush=True)
+
+    def step(self, name: str, command: Sequence[str | Path], limit: float) -> str:
+        """Runs a command within its limit and what time is left; returns what it printed."""
+        limit = min(limit, self.left())
+        if limit < 2:
+            self.note(name, "left out: the time is up")
+            self.failed = True
+            return ""
+        start = time.monotonic()
+        with tempfile.TemporaryFile() as out:
+            try:
+                status = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=limit
+                ).returncode
+                said = f"status {status}"
+            except subprocess.TimeoutExpired:
+                status, said = 124, f"stopped after {limit:.0f} s"
+            except OSError as error:
+                status, said = 127, str(error)
+            out.seek(0)
+            text = out.read().decode(errors="replace")
+        if status == SKIPPED:
+            self.no_gpu = True
+        elif status != 0:
+            self.failed = True
+        verdict = "ok" if status == 0 else "skipped" if status == SKIPPED else f"FAILED, {said}"
+        self.note(name, f"{verdict}, {time.monotonic() - start:.1f} s")
+        self.logs.append(f"---- {name}: {' '.join(map(str, command))}\n{text.rstrip()}\n")
+        return text
+
+
+def output_of(command: Sequence[str], limit: float = 20) -> str:
+    """What a small command prints, or why it does not."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{command[0]}: {error}"
+    return (done.stdout + done.stderr).strip()
+
+
+def build(run: Run) -> Path:
+    """Builds the two programs, by the CUDA compiler of this machine; not within the time limit."""
+    folder = ROOT / "build" / "gpu"
+    commit = output_of(["git", "-C", str(ROOT), "describe", "--always", "--dirty"])
+    start = time.monotonic()
+    options = ["-DCMAKE_BUILD_TYPE=Release", "-DNEARCELL_CUDA=on", "-DNEARCELL_CLI=OFF"]
+    options.append(f"-DNEARCELL_COMMIT={commit}")
+    subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *options], check=True)
+    targets = ["cuda_parity", "cuda_bench"]
+    subprocess.run(["cmake", "--build", folder, "--target", *targets], check=True)
+    run.end += time.monotonic() - start
+    programs = folder / "programs"
+    programs.mkdir(exist_ok=True)
+    for program in ("tests/gpu/cuda_parity", "bench/gpu/device_bench"):
+        shutil.copy2(folder / program, programs)
+    return programs
+
+
+@contextmanager
+def clocks_into(path: Path) -> Iterator[None]:
+    """Samples the GPU's clocks meanwhile, where there is nvidia-smi."""
+    if not shutil.which("nvidia-smi"):
+        yield
+        return
+    with path.open("wb") as out:
+        command = [
+            "nvidia-smi",
+            f"--query-gpu={CLOCKS}",
+            "--format=csv,noheader,nounits",
+            "-l",
+            "1",
+        ]
+        sampler = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            sampler.terminate()
+            sampler.wait()
+
+
+def clocks_text(path: Path) -> str:
+    if not path.exists():
+        return "clocks: no nvidia-smi"
+    columns = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            columns.append([float(cell) for cell in line.split(",")])
+        except ValueError:
+            continue  # "[N/A]"
+    if not columns:
+        return "clocks: nvidia-smi gave none"
+    texts = []
+    for name, values in zip(CLOCKS.split(","), zip(*columns, strict=True), strict=True):
+        ordered = sorted(values)
+        middle = ordered[len(ordered) // 2]
+        texts.append(f"{name} {ordered[0]:g} / {middle:g} / {ordered[-1]:g}")
+    return f"while timing, least / median / most of {len(columns)} samples: " + ", ".join(texts)
+
+
+def read_lines(path: Path) -> list[dict[str, object]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def table(lines: list[dict[str, object]]) -> str:
+    """The lines of each kind as a table of its own."""
+    texts = []
+    for what in dict.fromkeys(str(line["what"]) for line in lines):
+        rows = [line for line in lines if line["what"] == what]
+        names = list(dict.fromkeys(name for row in rows for name in row if name != "what"))
+        if len(rows) == 1 and len(names) > 8:
+            texts.append("\n".join([what] + [f"  {name:<22} {rows[0][name]}" for name in names]))
+            continue
+        cells = [[what, *names]] + [["", *(shown(row.get(name)) for name in names)] for row in rows]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(names) + 1)]
+        texts.append(
+            "\n".join(
+                "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells
+            )
+        )
+    return "\n\n".join(texts)
+
+
+def shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return "" if value is None else str(value)
+
+
+def sanitizer() -> str | None:
+    return shutil.which("compute-sanitizer") or next(
+        (str(p) for p in Path("/usr/local").glob("cuda*/bin/compute-sanitizer")), None
+    )
+
+
+def sanitize(run: Run, parity: Path) -> None:
+    """Each tool over the tiny shapes; the time is shared among them."""
+    tool = sanitizer()
+    if tool is None:
+        run.note("sanitizers", "not run: there is no compute-sanitizer here")
+        return
+    end = time.monotonic() + min(LIMITS["sanitizers"], run.left())
+    for i, name in enumerate(SANITIZERS):
+        share = (end - time.monotonic()) / (len(SANITIZERS) - i)
+        command: list[str | Path] = [
+            tool,
+            "--tool",
+            name,
+            "--error-exitcode",
+            "9",
+            parity,
+            "--size",
+            "tiny",
+        ]
+        run.step(f"sanitizer {name}", command, share)
+
+
+def peers_here() -> list[str]:
+    """Which of the peers python3 can import, as peers.py says."""
+    said = output_of([sys.executable, str(HERE / "peers.py"), "--list"], 60).splitlines()
+    return said[-1].split() if said else []
+
+
+def data_folder() -> Path:
+    """In memory where there is room for ten million vectors."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 8 << 30
+    return Path(tempfile.mkdtemp(prefix="nearcell-", dir=memory if roomy else None))
+
+
+def bench(run: Run, arguments: argparse.Namespace, programs: Path, data: Path) -> None:
+    peers = peers_here() if "peers" in arguments.only else []
+    results = data / "bench.jsonl"
+    limit = min(LIMITS["bench"], run.left())
+    if "bench" in arguments.only:
+        command: list[str | Path] = [programs / "device_bench", "--size", arguments.size]
+        command += ["--seconds", f"{0.9 * limit:.0f}", "--json", results]
+        if peers:
+            command += ["--write", data]
+        if arguments.spec:
+            command += ["--spec", arguments.spec]
+        with clocks_into(data / "clocks.csv"):
+            run.step("bench", command, limit)
+        run.logs.append(clocks_text(data / "clocks.csv") + "\n")
+    if "sanitizers" in arguments.only and not run.no_gpu:
+        sanitize(run, programs / "cuda_parity")
+    if "peers" in arguments.only:
+        if not peers:
+            run.note(
+                "peers", f"not run: {sys.executable} can import neither cuvs nor a faiss with GPUs"
+            )
+        elif not (data / "truth.ibin").exists():
+            run.note("peers", "not run: the benchmark left no data")
+        else:
+            seconds = min(LIMITS["peers"], run.left())
+            command = [sys.executable, HERE / "peers.py", data, "--seconds", f"{0.8 * seconds:.0f}"]
+            command += ["--json", data / "peers.jsonl", *peers]
+            run.step("peers", command, seconds)
+
+
+def report(run: Run, out: Path, data: Path) -> Path:
+    lines = read_lines(data / "bench.jsonl") + read_lines(data / "peers.jsonl")
+    model = next((str(line["model"]) for line in lines if line["what"] == "device"), "")
+    if not model and shutil.which("nvidia-smi"):
+        model = output_of(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
+    slug = "-".join("".join(c if c.isalnum() else " " for c in model[:40]).split())
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"gpu-{slug or 'unknown'}.txt"
+    parts = [
+        f"bench/gpu/run {' '.join(sys.argv[1:])}",
+        time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()) + f", {platform.platform()}, "
+        f"{os.cpu_count()} CPUs, Python {platform.python_version()}",
+        "\n".join(run.rows),
+        table(lines),
+        "JSON lines\n" + "\n".join(json.dumps(line) for line in lines),
+        *run.logs,
+        "---- nvidia-smi\n" + output_of(["nvidia-smi"]),
+    ]
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--binaries", type=Path, help="folder with cuda_parity and device_bench")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--size", default="full", choices=("tiny", "medium", "full"))
+    parser.add_argument("--spec", help="of the indexes only those whose spec has this in it")
+    parser.add_argument("--seconds", type=float, default=460, help="that all steps may take")
+    parser.add_argument("--only", nargs="+", choices=list(LIMITS), default=list(LIMITS))
+    arguments = parser.parse_args()
+    run = Run(arguments.seconds)
+    programs = arguments.binaries or build(run)
+    data = data_folder()
+    try:
+        if "parity" in arguments.only:
+            size = "tiny" if arguments.size == "tiny" else "full"
+            run.step("parity", [programs / "cuda_parity", "--size", size], LIMITS["parity"])
+        if not run.no_gpu:
+            bench(run, arguments, programs, data)
+        if run.no_gpu:
+            print(run.logs[-1])
+            return SKIPPED
+        print(f"written: {report(run, arguments.out, data)}")
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+    return 1 if run.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
