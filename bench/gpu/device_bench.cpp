@@ -1,4 +1,5 @@
-// device_bench: what searches on a GPU cost, whole calls by a steady clock, host arrays in and out.
+// device_bench: what searches on a GPU cost, whole calls by a steady clock, host arrays in and out;
+// device_arrays_ms: the same between arrays on the device.
 //   device_bench [--size tiny|medium|full] [--seconds N] [--json FILE] [--write FOLDER] [--spec
 //   TEXT]
 // --seconds: no part begins that is not expected to end by then. --write: also leaves the data and

@@ -1,6 +1,6 @@
 """cuVS and Faiss on the data that device_bench left: the same searches, timed the same way.
 
-  peers.py FOLDER [--seconds N] [--json FILE] cuvs faiss     times these
+  peers.py FOLDER cuvs faiss [--seconds N] [--json FILE]     times these
   peers.py --list                                            says which can be imported here
 
 Each search is timed as a whole, arrays on the device in and out, until the device is done: the
@@ -260,7 +260,7 @@ def run_faiss(peers: Peers) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("peers", nargs="*", choices=["cuvs", "faiss", []])
+    parser.add_argument("peers", nargs="*", help="cuvs, faiss")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--seconds", type=float, default=90)
     parser.add_argument("--json", type=Path)
@@ -272,7 +272,10 @@ def main() -> int:
         parser.error("a folder is needed")
     peers = Peers(arguments.folder, arguments.seconds, arguments.json)
     for name in arguments.peers:
-        {"cuvs": run_cuvs, "faiss": run_faiss}[name](peers)
+        runs = {"cuvs": run_cuvs, "faiss": run_faiss}
+        if name not in runs:
+            parser.error(f"{name}: cuvs and faiss are known")
+        peers.attempt(name, lambda: iter(runs[name](peers) or ()))
     return 0
 
 

@@ -248,8 +248,8 @@ def bench(run: Run, arguments: argparse.Namespace, programs: Path, data: Path) -
             run.note("peers", "not run: the benchmark left no data")
         else:
             seconds = min(LIMITS["peers"], run.left())
-            command = [sys.executable, HERE / "peers.py", data, "--seconds", f"{0.8 * seconds:.0f}"]
-            command += ["--json", data / "peers.jsonl", *peers]
+            command = [sys.executable, HERE / "peers.py", data, *peers]
+            command += ["--seconds", f"{0.8 * seconds:.0f}", "--json", data / "peers.jsonl"]
             run.step("peers", command, seconds)
 
 
