@@ -271,11 +271,14 @@ def main() -> int:
     if arguments.folder is None:
         parser.error("a folder is needed")
     peers = Peers(arguments.folder, arguments.seconds, arguments.json)
+    runs = {"cuvs": run_cuvs, "faiss": run_faiss}
     for name in arguments.peers:
-        runs = {"cuvs": run_cuvs, "faiss": run_faiss}
         if name not in runs:
             parser.error(f"{name}: cuvs and faiss are known")
-        peers.attempt(name, lambda: iter(runs[name](peers) or ()))
+        try:
+            runs[name](peers)
+        except Exception as error:  # before its first index
+            peers.write("peer failed", index=name, error=f"{type(error).__name__}: {error}"[:500])
     return 0
 
 

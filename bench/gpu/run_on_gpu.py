@@ -212,8 +212,11 @@ def sanitize(run: Run, parity: Path) -> None:
 
 def peers_here() -> list[str]:
     """Which of the peers python3 can import, as peers.py says."""
-    said = output_of([sys.executable, str(HERE / "peers.py"), "--list"], 60).splitlines()
-    return said[-1].split() if said else []
+    command = [sys.executable, HERE / "peers.py", "--list"]
+    try:
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60).stdout.split()
+    except subprocess.TimeoutExpired:
+        return []
 
 
 def data_folder() -> Path:
