@@ -99,6 +99,10 @@ def build(run: Run) -> Path:
     start = time.monotonic()
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DNEARCELL_CUDA=on", "-DNEARCELL_CLI=OFF"]
     options.append(f"-DNEARCELL_COMMIT={commit}")
+    capability = output_of(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"])
+    architecture = capability.split("\n")[0].strip().replace(".", "")
+    if architecture.isdigit():  # this GPU's alone; all others' take minutes
+        options.append(f"-DNEARCELL_CUDA_ARCHITECTURES={architecture}")
     subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *options], check=True)
     targets = ["cuda_parity", "cuda_bench"]
     subprocess.run(["cmake", "--build", folder, "--target", *targets], check=True)
