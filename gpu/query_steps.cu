@@ -89,8 +89,8 @@ const float* QuerySteps::load(const DeviceBatch& batch, size_t first, size_t cou
     GivenRows given{queries.data, queries.type, count, dim_, queries.stride};
     if (!batch.on_device) {
         const size_t bytes = count * dim_ * element_size(queries.type);
-        char* const staged = session.upload.get<char>(bytes);
         simt::synchronize(stream);  // what was staged before has been copied
+        char* const staged = session.upload.get<char>(bytes);
         gather_bytes(queries, staged);
         char* const rows = session.scratch.take<char>(bytes);
         simt::copy_to_device(rows, staged, bytes, stream);
