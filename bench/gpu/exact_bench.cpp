@@ -33,8 +33,9 @@ std::vector<int64_t> bench_exact(const Setting& setting, const Rows& base, const
         const auto rows = static_cast<double>(base.rows);
         const double pairs = rows * static_cast<double>(batch);
         const double products = 2 * pairs * static_cast<double>(base.dim) / timing.median;
-        const double padded = static_cast<double>((base.dim + 31) / 32 * 32);
-        const double bytes = rows * (2 * padded + 8) / timing.median;  // read once at least
+        const size_t row_bytes = 2 * ((base.dim + 31) / 32 * 32) + 8;  // rounded, and their terms
+        const double bytes =
+            rows * static_cast<double>(row_bytes) / timing.median;  // once at least
         Line line("exact");
         line.add("rows", rows).add("dim", static_cast<double>(base.dim));
         line.add("batch", static_cast<double>(batch));
