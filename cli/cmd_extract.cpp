@@ -41,8 +41,7 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     check_different(files);
     const std::vector<std::string> pictures = list_all_pictures(options.pictures);
     check_names(pictures);
-    Extractor extractor = options.network.make_extractor();
-    extractor.to(options.device.name);
+    const Extractor extractor = options.network.make_extractor(options.device.name);
     VectorWriter writer(options.out, ElementType::Float32, extractor.dim());
 
     ExtractOptions how;

@@ -130,7 +130,7 @@ void images(const ImagesOptions& options, Session& session) {
     check_outputs(options, queries.empty() ? std::min(options.question.sample, pictures.size())
                                            : queries.size());
     if (!options.save_index.empty()) check_names(pictures);
-    const Extractor extractor = options.network.make_extractor();
+    const Extractor extractor = options.network.make_extractor(options.index.device.name);
     options.index.check(pictures.size(), extractor.dim());
 
     Seconds seconds;

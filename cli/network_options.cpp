@@ -31,10 +31,12 @@ void NetworkOptions::add_options(CLI::App& command, std::vector<std::string>& pi
     command.add_flag("--strict", strict, "a picture that cannot be read is an error");
 }
 
-Extractor NetworkOptions::make_extractor() const {
+Extractor NetworkOptions::make_extractor(const std::string& device) const {
     Model network = model_by_name(model);
     set_denoise(network.preprocess, denoise, sigma);
-    return Extractor(std::move(network), open_weights(model, weights), tap);
+    Extractor extractor(std::move(network), open_weights(model, weights), tap);
+    extractor.to(device);
+    return extractor;
 }
 
 std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources) {

@@ -24,7 +24,7 @@ struct NetworkOptions {
     void add_options(CLI::App& command, std::vector<std::string>& pictures);
     void add_network(CLI::App& command);
     // Throws what reading the weights does, and InvalidArgument naming the option at fault.
-    Extractor make_extractor() const;
+    Extractor make_extractor(const std::string& device = "cpu") const;
 };
 
 // The pictures of folders, patterns, list files and single pictures, one source after the other.

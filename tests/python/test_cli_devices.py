@@ -43,8 +43,8 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     assert "GPU" in run(*search, "--device-memory", "1GiB", code=BAD_INPUT).stderr
     run(*search, "--device-memory", "some", code=USAGE)
     run("truth", base, tmp_path / "none.fbin", "-o", tmp_path / "t.ibin", code=NOT_FOUND)
-    pictures = ["extract", tmp_path, "-o", tmp_path / "features.npy"]
-    for command in (search, ["truth", base, base, "-o", tmp_path / "t.ibin"], pictures):
+    extract = ["extract", tmp_path / "none.png", "-o", tmp_path / "x.npy"]
+    for command in (search, ["truth", base, base, "-o", tmp_path / "t.ibin"], extract):
         run(*command, "--device", "cuda:4096", code=NO_DEVICE)
     assert not (tmp_path / "out.ibin").exists() and not (tmp_path / "t.ibin").exists()
 
