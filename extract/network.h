@@ -3,7 +3,7 @@
 // file; batch norms become part of the weights. Cost: the multiply-adds of the layers, see
 // cpu/kernels_conv.cpp; memory: the weights once, and for each thread the activations that are
 // needed at one time. Immutable but for to(); safe from any number of threads. The same bits for
-// any number of threads and on every instruction set with fused multiply-adds; on a GPU within 1e-5
+// any number of threads and on every instruction set with fused multiply-adds; on a GPU within 1e-4
 // of the largest.
 #pragma once
 

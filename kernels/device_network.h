@@ -60,7 +60,7 @@ class DeviceNetwork {
     virtual size_t batch_pictures() const = 0;
 
     // Both in host memory; a row of pictures is the planes of one, a row of out those of the last
-    // map. Features are the CPU's within 1e-5 of the largest, and the same for a picture whatever
+    // map. Features are the CPU's within 1e-4 of the largest, and the same for a picture whatever
     // others come with it. threads: of the host, for copies.
     virtual void forward(MatrixView<const float> pictures, MatrixView<float> out,
                          int threads) const = 0;

@@ -215,7 +215,7 @@ void bind_extract(nb::module_& module) {
             nb::sig("def to(self, device: str, memory_bytes: int = 0) -> Network"),
             "Moves forward() to a GPU, \"cuda:0\" for example, which gets a copy of the weights, "
             "or "
-            "back to the \"cpu\"; returns the network. Features there are the CPU's within 1e-5 of "
+            "back to the \"cpu\"; returns the network. Features there are the CPU's within 1e-4 of "
             "the largest. memory_bytes: what the network and its maps may take there, 0: nearly "
             "all. No other call may run meanwhile.")
         .def_prop_ro(

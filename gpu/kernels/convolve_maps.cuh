@@ -18,15 +18,19 @@
 //
 // Tf32x3: each float is big + small, two numbers of 11 bits, and a product is three on tensor
 // cores, small * big + big * small + big * big (Markidis et al., "NVIDIA Tensor Core
-// Programmability, Performance & Precision", 2018, section V; Ootomo and Yokota 2022). 24 products
-// of 16 x 8 x 8 for some 70 other instructions of a warp: on sm_90 96 cycles against 70 of issue,
-// so 165 TFLOP/s of float32 at best, a third of the tf32 peak. sm_86, sm_89 and sm_120 do float32
-// as fast as a third of their tf32 or faster, and sm_75 has no tf32: there it is Float32.
+// Programmability, Performance & Precision", 2018, section V). Tensor cores cut sums instead of
+// rounding them, so each stage is summed there from zero, and added to the sum before in float32
+// (Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cores", 2022, section 3).
+// 24 products of 16 x 8 x 8 for some 100 other instructions of a warp: on sm_90 96 cycles against
+// 100 of issue, so 160 TFLOP/s of float32 at best, a third of the tf32 peak. sm_86, sm_89 and
+// sm_120 do float32 as fast as a third of their tf32 or faster, and sm_75 has no tf32: there it is
+// Float32.
 //
 // Error of a sum of K products, S the sum of their sizes: Float32, fused multiply-adds in the order
 // of the window, from zero: the CPU's bits. Tf32x3: a product loses small * small and what both
-// parts do not hold, less than 3 * 2^-22 of it, and the three sums for each 8 values are cut to 24
-// bits: less than (3 + 3 K / 4) 2^-22 S in all.
+// parts do not hold, less than 3 * 2^-22 of it; a stage is 12 blocks of four products, each off by
+// less than 6 * 2^-23 of the stage's S (exact_bound.cuh), and K / 16 sums are rounded: less than
+// (40 + K / 64) 2^-22 S in all.
 //
 // Compiled for sm_75 to sm_120 and run on the emulation only: none of this was run on a GPU.
 #pragma once
@@ -222,30 +226,40 @@ class ConvProduct<ConvArithmetic::Tf32x3, kChannels> {
    public:
     SIMT_DEVICE void add(const ConvStage<kChannels>& stage) {
         const int group = lane() / 4, place = lane() % 4;
+        unsigned big[kSteps][kHeight][4], small[kSteps][kHeight][4];
         SIMT_UNROLL
-        for (int k = 0; k < kConvInner; k += 8) {
-            unsigned big[kHeight][4], small[kHeight][4];
+        for (int k = 0; k < kSteps; ++k) {
             SIMT_UNROLL
             for (int m = 0; m < kHeight; ++m) {
                 SIMT_UNROLL
                 for (int i = 0; i < 4; ++i)
-                    split_tf32(
-                        stage.windows[row() + 16 * m + group + i % 2 * 8][k + place + i / 2 * 4],
-                        big[m][i], small[m][i]);
+                    split_tf32(stage.windows[row() + 16 * m + group + i % 2 * 8]
+                                            [8 * k + place + i / 2 * 4],
+                               big[k][m][i], small[k][m][i]);
             }
+        }
+        SIMT_UNROLL
+        for (int n = 0; n < 4; ++n) {
+            float part[kHeight][4] = {};
             SIMT_UNROLL
-            for (int n = 0; n < 4; ++n) {
+            for (int k = 0; k < kSteps; ++k) {
                 unsigned big_weights[2], small_weights[2];
                 SIMT_UNROLL
                 for (int i = 0; i < 2; ++i)
-                    split_tf32(stage.weights[k + place + 4 * i][column() + 8 * n + group],
+                    split_tf32(stage.weights[8 * k + place + 4 * i][column() + 8 * n + group],
                                big_weights[i], small_weights[i]);
                 SIMT_UNROLL
                 for (int m = 0; m < kHeight; ++m) {
-                    simt::mma_m16n8k8_tf32(sums_[m][n], small[m], big_weights);
-                    simt::mma_m16n8k8_tf32(sums_[m][n], big[m], small_weights);
-                    simt::mma_m16n8k8_tf32(sums_[m][n], big[m], big_weights);
+                    simt::mma_m16n8k8_tf32(part[m], small[k][m], big_weights);
+                    simt::mma_m16n8k8_tf32(part[m], big[k][m], small_weights);
+                    simt::mma_m16n8k8_tf32(part[m], big[k][m], big_weights);
                 }
+            }
+            SIMT_UNROLL
+            for (int m = 0; m < kHeight; ++m) {
+                SIMT_UNROLL
+                for (int i = 0; i < 4; ++i)
+                    sums_[m][n][i] += part[m][i];
             }
         }
     }
@@ -271,6 +285,7 @@ class ConvProduct<ConvArithmetic::Tf32x3, kChannels> {
     }
 
    private:
+    static constexpr int kSteps = kConvInner / 8;
     static constexpr int kHeight = kChannels / 32, kDown = kConvPixels / (16 * kHeight);
     static_assert(kDown * kChannels / 32 == kConvWarps);
     SIMT_DEVICE static int lane() { return static_cast<int>(threadIdx.x) % 32; }
