@@ -144,7 +144,7 @@ struct ConvData {
             double wanted = sums[i].exact + double{shift};
             if (shape.adds) wanted += double{added[i]};
             const double bound =
-                (3 + 0.75 * static_cast<double>(shape.inner())) * 0x1p-22 * sums[i].size;
+                (40 + static_cast<double>(shape.inner()) / 64) * 0x1p-22 * sums[i].size;
             const double rounding = 0x1p-22 * (std::fabs(wanted) + std::fabs(double{shift}));
             if (!(std::fabs(double{found[i]} - std::max(wanted, -1.5)) <= bound + rounding))
                 return false;
