@@ -200,7 +200,7 @@ TEST_F(DeviceCommandTest, RefusesWhatIsNotThereBeforeTheWork) {
         EXPECT_TRUE(has(err, "cuda:1") && has(err, "or cpu")) << err;
         words.back() = "gpu";
         EXPECT_EQ(run(words), 3) << err;
-        EXPECT_TRUE(has(err, "pass cpu, cuda or cuda:N")) << err;
+        EXPECT_TRUE(has(err, "pass cpu, cuda, cuda:N")) << err;
         device_.there = false;
         words.back() = "cuda";
         EXPECT_EQ(run(words), 7) << err;
