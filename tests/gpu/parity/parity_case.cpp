@@ -92,7 +92,9 @@ void expect_as_near(const SearchResult& found, const SearchResult& truth, const 
 
 void expect_as_cpu(const CellIndex& index, const SearchResult& found, const SearchResult& truth,
                    const std::string& what) {
-    if (index.reranks_by_bound())
+    const CodeKind kind = index.options().codec.kind;
+    const bool others_pass = kind == CodeKind::Product4 || kind == CodeKind::Bits;
+    if (index.options().rerank && others_pass)
         expect_as_near(found, truth, what);
     else
         expect_close(found, truth, what);

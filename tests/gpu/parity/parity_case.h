@@ -70,7 +70,9 @@ void expect_close(const SearchResult& found, const SearchResult& truth, const st
                   size_t others = 0);
 // Where codes' bounds may fail, devices let others pass: as near in all, or nearer.
 void expect_as_near(const SearchResult& found, const SearchResult& truth, const std::string& what);
-// The one or the other, as the index says.
+// The one or the other: of what it scores again from a re-rank store the CPU chooses some by
+// integers (PQ of 4 bits) and skips some by bounds that may fail (RaBitQ); a device then finds
+// nearer ones.
 void expect_as_cpu(const CellIndex& index, const SearchResult& found, const SearchResult& truth,
                    const std::string& what);
 // Ids, counts and the bits of scores.
