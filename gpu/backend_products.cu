@@ -118,6 +118,7 @@ bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, d
         session->scratch.rewind(mark);
     }
     summed.finish(sums, products);
+    session->scratch.start();
     session.done();
     return true;
 }
@@ -135,6 +136,7 @@ bool CudaBackend::solve_symmetric(size_t dim, double* matrix, double* values) co
     simt::copy_to_host(matrix, there, dim * dim * sizeof(double), stream);
     simt::copy_to_host(values, found, dim * sizeof(double), stream);
     simt::synchronize(stream);
+    session->scratch.start();
     session.done();
     return true;
 }

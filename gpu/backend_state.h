@@ -45,7 +45,10 @@ class CallOperands {
     }
     Session& session() { return *session_; }
     void wait() { simt::synchronize(session_->stream.get()); }
-    void done() { session_.done(); }
+    void done() {
+        session_->scratch.start();  // on the emulation nothing stays between calls
+        session_.done();
+    }
 
    private:
     SessionPool::Lease session_;
