@@ -12,7 +12,7 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/random.h>
-#include <nearcell/gpu/device_array.h>
+#include <nearcell/gpu/session.h>
 #include <nearcell/gpu/simt/emulator.h>
 #include <nearcell/index/factory.h>
 
@@ -413,7 +413,8 @@ TEST_F(DeviceIndexTest, ArraysOnTheDevice) {
     index->to("cuda:0", small_chunks());
     const SearchResult truth = index->search(view(queries_), search);
     simt::config().deferred_streams = true;
-    const simt::Stream stream = simt::create_stream();
+    const OwnStream own;
+    const simt::Stream stream = own.get();
     DeviceArray<float> queries(queries_.size(), stream), scores(kQueries * 7, stream);
     DeviceArray<int64_t> ids(kQueries * 7, stream);
     queries.copy_from(queries_.data(),
@@ -445,7 +446,6 @@ TEST_F(DeviceIndexTest, ArraysOnTheDevice) {
         EXPECT_NE(std::string(error.what()).find("queries[3, 5]"), std::string::npos);
     }
     simt::synchronize(stream);
-    simt::destroy_stream(stream);
 }
 
 TEST_F(DeviceIndexTest, QueriesOfEveryType) {
