@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include <nearcell/core/parallel.h>
@@ -13,8 +14,11 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kCellFloats = size_t{1} << 18;    // 1 MiB a cell: what a thread packs at a time
-constexpr size_t kSpare = 16;                      // candidates beyond k, for the scan's roundings
+constexpr size_t kCellFloats = size_t{1} << 18;  // 1 MiB a cell: what a thread packs at a time
+// Candidates beyond k, for the scan's roundings: so many, and one for so many of k.
+constexpr size_t kSpare = 16, kSparePart = 16;
+constexpr size_t kDoubtful = 256;                  // queries that share a pass in float64
+constexpr size_t kPassRows = 1024;                 // rows of a task of that pass
 constexpr size_t kChunkCells = 16;                 // cells scanned by one call
 constexpr size_t kBatchQueries = size_t{1} << 14;  // queries that share one pass over the base
 
@@ -132,20 +136,100 @@ std::vector<Candidate> rescore(const Vectors& base, const float* query, Metric m
     return exact;
 }
 
-// Writes the results of the queries from `first` on.
-void write_results(const Vectors& base, const Vectors& queries, size_t first, Metric metric,
-                   std::vector<TopK>& best, int threads, SearchResult& result) {
+void write_result(const std::vector<Candidate>& exact, size_t q, Metric metric,
+                  SearchResult& result) {
+    result.counts[q] = std::min(exact.size(), result.k);
+    for (size_t j = 0; j < result.counts[q]; ++j) {
+        result.scores[q * result.k + j] = 0.0f + score_from_key(metric, exact[j].key);
+        result.ids[q * result.k + j] = exact[j].id;
+    }
+}
+
+// By how much a key of the scan may lie above the exact one: roundings of differences, products and
+// sums (kernels/kernel_table.h), and for Cosine of the rows of length one. `lengths`: of the query
+// times the longest row.
+double scan_error(Metric metric, size_t dim, double key, double lengths) {
+    const double roundings = static_cast<double>(dim + 8) * 0x1p-24;
+    if (metric == Metric::InnerProduct) return roundings * lengths;
+    return roundings * (metric == Metric::Cosine ? 1.0 : std::fabs(key));
+}
+
+double length_of(const float* row, size_t dim) {
+    return std::sqrt(sum_of(
+        dim, [&](size_t j) { return static_cast<double>(row[j]) * static_cast<double>(row[j]); }));
+}
+
+double longest_row(const Vectors& base, int threads) {
+    std::vector<double> longest(static_cast<size_t>(resolve_threads(threads)), 0.0);
+    parallel_for(ceil_divide(base.rows, kPassRows), threads, [&](size_t task, int worker) {
+        const size_t first = task * kPassRows, count = std::min(kPassRows, base.rows - first);
+        std::vector<float> rows(count * base.cols);
+        read_rows(base, first, {rows.data(), count, base.cols});
+        double& mine = longest[static_cast<size_t>(worker)];
+        for (size_t r = 0; r < count; ++r)
+            mine = std::max(mine, length_of(rows.data() + r * base.cols, base.cols));
+    });
+    return *std::max_element(longest.begin(), longest.end());
+}
+
+// Writes the results of the queries from `first` on. Returns those of which rows that the scan left
+// out may be as near as the k-th best found, for float32 cannot tell.
+std::vector<size_t> write_results(const Vectors& base, const Vectors& queries, size_t first,
+                                  Metric metric, double longest, std::vector<TopK>& best,
+                                  int threads, SearchResult& result) {
+    std::vector<char> doubtful(best.size(), 0);
     parallel_for(best.size(), threads, [&](size_t i, int) {
         const size_t q = first + i;
         std::vector<float> query(queries.cols);
         read_rows(queries, q, {query.data(), 1, queries.cols});
-        const std::vector<Candidate> exact = rescore(base, query.data(), metric, best[i].sorted());
-        result.counts[q] = std::min(exact.size(), result.k);
-        for (size_t j = 0; j < result.counts[q]; ++j) {
-            result.scores[q * result.k + j] = 0.0f + score_from_key(metric, exact[j].key);
-            result.ids[q * result.k + j] = exact[j].id;
+        const std::vector<Candidate>& found = best[i].sorted();
+        const std::vector<Candidate> exact = rescore(base, query.data(), metric, found);
+        write_result(exact, q, metric, result);
+        if (found.size() < best[i].k() || found.size() == base.rows) return;  // all rows were in
+        const double left_out = static_cast<double>(found.back().key);
+        const double kth = static_cast<double>(exact[result.counts[q] - 1].key);
+        const double error = scan_error(metric, queries.cols, left_out,
+                                        length_of(query.data(), query.size()) * longest);
+        doubtful[i] = left_out - error > kth + std::fabs(kth) * 0x1p-23 ? 0 : 1;
+    });
+    std::vector<size_t> numbers;
+    for (size_t i = 0; i < doubtful.size(); ++i) {
+        if (doubtful[i] != 0) numbers.push_back(first + i);
+    }
+    return numbers;
+}
+
+// Results of some queries from the scores of all rows in double precision.
+void search_in_doubles(const Vectors& base, const Vectors& queries, std::span<const size_t> which,
+                       Metric metric, int threads, SearchResult& result) {
+    const size_t dim = base.cols, k = std::min(result.k, base.rows);
+    std::vector<float> values(which.size() * dim);
+    gather_rows(queries, which.data(), {values.data(), which.size(), dim});
+    std::vector<std::vector<TopK>> best(static_cast<size_t>(resolve_threads(threads)));
+    parallel_for(ceil_divide(base.rows, kPassRows), threads, [&](size_t task, int worker) {
+        std::vector<TopK>& mine = best[static_cast<size_t>(worker)];
+        if (mine.empty()) mine.assign(which.size(), TopK(k));
+        const size_t first = task * kPassRows, count = std::min(kPassRows, base.rows - first);
+        std::vector<float> rows(count * dim);
+        read_rows(base, first, {rows.data(), count, dim});
+        for (size_t i = 0; i < which.size(); ++i) {
+            for (size_t r = 0; r < count; ++r) {
+                Candidate candidate;
+                candidate.key = key_from_score(
+                    metric, static_cast<float>(exact_score(values.data() + i * dim,
+                                                           rows.data() + r * dim, dim, metric)));
+                candidate.id = static_cast<int64_t>(first + r);
+                mine[i].push(candidate);
+            }
         }
     });
+    for (size_t i = 0; i < which.size(); ++i) {
+        TopK all(k);
+        for (const std::vector<TopK>& part : best) {
+            if (!part.empty()) all.merge(part[i]);
+        }
+        write_result(all.sorted(), which[i], metric, result);
+    }
 }
 
 }  // namespace
@@ -171,11 +255,13 @@ SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric me
     const size_t dim = std::max<size_t>(1, base.cols);
     const size_t cell_rows = std::max<size_t>(1, kCellFloats / dim / kBlock) * kBlock;
     const size_t chunk_rows = cell_rows * kChunkCells;
+    const size_t most = std::min(k, base.rows), wanted = most + kSpare + most / kSparePart;
+    const double longest = metric == Metric::InnerProduct ? longest_row(base, threads) : 1.0;
     const double work = static_cast<double>(queries.rows) * static_cast<double>(base.rows);
     for (size_t q = 0; q < queries.rows; q += kBatchQueries) {
         const size_t count = std::min(kBatchQueries, queries.rows - q);
         const std::vector<float> values = read_floats(queries, q, count, metric, threads);
-        std::vector<TopK> best(count, TopK(std::min(k, base.rows) + kSpare));
+        std::vector<TopK> best(count, TopK(wanted));
         for (size_t first = 0; first < base.rows; first += chunk_rows) {
             const double done = static_cast<double>(q) * static_cast<double>(base.rows) +
                                 static_cast<double>(count) * static_cast<double>(first);
@@ -185,7 +271,16 @@ SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric me
             result.stats.scanned +=
                 scan_chunk(chunk, {values.data(), count, base.cols}, metric, best, threads);
         }
-        write_results(base, queries, q, metric, best, threads, result);
+        const std::vector<size_t> doubtful =
+            write_results(base, queries, q, metric, longest, best, threads, result);
+        for (size_t i = 0; i < doubtful.size(); i += kDoubtful) {
+            report(progress, "exact search",
+                   static_cast<double>(q) * static_cast<double>(base.rows), work);
+            search_in_doubles(
+                base, queries,
+                std::span(doubtful).subspan(i, std::min(kDoubtful, doubtful.size() - i)), metric,
+                threads, result);
+        }
     }
     report(progress, "exact search", work, work);
     return result;

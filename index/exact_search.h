@@ -1,7 +1,8 @@
 // Exact search: the true neighbours, by scanning every row in float32 and scoring the nearest again
-// in float64. What recall is measured against. Rows of any element type are read a few MiB at a
-// time, so a mapped file of any size will do. Cost: queries x rows x dim multiply-adds, on all
-// threads. Safe from any number of threads.
+// in float64, or all rows, for queries of which the roundings of float32 leave it open whether the
+// scan kept the nearest. What recall is measured against. Rows of any element type are read a few
+// MiB at a time, so a mapped file of any size will do. Cost: queries x rows x dim multiply-adds, on
+// all threads. Safe from any number of threads.
 #pragma once
 
 #include <cstddef>

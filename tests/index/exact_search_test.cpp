@@ -9,6 +9,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nearcell/core/random.h>
@@ -166,6 +167,40 @@ TEST(ExactSearch, OrdersNearEquals) {
 }
 
 // Where |q|^2 + |x|^2 - 2qx would lose every digit.
+// Many rows are so nearly equally near that float32 orders them at random.
+TEST(ExactSearch, FindsTheNearestOfManyNearEquals) {
+    constexpr size_t kDim = 40, kRows = 1500, kQueries = 5, kNear = 10;
+    Random random(11);
+    Matrix base(kRows, kDim), queries(kQueries, kDim);
+    for (size_t i = 0; i < base.values.size(); ++i)
+        base.values[i] =
+            static_cast<float>(900 + i % kDim * 7) + static_cast<float>(random.below(2)) * 0x1p-10f;
+    for (size_t i = 0; i < queries.values.size(); ++i)
+        queries.values[i] = static_cast<float>(1100 + i % kDim * 5 + random.below(3));
+    for (const Metric metric : {Metric::InnerProduct, Metric::Cosine, Metric::L2}) {
+        const SearchResult found = exact_search(base.view(), queries.view(), metric, kNear, 1);
+        for (const int threads : {2, 3}) {
+            const SearchResult again =
+                exact_search(base.view(), queries.view(), metric, kNear, threads);
+            EXPECT_EQ(again.ids, found.ids);
+        }
+        for (size_t q = 0; q < kQueries; ++q) {
+            std::vector<std::pair<float, int64_t>> sorted;
+            for (size_t i = 0; i < kRows; ++i) {
+                const double score = score_of(queries.row(q), base.row(i), kDim, metric);
+                sorted.emplace_back(key_from_score(metric, static_cast<float>(score)), i);
+            }
+            std::sort(sorted.begin(), sorted.end());
+            for (size_t j = 0; j < kNear; ++j) {
+                EXPECT_EQ(key_from_score(metric, found.scores[q * kNear + j]), sorted[j].first)
+                    << metric_name(metric) << " " << q << " " << j;
+                if (metric == Metric::Cosine) continue;  // steps of another order may end otherwise
+                EXPECT_EQ(found.ids[q * kNear + j], sorted[j].second);
+            }
+        }
+    }
+}
+
 TEST(ExactSearch, SurvivesTranslation) {
     Matrix base = integers(2000, 16, 10, 6), queries = integers(60, 16, 10, 7);
     const SearchResult before = exact_search(base.view(), queries.view(), Metric::L2, 10, 1);
