@@ -41,11 +41,24 @@ class CudaSource : public DeviceSource {
 
 }  // namespace
 
-CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal), backend_({.ordinal = ordinal}) {
-    simt::select_device(ordinal);
-    model_ = simt::device_model();
-    properties_ = simt::device_properties();
-    simt::keep_freed_memory();
+CudaDevice::CudaDevice(int ordinal)
+    : ordinal_(ordinal),
+      model_(simt::device_model(ordinal)),
+      properties_(simt::device_properties(ordinal)) {}
+
+void CudaDevice::use() const {
+    simt::select_device(ordinal_);
+    const std::lock_guard lock(mutex_);
+    if (!used_) simt::keep_freed_memory();
+    used_ = true;
+}
+
+const Backend& CudaDevice::backend() const {
+    use();
+    const std::lock_guard lock(mutex_);
+    if (!backend_)
+        backend_ = std::make_unique<CudaBackend>(CudaBackendOptions{.ordinal = ordinal_});
+    return *backend_;
 }
 
 std::string CudaDevice::describe() const {
@@ -55,20 +68,20 @@ std::string CudaDevice::describe() const {
 }
 
 DeviceMemory CudaDevice::memory() const {
-    simt::select_device(ordinal_);
+    use();
     const simt::MemoryState state = simt::memory_state();
     return {state.total, state.free};
 }
 
 std::unique_ptr<DeviceCells> CudaDevice::hold(const SearchableCells& cells,
                                               const DeviceOptions& options) const {
-    simt::select_device(ordinal_);
+    use();
     return std::make_unique<CudaCells>(cells, options, ordinal_, memory_limit(options));
 }
 
 std::unique_ptr<DeviceNetwork> CudaDevice::hold_network(const NetworkSteps& network,
                                                         const DeviceOptions& options) const {
-    simt::select_device(ordinal_);
+    use();
     return std::make_unique<CudaNetwork>(network, options, ordinal_, memory_limit(options));
 }
 
@@ -79,14 +92,14 @@ size_t CudaDevice::memory_limit(const DeviceOptions& options) const {
 
 SearchResult CudaDevice::exact_search(const Vectors& base, const Vectors& queries, Metric metric,
                                       size_t k, int threads) const {
-    simt::select_device(ordinal_);
+    use();
     DeviceFlatOptions options;
     options.threads = threads;
     return device_exact_search(base, queries, metric, k, options);
 }
 
 void* CudaDevice::allocate(size_t bytes) const {
-    simt::select_device(ordinal_);
+    use();
     return simt::device_allocate(bytes, simt::Stream{});
 }
 

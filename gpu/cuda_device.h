@@ -2,6 +2,8 @@
 // process, once. Thread safety: all calls may run at once.
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include <nearcell/gpu/cuda_backend.h>
@@ -17,7 +19,7 @@ class CudaDevice : public Device {
     std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
     std::string describe() const override;
     DeviceMemory memory() const override;
-    const Backend& backend() const override { return backend_; }
+    const Backend& backend() const override;
     std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
                                       const DeviceOptions& options) const override;
     std::unique_ptr<DeviceNetwork> hold_network(const NetworkSteps& network,
@@ -29,13 +31,17 @@ class CudaDevice : public Device {
     void release(void* memory) const noexcept override;
 
    private:
+    // Selects the device, and starts it when it was not in use: a list of devices starts none.
+    void use() const;
     // Bytes that one index or network may take.
     size_t memory_limit(const DeviceOptions& options) const;
 
     int ordinal_;
     std::string model_;
     simt::DeviceProperties properties_;
-    CudaBackend backend_;
+    mutable std::mutex mutex_;
+    mutable bool used_ = false;
+    mutable std::unique_ptr<CudaBackend> backend_;
 };
 
 const DeviceSource& cuda_devices();

@@ -54,8 +54,10 @@ struct LaunchShape {
 DeviceCount count_devices();
 // The one that this thread's calls are for, from 0.
 void select_device(int device);
-DeviceProperties device_properties();
-std::string device_model();
+DeviceProperties device_properties();  // of the one selected
+// Of any, which is not started for it.
+DeviceProperties device_properties(int device);
+std::string device_model(int device);
 MemoryState memory_state();
 // Lets freed memory stay with the process, so that the next allocations are quick.
 void keep_freed_memory();

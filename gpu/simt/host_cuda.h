@@ -34,9 +34,7 @@ inline DeviceCount count_devices() {
 }
 inline void select_device(int device) { check_cuda(cudaSetDevice(device), "select_device"); }
 
-inline DeviceProperties device_properties() {
-    int device = 0;
-    check_cuda(cudaGetDevice(&device), "device_properties");
+inline DeviceProperties device_properties(int device) {
     cudaDeviceProp found{};
     check_cuda(cudaGetDeviceProperties(&found, device), "device_properties");
     DeviceProperties properties;
@@ -49,9 +47,12 @@ inline DeviceProperties device_properties() {
     return properties;
 }
 
-inline std::string device_model() {
+inline DeviceProperties device_properties() {
     int device = 0;
-    check_cuda(cudaGetDevice(&device), "device_model");
+    check_cuda(cudaGetDevice(&device), "device_properties");
+    return device_properties(device);
+}
+inline std::string device_model(int device) {
     cudaDeviceProp found{};
     check_cuda(cudaGetDeviceProperties(&found, device), "device_model");
     return found.name;

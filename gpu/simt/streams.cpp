@@ -216,7 +216,8 @@ DeviceCount count_devices() { return {1, {}}; }
 void select_device(int device) {
     if (device != 0) throw_fault(Fault::InvalidCopy, "select_device: the emulation has one");
 }
-std::string device_model() { return "emulation"; }
+std::string device_model(int) { return "emulation"; }
+DeviceProperties device_properties(int) { return device_properties(); }
 MemoryState memory_state() {
     return {config().device_bytes, config().device_bytes - counters().device_bytes};
 }
