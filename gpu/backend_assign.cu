@@ -45,7 +45,7 @@ struct AssignWork {
         auto* const found = session.scratch.take<unsigned>(count);
         auto* const found_keys = keys == nullptr ? nullptr : session.scratch.take<float>(count);
         simt::launch(
-            {"write_labels", narrow(divide_up(count, kKeyThreads / 32)), kKeyThreads, 0, stream},
+            {"write_labels", narrow(ceil_divide(count, kKeyThreads / 32)), kKeyThreads, 0, stream},
             dot ? write_labels<TileKey::Dot> : write_labels<TileKey::L2>,
             LabelJob{vectors, rows, best, found, found_keys});
         auto* const words = session.download.get<uint32_t>(2 * count);
@@ -66,10 +66,10 @@ struct AssignWork {
         simt::fill_bytes(best, 0xff, vectors.count * sizeof *best, stream);
         const bool few = rows.count <= kNarrowRows;
         const auto tile = static_cast<size_t>(tile_rows(few ? kNarrowColumns : kWideColumns));
-        const size_t blocks = divide_up(vectors.count, kTileVectors);
-        const size_t parts = std::clamp<size_t>(divide_up(4 * processors, blocks), 1, kMostParts);
-        const size_t part_rows = divide_up(divide_up(rows.count, parts), tile) * tile;
-        const dim3 grid(narrow(blocks), narrow(divide_up(rows.count, part_rows)));
+        const size_t blocks = ceil_divide(vectors.count, kTileVectors);
+        const size_t parts = std::clamp<size_t>(ceil_divide(4 * processors, blocks), 1, kMostParts);
+        const size_t part_rows = ceil_divide(ceil_divide(rows.count, parts), tile) * tile;
+        const dim3 grid(narrow(blocks), narrow(ceil_divide(rows.count, part_rows)));
         simt::launch({"assign_rows", grid, kTileThreads, 0, stream}, assign_kernel(dot, few),
                      AssignJob{vectors, rows, narrow(part_rows), best});
     }
@@ -83,7 +83,7 @@ struct AssignWork {
         auto* const doubtful = session.scratch.take<unsigned>(count + 1);
         simt::fill_bytes(doubtful + count, 0, sizeof(unsigned), stream);
         simt::launch(
-            {"choose_label", narrow(divide_up(count, kChooseThreads / kFound)), kChooseThreads, 0,
+            {"choose_label", narrow(ceil_divide(count, kChooseThreads / kFound)), kChooseThreads, 0,
              stream},
             dot ? choose_label<TileKey::Dot> : choose_label<TileKey::L2>,
             ChooseJob{vectors, rows, found, flat->longest(), best, doubtful, doubtful + count});
@@ -98,13 +98,13 @@ struct AssignWork {
                        unsigned count, unsigned long long* best) const {
         const simt::Stream stream = session.stream.get();
         auto* const values = session.scratch.take<float>(size_t{count} * vectors.dim);
-        simt::launch({"gather_vectors", narrow(divide_up(count, kChooseThreads / 32)),
+        simt::launch({"gather_vectors", narrow(ceil_divide(count, kChooseThreads / 32)),
                       kChooseThreads, 0, stream},
                      gather_vectors, vectors, which, count, values);
         auto* const found = session.scratch.take<unsigned long long>(count);
         assign_directly({values, vectors.dim, count, vectors.dim}, found, stream);
         simt::launch(
-            {"scatter_best", narrow(divide_up(count, kChooseThreads)), kChooseThreads, 0, stream},
+            {"scatter_best", narrow(ceil_divide(count, kChooseThreads)), kChooseThreads, 0, stream},
             scatter_best, found, which, count, best);
     }
 };
@@ -118,8 +118,9 @@ std::shared_ptr<const DeviceFlat> flat_of(const KeptPart& kept, MatrixView<const
             return kept.copy->flat(metric);
         return std::make_shared<const DeviceFlat>(rows, metric);
     } catch (const Error& error) {
-        if (category(error.code()) != StatusCategory::Input) throw;
-        return nullptr;  // values that are none, or too large
+        const bool full = error.code() == StatusCode::OutOfMemory;
+        if (!full && category(error.code()) != StatusCategory::Input) throw;
+        return nullptr;  // no room; or values that are none, or too large
     }
 }
 
@@ -131,7 +132,7 @@ void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows
     const size_t values = x.rows * (there.is_kept() ? 2 : x.cols);
     if (x.rows == 0 || rows.rows == 0 || !is_worthwhile(x.rows * rows.rows * x.cols, values))
         return cpu_backend().assign(x, rows, metric, labels, keys, threads);
-    simt::select_device(options_.ordinal);
+    const DeviceScope scope(options_.ordinal);
     const bool dot = is_similarity(metric);
     std::shared_ptr<const DeviceFlat> flat;
     if (rows.rows >= options_.searched_rows && there.is_dense())

@@ -37,12 +37,13 @@ struct MeanWork {
 
         auto* const sums = session.scratch.take<double>(count * means.cols);
         auto* const totals = session.scratch.take<double>(count);
-        const dim3 grid(narrow(count), narrow(divide_up(means.cols, kMeanThreads)));
+        const dim3 grid(narrow(count), narrow(ceil_divide(means.cols, kMeanThreads)));
         simt::launch({"sum_rows", grid, kMeanThreads, 0, stream}, sum_rows,
                      SumJob{x, weights, order, begins_there, sums, totals});
-        simt::launch(
-            {"finish_means", narrow(divide_up(count, kMeanThreads / 32)), kMeanThreads, 0, stream},
-            finish_means, MeanJob{sums, totals, narrow(count), narrow(means.cols), unit, moved});
+        simt::launch({"finish_means", narrow(ceil_divide(count, kMeanThreads / 32)), kMeanThreads,
+                      0, stream},
+                     finish_means,
+                     MeanJob{sums, totals, narrow(count), narrow(means.cols), unit, moved});
         download_rows(session, moved, count * means.cols);
     }
     void finish(Session& session, size_t first, size_t count) const {
@@ -60,7 +61,7 @@ void CudaBackend::move_to_means(MatrixView<const float> x, const float* weights,
     if (!there.is_kept() || summed == 0 ||
         !is_worthwhile(kProductsAValue * summed * x.cols, summed + groups.count * x.cols))
         return cpu_backend().move_to_means(x, weights, groups, unit, means, threads);
-    simt::select_device(options_.ordinal);
+    const DeviceScope scope(options_.ordinal);
     CallOperands operands(state_->sessions);
     MeanWork work{there.all(operands, threads),
                   weights == nullptr ? nullptr : operands.copy(weights, x.rows),

@@ -37,11 +37,11 @@ class ProductSums {
     }
 
     void add(const RowOperand& rows, const LinearAlgebra* library) {
-        const size_t part_rows = std::max(kLeastPartRows, divide_up(rows.count, parts_));
-        const size_t parts = divide_up(rows.count, part_rows);
+        const size_t part_rows = std::max(kLeastPartRows, ceil_divide(rows.count, parts_));
+        const size_t parts = ceil_divide(rows.count, part_rows);
         const ProductJob job{rows, shift_, narrow(part_rows), partial_};
         const simt::Stream stream = session_.stream.get();
-        const unsigned columns = narrow(divide_up(dim_, kProductThreads));
+        const unsigned columns = narrow(ceil_divide(dim_, kProductThreads));
         unsigned first = 0;  // line of what is summed by parts
         if (library != nullptr) {
             first = narrow(dim_);
@@ -52,7 +52,7 @@ class ProductSums {
             library->add_products(dim_, rows.count, shifted, totals_, stream);
             session_.scratch.rewind(mark);
         } else {
-            const size_t tiles = divide_up(dim_, kProductTile);
+            const size_t tiles = ceil_divide(dim_, kProductTile);
             simt::launch({"sum_products",
                           {narrow(tiles * (tiles + 1) / 2), narrow(parts)},
                           kProductThreads,
@@ -103,7 +103,7 @@ bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, d
     if (x.rows == 0 || dim > kMostDim ||
         !is_worthwhile(kDoubleFactor * x.rows * dim * (dim + 1) / 2, values))
         return false;
-    simt::select_device(options_.ordinal);
+    const DeviceScope scope(options_.ordinal);
     if ((parts_of(dim) + 1) * (dim + 1) * dim * sizeof(double) > simt::memory_state().free / 2)
         return false;
     SessionPool::Lease session = state_->sessions.lease();
@@ -118,7 +118,7 @@ bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, d
         session->scratch.rewind(mark);
     }
     summed.finish(sums, products);
-    session->scratch.start();
+    session->scratch.clear();  // much, and seldom wanted
     session.done();
     return true;
 }
@@ -126,7 +126,8 @@ bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, d
 bool CudaBackend::solve_symmetric(size_t dim, double* matrix, double* values) const {
     const LinearAlgebra* const library = library_for(dim);
     if (library == nullptr || dim < kLeastEigenDim) return false;
-    simt::select_device(options_.ordinal);
+    const DeviceScope scope(options_.ordinal);
+    if (2 * (dim + 1) * dim * sizeof(double) > simt::memory_state().free) return false;
     SessionPool::Lease session = state_->sessions.lease();
     const simt::Stream stream = session->stream.get();
     auto* const there = session->scratch.take<double>(dim * dim);
@@ -136,7 +137,7 @@ bool CudaBackend::solve_symmetric(size_t dim, double* matrix, double* values) co
     simt::copy_to_host(matrix, there, dim * dim * sizeof(double), stream);
     simt::copy_to_host(values, found, dim * sizeof(double), stream);
     simt::synchronize(stream);
-    session->scratch.start();
+    session->scratch.clear();  // much, and seldom wanted
     session.done();
     return true;
 }

@@ -7,18 +7,18 @@
 
 #include <nearcell/gpu/cuda_backend.h>
 #include <nearcell/gpu/kept_rows.h>
+#include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/row_slices.h>
 #include <nearcell/gpu/kernels/tile_product.cuh>
 
 namespace nearcell::gpu {
 
-constexpr size_t divide_up(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr unsigned narrow(size_t number) { return static_cast<unsigned>(number); }
 
 // Memory of calls is bounded by what slices take, so there is no other budget.
 struct CudaBackend::State {
     explicit State(int ordinal) {
-        simt::select_device(ordinal);
+        const DeviceScope scope(ordinal);
         device = simt::device_properties();
     }
     simt::DeviceProperties device;

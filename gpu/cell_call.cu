@@ -6,6 +6,7 @@
 #include <limits>
 
 #include <nearcell/core/parallel.h>
+#include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/kernels/filter_places.cuh>
 #include <nearcell/gpu/kernels/shift_places.cuh>
 #include <nearcell/gpu/kernels/unpack_probes.cuh>
@@ -17,11 +18,6 @@ namespace {
 constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
 // Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
 constexpr size_t kLeastHostDepth = 128, kHostDepth = 16;
-
-unsigned blocks_of(size_t threads, int block) {
-    const auto size = static_cast<size_t>(block);
-    return static_cast<unsigned>(std::max<size_t>(1, (threads + size - 1) / size));
-}
 
 BestLists slice_of(BestLists lists, size_t first) {
     return {lists.keys + first * lists.k, lists.places + first * lists.k, lists.held + first,
@@ -82,6 +78,13 @@ size_t CellCall::scan_bytes() const {
     return std::max(coarse, fine);
 }
 
+// Pairs of a round are counted by 32 bits.
+size_t CellCall::most_queries() const {
+    const size_t chunks =
+        std::max(held_.cells().most_chunks(search_.probes), held_.centroids().most_chunks(1));
+    return std::clamp<size_t>(UINT32_MAX / std::max<size_t>(1, chunks), 1, kMostQueries);
+}
+
 // Where the cells come in parts, a part should serve many queries: then only what is kept of them
 // counts, and scans take fewer.
 size_t CellCall::batch_queries() const {
@@ -89,7 +92,7 @@ size_t CellCall::batch_queries() const {
                         search_.probes * 5 * sizeof(uint64_t) +
                         (options_.k + search_.k) * 3 * sizeof(uint64_t);
     const size_t each = held_.parts() > 1 ? 2 * kept : kept + scan_bytes();
-    return std::clamp<size_t>(held_.options().scratch_bytes / each, 1, kMostQueries);
+    return std::clamp<size_t>(held_.options().scratch_bytes / each, 1, most_queries());
 }
 
 void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
@@ -120,6 +123,7 @@ void CellCall::scan_parts(const ChunkQueries& queries, BestLists best) {
     simt::copy_to_device(limits, none.data(), none.size() * sizeof(float), stream);
     const BestLists more = make_lists(queries.count, options_.k);
     const std::lock_guard lock(held_.loading());
+    const WaitAtEnd wait(stream);  // before others may load
     for (size_t part = 0; part < held_.parts(); ++part) {
         const size_t mark = session_.scratch.mark();
         simt::synchronize(stream);  // what reads the last part has ended
@@ -140,7 +144,8 @@ void CellCall::scan_parts(const ChunkQueries& queries, BestLists best) {
 // As many queries at a time as there is scratch for.
 void CellCall::scan_part(const ChunkQueries& queries, BestLists best, float* limits) {
     if (held_.cells().vectors() == 0) return;
-    const size_t most = std::max<size_t>(1, held_.options().scratch_bytes / scan_bytes());
+    const size_t most =
+        std::clamp<size_t>(held_.options().scratch_bytes / scan_bytes(), 1, most_queries());
     for (size_t first = 0; first < queries.count; first += most) {
         const size_t count = std::min(most, queries.count - first), mark = session_.scratch.mark();
         ChunkSearch scan(held_.cells(), session_, device_, options_);
@@ -160,6 +165,7 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
     const float limit = std::nextafter(held_.has_rerank() ? scan_radius : radius, kBelow);
     std::unique_lock<std::mutex> lock;
     if (held_.parts() > 1) lock = std::unique_lock(held_.loading());
+    const WaitAtEnd wait(session_.stream.get());
     for (size_t part = 0; part < held_.parts(); ++part) {
         const size_t mark = session_.scratch.mark();
         held_.load(part, search_.threads);

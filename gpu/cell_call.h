@@ -28,6 +28,7 @@ class CellCall {
    private:
     ChunkSearchOptions coarse_options() const;
     size_t scan_bytes() const;
+    size_t most_queries() const;
     ChunkQueries prepare(const DeviceBatch& batch, size_t first, size_t count);
     void scan_parts(const ChunkQueries& queries, BestLists best);
     void scan_part(const ChunkQueries& queries, BestLists best, float* limits);

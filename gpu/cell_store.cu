@@ -8,7 +8,6 @@
 namespace nearcell::gpu {
 namespace {
 
-constexpr size_t kMostBlocks = (size_t{1} << 32) / kBlock - 1;  // places are 32 bits
 constexpr size_t kSpare = 4;  // a part of what is laid out anew after changes is room to grow
 
 template <class T>
@@ -90,7 +89,7 @@ void CellStore::update(const SearchableCells& cells, const IdTags& tags, int thr
     held_.resize(cells.cells.size());
     std::vector<size_t> changed = changed_cells(cells);
     if (blocks_.data() == nullptr || !find_room(cells, changed)) {
-        lay_out(cells, blocks_.data() != nullptr);
+        lay_out(cells, blocks_.data() != nullptr && spare_fits(cells));
         changed = all_cells();
     } else if (tag_version_ != tags.version()) {
         changed = all_cells();
@@ -99,6 +98,19 @@ void CellStore::update(const SearchableCells& cells, const IdTags& tags, int thr
     copy_cells(cells, tags, changed, threads);
     copy_tables();
     simt::synchronize(stream_);
+}
+
+// Whether there is memory for room to grow, when what is there now is gone.
+bool CellStore::spare_fits(const SearchableCells& cells) const {
+    size_t blocks = 0;
+    for (const CellView& cell : cells.cells)
+        blocks += blocks_for(cell.size) + blocks_for(cell.size) / kSpare + 1;
+    blocks += blocks / kSpare;
+    const size_t rows = holds_rerank(cells) ? cells.rerank->words : 0;
+    const size_t wanted = blocks * kBlock * (cells.code.words + rows + 1) * sizeof(uint32_t);
+    const size_t others = budget_.used() - std::min(budget_.used(), memory_bytes());
+    const size_t taken = others + options_.left_bytes;
+    return taken <= budget_.limit() && wanted <= budget_.limit() - taken;
 }
 
 std::vector<size_t> CellStore::all_cells() const {

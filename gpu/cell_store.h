@@ -35,8 +35,10 @@ class DeviceCode {
 struct StoreOptions {
     size_t chunk_blocks = 0;  // 0: kChunkBlocks
     bool rerank_on_host = false;
+    size_t left_bytes = 0;  // of the budget, which room to grow shall not take
 };
 constexpr size_t kChunkBlocks = 64;
+constexpr size_t kMostBlocks = (size_t{1} << 32) / kBlock - 1;  // places are 32 bits
 
 class CellStore {
    public:
@@ -88,6 +90,7 @@ class CellStore {
     std::vector<size_t> all_cells() const;
     std::vector<size_t> changed_cells(const SearchableCells& cells) const;
     bool find_room(const SearchableCells& cells, const std::vector<size_t>& changed);
+    bool spare_fits(const SearchableCells& cells) const;
     void lay_out(const SearchableCells& cells, bool spare);
     void copy_cells(const SearchableCells& cells, const IdTags& tags,
                     const std::vector<size_t>& which, int threads);

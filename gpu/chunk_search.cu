@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/kernels/arrays.cuh>
 #include <nearcell/gpu/kernels/pair_chunks.cuh>
 #include <nearcell/gpu/kernels/scan_chunks_mma.cuh>
@@ -21,13 +22,6 @@ constexpr size_t kFewQueries = 256;  // that care more for the number of rounds 
 constexpr size_t kSharedQueries = 8;
 constexpr size_t kBlocksPerProcessor = 8;
 constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
-
-constexpr size_t ceil_divide(size_t a, size_t b) { return (a + b - 1) / b; }
-
-unsigned blocks_of(size_t threads, int block) {
-    return static_cast<unsigned>(
-        std::max<size_t>(1, ceil_divide(threads, static_cast<size_t>(block))));
-}
 
 // Four times what a round is expected to find, and no less than the first chunk has.
 size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {

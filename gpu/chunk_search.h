@@ -3,7 +3,7 @@
 // share chunks, tensor cores say what can pass, and only that is scored; what is found is the same.
 // Nothing waits for the host but the end, when it looks whether all candidates had room; queries
 // of which more were found are searched again, with as much room as they want. Few queries have
-// room for all that they can find, and fewer rounds: then nothing waits at all. For host code of
+// room for all that they can find, and fewer rounds: then it does not wait. For host code of
 // the GPU backend. One thread.
 #pragma once
 

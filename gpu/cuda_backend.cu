@@ -38,6 +38,9 @@ ScoreKernel score_kernel(Metric metric) {
     return score_matrix<TileKey::L2>;
 }
 
+// A grid has 65535 blocks in y.
+constexpr size_t kMostScoredRows = size_t{65535} * static_cast<size_t>(tile_rows(kWideColumns));
+
 struct ScoreWork {
     const SlicedRows& queries;
     BlockOperand rows;
@@ -49,8 +52,8 @@ struct ScoreWork {
         const RowOperand slice = queries.slice(session, first, count, threads);
         auto* const keys = session.scratch.take<float>(count * rows.count);
         constexpr auto kRows = static_cast<size_t>(tile_rows(kWideColumns));
-        const dim3 grid(narrow(divide_up(count, kTileVectors)),
-                        narrow(divide_up(rows.count, kRows)));
+        const dim3 grid(narrow(ceil_divide(count, kTileVectors)),
+                        narrow(ceil_divide(rows.count, kRows)));
         simt::launch({"score_matrix", grid, kTileThreads, 0, session.stream.get()}, kernel,
                      ScoreJob{slice, rows, keys});
         download_rows(session, keys, count * rows.count);
@@ -98,7 +101,7 @@ std::shared_ptr<const void> CudaBackend::keep(MatrixView<const float> rows) cons
         state_->kept.add(copy);
         return copy;
     }
-    simt::select_device(options_.ordinal);
+    const DeviceScope scope(options_.ordinal);
     if (rows.rows * rows.cols * sizeof(float) > simt::memory_state().free / 2) return nullptr;
     try {
         const auto values = std::make_shared<const KeptValues>(rows.rows * rows.cols);
@@ -124,9 +127,11 @@ void CudaBackend::scores(MatrixView<const float> queries, const FloatBlocks& blo
     const size_t dim = blocks.dim(), rows = blocks.rows();
     const SlicedRows there(queries, state_->kept);
     const size_t values = queries.rows * (rows + (there.is_kept() ? 0 : dim));
-    if (queries.rows == 0 || rows == 0 || !is_worthwhile(queries.rows * rows * dim, values))
+    const bool too_many = rows > kMostScoredRows;
+    if (queries.rows == 0 || rows == 0 || too_many ||
+        !is_worthwhile(queries.rows * rows * dim, values))
         return cpu_backend().scores(queries, blocks, metric, out, threads);
-    simt::select_device(options_.ordinal);
+    const DeviceScope scope(options_.ordinal);
     CallOperands operands(state_->sessions);
     const float* const floats = operands.copy(blocks.data(), blocks_for(rows) * dim * kBlock);
     operands.wait();
@@ -149,7 +154,7 @@ void CudaBackend::rotate(MatrixView<const float> x, const float* factors, bool i
     if (x.rows == 0 || dim > longest_rotation(state_->device) ||
         !is_worthwhile(x.rows * dim * levels * kRotationRounds, 2 * x.rows * dim))
         return cpu_backend().rotate(x, factors, inverse, out, threads);
-    simt::select_device(options_.ordinal);
+    const DeviceScope scope(options_.ordinal);
     CallOperands operands(state_->sessions);
     const float* const there = operands.copy(factors, (kRotationRounds + 1) * dim);
     operands.wait();

@@ -46,15 +46,15 @@ CudaDevice::CudaDevice(int ordinal)
       model_(simt::device_model(ordinal)),
       properties_(simt::device_properties(ordinal)) {}
 
-void CudaDevice::use() const {
-    simt::select_device(ordinal_);
+void CudaDevice::start() const {
     const std::lock_guard lock(mutex_);
     if (!used_) simt::keep_freed_memory();
     used_ = true;
 }
 
 const Backend& CudaDevice::backend() const {
-    use();
+    const DeviceScope scope(ordinal_);
+    start();
     const std::lock_guard lock(mutex_);
     if (!backend_)
         backend_ = std::make_unique<CudaBackend>(CudaBackendOptions{.ordinal = ordinal_});
@@ -68,20 +68,23 @@ std::string CudaDevice::describe() const {
 }
 
 DeviceMemory CudaDevice::memory() const {
-    use();
+    const DeviceScope scope(ordinal_);
+    start();
     const simt::MemoryState state = simt::memory_state();
     return {state.total, state.free};
 }
 
 std::unique_ptr<DeviceCells> CudaDevice::hold(const SearchableCells& cells,
                                               const DeviceOptions& options) const {
-    use();
+    const DeviceScope scope(ordinal_);
+    start();
     return std::make_unique<CudaCells>(cells, options, ordinal_, memory_limit(options));
 }
 
 std::unique_ptr<DeviceNetwork> CudaDevice::hold_network(const NetworkSteps& network,
                                                         const DeviceOptions& options) const {
-    use();
+    const DeviceScope scope(ordinal_);
+    start();
     return std::make_unique<CudaNetwork>(network, options, ordinal_, memory_limit(options));
 }
 
@@ -92,20 +95,24 @@ size_t CudaDevice::memory_limit(const DeviceOptions& options) const {
 
 SearchResult CudaDevice::exact_search(const Vectors& base, const Vectors& queries, Metric metric,
                                       size_t k, int threads) const {
-    use();
+    const DeviceScope scope(ordinal_);
+    start();
     DeviceFlatOptions options;
     options.threads = threads;
     return device_exact_search(base, queries, metric, k, options);
 }
 
 void* CudaDevice::allocate(size_t bytes) const {
-    use();
-    return simt::device_allocate(bytes, simt::Stream{});
+    const DeviceScope scope(ordinal_);
+    start();
+    void* const memory = simt::device_allocate(bytes, simt::Stream{});
+    simt::synchronize(simt::Stream{});  // so that it may be used in any stream
+    return memory;
 }
 
 void CudaDevice::release(void* memory) const noexcept {
     try {
-        simt::select_device(ordinal_);
+        const DeviceScope scope(ordinal_);
         simt::synchronize_device();
         simt::device_free(memory, simt::Stream{});
     } catch (...) {  // after a failure that was thrown already

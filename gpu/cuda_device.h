@@ -31,8 +31,8 @@ class CudaDevice : public Device {
     void release(void* memory) const noexcept override;
 
    private:
-    // Selects the device, and starts it when it was not in use: a list of devices starts none.
-    void use() const;
+    // Starts the device, which is selected, when it was not in use: a list of devices starts none.
+    void start() const;
     // Bytes that one index or network may take.
     size_t memory_limit(const DeviceOptions& options) const;
 

@@ -44,7 +44,7 @@ CudaCells::CudaCells(const SearchableCells& cells, const DeviceOptions& options,
 }
 
 void CudaCells::update(const SearchableCells& cells) {
-    simt::select_device(ordinal_);
+    const DeviceScope scope(ordinal_);
     sessions_.clear();
     held_.update(cells);
 }
@@ -56,41 +56,50 @@ std::string CudaCells::plan(size_t batch) const {
     return text + ", at most " + std::to_string(batch) + " queries at a time";
 }
 
+// Calls run(first, count) for some queries at a time. What may be in the way is other calls'
+// scratch: with less, if that is possible.
+template <class Run>
+size_t CudaCells::in_batches(size_t queries, size_t most, Session& session, const Run& run) const {
+    const size_t mark = session.scratch.mark();
+    for (size_t first = 0; first < queries;) {
+        const size_t count = std::min(most, queries - first);
+        try {
+            run(first, count);
+        } catch (const Error& error) {
+            if (error.code() != StatusCode::OutOfMemory || count == 1) throw;
+            simt::synchronize(session.stream.get());
+            sessions_.clear();
+            session.scratch.shrink(mark);
+            most = (count + 1) / 2;
+            continue;
+        }
+        session.scratch.rewind(mark);
+        first += count;
+    }
+    return most;
+}
+
 SearchStats CudaCells::search(const DeviceBatch& batch, const DeviceSearch& search) const {
-    simt::select_device(ordinal_);
+    const DeviceScope scope(ordinal_);
     SessionPool::Lease session = sessions_.lease();
     const simt::Stream caller = static_cast<simt::Stream>(batch.stream);
     OwnEvent event;
     if (batch.on_device) event.order(caller, session->stream.get());
     CellCall call(held_, *session, device_, search);
-    const size_t mark = session->scratch.mark();
-    size_t most = call.batch_queries();
-    for (size_t first = 0; first < batch.queries.rows;) {
-        const size_t count = std::min(most, batch.queries.rows - first);
-        try {
-            call.search(batch, first, count);
-        } catch (const Error& error) {
-            // Other calls' scratch may be in the way: with less, if that is possible.
-            if (error.code() != StatusCode::OutOfMemory || count == 1) throw;
-            sessions_.clear();
-            session->scratch.rewind(mark);
-            most = (count + 1) / 2;
-            continue;
-        }
-        session->scratch.rewind(mark);
-        first += count;
-    }
+    const size_t most =
+        in_batches(batch.queries.rows, call.batch_queries(), *session,
+                   [&](size_t first, size_t count) { call.search(batch, first, count); });
     if (batch.on_device) event.order(session->stream.get(), caller);
-    session.done();
     SearchStats stats = call.stats();
     stats.plan = plan(most);
+    session.done();
     return stats;
 }
 
 SearchStats CudaCells::range_search(const Vectors& queries, float radius, float scan_radius,
                                     const DeviceSearch& search,
                                     std::span<std::vector<Candidate>> hits) const {
-    simt::select_device(ordinal_);
+    const DeviceScope scope(ordinal_);
     SessionPool::Lease session = sessions_.lease();
     DeviceSearch settings = search;
     settings.k = 1;
@@ -99,14 +108,15 @@ SearchStats CudaCells::range_search(const Vectors& queries, float radius, float 
     DeviceBatch batch;
     batch.queries = queries;
     CellCall call(held_, *session, device_, settings);
-    const size_t mark = session->scratch.mark(), most = call.batch_queries();
-    for (size_t first = 0; first < queries.rows; first += most) {
-        call.range(batch, first, std::min(most, queries.rows - first), radius, scan_radius, hits);
-        session->scratch.rewind(mark);
-    }
-    session.done();
+    const size_t most =
+        in_batches(queries.rows, call.batch_queries(), *session, [&](size_t first, size_t count) {
+            for (std::vector<Candidate>& list : hits.subspan(first, count))
+                list.clear();
+            call.range(batch, first, count, radius, scan_radius, hits);
+        });
     SearchStats stats = call.stats();
     stats.plan = plan(most);
+    session.done();
     return stats;
 }
 

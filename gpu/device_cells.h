@@ -21,6 +21,8 @@ class CudaCells : public DeviceCells {
                              std::span<std::vector<Candidate>> hits) const override;
 
    private:
+    template <class Run>
+    size_t in_batches(size_t queries, size_t most, Session& session, const Run& run) const;
     std::string plan(size_t batch) const;
 
     int ordinal_;

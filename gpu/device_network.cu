@@ -5,6 +5,7 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
+#include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/kernels/map_steps.cuh>
 
 namespace nearcell::gpu {
@@ -15,11 +16,6 @@ constexpr size_t kMostPictures = 256;
 // What kernels count in 31 bits.
 constexpr size_t kMostCounted = size_t{1} << 31;
 constexpr const char* kWhat = "weights";
-
-unsigned blocks_of(size_t threads, int block) {
-    const auto size = static_cast<size_t>(block);
-    return static_cast<unsigned>(std::max<size_t>(1, (threads + size - 1) / size));
-}
 
 size_t padded(size_t channels) { return blocks_for(channels) * kBlock; }
 
@@ -274,7 +270,7 @@ class CudaNetwork::Call {
 
 void CudaNetwork::forward(MatrixView<const float> pictures, MatrixView<float> out,
                           int threads) const {
-    simt::select_device(ordinal_);
+    const DeviceScope scope(ordinal_);
     SessionPool::Lease session = sessions_.lease();
     size_t most = batch_;
     for (size_t first = 0; first < pictures.rows;) {

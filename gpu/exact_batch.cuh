@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <nearcell/gpu/device_array.h>
+#include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/session.h>
 #include <nearcell/gpu/kernels/rescore_rows.cuh>
 #include <nearcell/gpu/kernels/round_rows.cuh>
@@ -25,8 +26,6 @@ constexpr size_t kFirstRows = 512, kGrowth = 8;  // of the rounds
 constexpr size_t kLeastRoom = 2048;              // candidates of a query
 constexpr size_t kMostGridY = 65535;
 constexpr size_t kMostBlockRows = 4096;  // places that a block scans for its tile of queries
-
-constexpr size_t ceil_divide(size_t a, size_t b) { return (a + b - 1) / b; }
 
 inline dim3 grid_of_warps(size_t vectors) {
     return static_cast<unsigned>(ceil_divide(vectors, kRoundThreads / 32));

@@ -8,7 +8,6 @@ namespace nearcell::gpu {
 namespace {
 
 constexpr size_t kNone = static_cast<size_t>(-1);
-constexpr uint64_t kMostBlocks = (uint64_t{1} << 32) / kBlock;  // places are 32 bits
 // Of the budget that is left, what codes may take beside the tables of cells and chunks.
 constexpr size_t kCodeShare = 15, kOfShares = 16;
 
@@ -40,7 +39,7 @@ void HeldCells::update(const SearchableCells& cells) {
     coarse.dim = coarse.code.dim = coarse.code.words = cells.centroids.cols;
     coarse.metric = coarse_metric();
     coarse.cells = {&all, 1};
-    const StoreOptions plain{options_.chunk_blocks, true};
+    const StoreOptions plain{options_.chunk_blocks, true, options_.scratch_bytes};
     if (!centroids_) centroids_ = std::make_unique<CellStore>(plain, budget_, stream_.get());
     centroids_->update(coarse, IdTags(), 0);
 
@@ -57,7 +56,8 @@ void HeldCells::update(const SearchableCells& cells) {
     const size_t rerank_words = has_rerank_ ? cells.rerank->words : 0;
     const size_t rows_bytes = total_blocks * kBlock * rerank_words * sizeof(uint32_t);
     const bool rows_fit = whole && rows_bytes <= room - code_bytes(total_blocks);
-    const StoreOptions store{options_.chunk_blocks, options_.rerank_on_host || !rows_fit};
+    const StoreOptions store{options_.chunk_blocks, options_.rerank_on_host || !rows_fit,
+                             options_.scratch_bytes};
     // With parts, or without them now, or where the re-rank rows lie elsewhere: from the beginning.
     if (!cells_ || !whole || !parts_.empty() || store.rerank_on_host != cells_->rerank_on_host()) {
         cells_.reset();

@@ -21,7 +21,7 @@ void IdTags::update(std::span<const CellView> cells, MemoryBudget& budget, simt:
     }
     const bool by_rank = largest > int64_t{0xffffffff};
     if (!by_rank && sorted_.empty()) return;
-    if (by_rank && !sorted_.empty() && !changed) return;
+    if (by_rank && !sorted_.empty() && !changed && ids_.size() == sorted_.size()) return;
     ++version_;
     sorted_.clear();
     ids_ = DeviceArray<int64_t>();
@@ -29,6 +29,7 @@ void IdTags::update(std::span<const CellView> cells, MemoryBudget& budget, simt:
     for (const CellView& cell : cells)
         sorted_.insert(sorted_.end(), cell.ids, cell.ids + cell.size);
     std::sort(sorted_.begin(), sorted_.end());
+    // When there is no memory for it, the sizes differ, and the next update tries again.
     ids_ = DeviceArray<int64_t>(sorted_.size(), stream, budget, "ids");
     ids_.copy_from(sorted_.data(), sorted_.size());
     simt::synchronize(stream);

@@ -7,6 +7,7 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
+#include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/rotation.h>
 #include <nearcell/kernels/fast_rotation.h>
 #include <nearcell/kernels/kernel_table.h>
@@ -15,11 +16,6 @@
 
 namespace nearcell::gpu {
 namespace {
-
-unsigned blocks_of(size_t threads, int block) {
-    const auto size = static_cast<size_t>(block);
-    return static_cast<unsigned>(std::max<size_t>(1, (threads + size - 1) / size));
-}
 
 // Rows of a batch one after another in pinned memory, as they are given.
 void gather_bytes(const Vectors& queries, char* to) {

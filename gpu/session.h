@@ -31,6 +31,44 @@ class OwnStream {
     simt::Stream stream_;
 };
 
+// Waits for a stream at its end, also when that comes by an exception: what the stream still reads
+// and writes may go then.
+class WaitAtEnd {
+   public:
+    explicit WaitAtEnd(simt::Stream stream) : stream_(stream) {}
+    ~WaitAtEnd() {
+        try {
+            simt::synchronize(stream_);
+        } catch (...) {  // after a failure that was thrown already
+        }
+    }
+    WaitAtEnd(const WaitAtEnd&) = delete;
+    WaitAtEnd& operator=(const WaitAtEnd&) = delete;
+
+   private:
+    simt::Stream stream_;
+};
+
+// Selects a device, and at its end the one that was selected before: it is the calling thread's
+// choice, which other libraries go by.
+class DeviceScope {
+   public:
+    explicit DeviceScope(int device) : before_(simt::selected_device()) {
+        simt::select_device(device);
+    }
+    ~DeviceScope() {
+        try {
+            simt::select_device(before_);
+        } catch (...) {  // after a failure that was thrown already
+        }
+    }
+    DeviceScope(const DeviceScope&) = delete;
+    DeviceScope& operator=(const DeviceScope&) = delete;
+
+   private:
+    int before_;
+};
+
 // Host memory that copies reach without a detour; grows as wanted.
 class PinnedBuffer {
    public:
@@ -91,6 +129,11 @@ class Scratch {
         next_ = mark;
         if (simt::kChecksMemory) buffers_.resize(mark);
     }
+    // The same, and gives its memory back to the device.
+    void shrink(size_t mark) {
+        next_ = mark;
+        buffers_.resize(mark);
+    }
     // Gives all memory back to the device.
     void clear() { buffers_.clear(); }
 
@@ -118,7 +161,11 @@ class SessionPool {
         Lease(SessionPool& pool, std::unique_ptr<Session> session)
             : pool_(pool), session_(std::move(session)) {}
         ~Lease() {
-            if (done_) pool_.give_back(std::move(session_));
+            if (!session_) return;
+            if (done_)
+                pool_.give_back(std::move(session_));
+            else
+                const WaitAtEnd wait(session_->stream.get());
         }
         Lease(const Lease&) = delete;
         Lease& operator=(const Lease&) = delete;

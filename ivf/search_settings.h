@@ -22,7 +22,7 @@ struct SearchSettings {
 // CellIndex::default_probes().
 SearchSettings resolve_search(const CellIndex::State& state, const SearchOptions& options,
                               size_t default_probes);
-// Vectors that a device holds are checked there.
+// Dimension and values. (Of queries that lie on a device, these are checked there.)
 void check_queries(const CellIndex::State& state, const Vectors& queries, int threads);
 
 }  // namespace nearcell

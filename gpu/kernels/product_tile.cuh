@@ -113,7 +113,6 @@ template <KeySum kSum, CodeKind kKind>
 SIMT_DEVICE void load_product_slice(const ChunkScan& job, const ProductSlice& slice,
                                     ProductTile<kKind>& shared) {
     const auto dim = static_cast<unsigned>(job.stored.code.dim);
-    if (threadIdx.x == 0) shared.width = 0;
     for (unsigned i = threadIdx.x; i < slice.dims; i += kProductThreads) {
         const unsigned j = slice.begin + i;
         const bool moved = job.stored.centroids != nullptr && !job.stored.residual && j < dim;

@@ -1,7 +1,8 @@
 // The direct scan of stored codes: keys of the vectors of a chunk and the queries that look into
 // it, in float32, and the candidates whose keys do not exceed their query's limit. Keys have the
 // bits of the CPU's scan (cpu/tile.h): summed in the order of dimensions, with fused multiply-adds.
-// It serves what scan_chunks_mma.cuh does not: L1, and devices before sm_80.
+// It serves what scan_chunks_mma.cuh does not: the first chunks of a query, chunks that few share,
+// range searches, L1, and devices before sm_80.
 //
 // A block takes a tile of up to 64 queries and one chunk, 128 vectors at a time, a thread each; of
 // the queries eight at a time, whose sums are in registers and whose values pass through shared

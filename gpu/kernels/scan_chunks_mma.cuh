@@ -7,7 +7,7 @@
 // of sixteen. Vectors are the A operand: each lane decodes eight of 32 dimensions of four vectors
 // (decode_eight.cuh), moves them by the centroid and rounds them to bfloat16 into its own part of
 // the operand; what the bound wants to know of them is summed on the way. Queries are the B
-// operand, moved and rounded into shared memory, 128 dimensions at a time: once a tile up to that
+// operand, moved and rounded into shared memory, 256 dimensions at a time: once a tile up to that
 // dimension, above it once for 128 vectors. Component k of a product is not dimension k but one of
 // the same lane, in both operands.
 //
@@ -208,6 +208,8 @@ SIMT_DEVICE void scan_product_tile(const ChunkScan& job, const PairTile& tile) {
             const ProductSlice slice{tile, begin, min(padded - begin, kProductSlice)};
             if (first == 0 || padded > kProductSlice) {
                 __syncthreads();  // all have read the last slice
+                // Set by find_limits, once a tile.
+                if (first == 0 && begin == 0 && threadIdx.x == 0) shared.width = 0;
                 load_product_slice<kSum>(job, slice, shared);
                 __syncthreads();
             }

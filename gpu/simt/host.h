@@ -54,6 +54,7 @@ struct LaunchShape {
 DeviceCount count_devices();
 // The one that this thread's calls are for, from 0.
 void select_device(int device);
+int selected_device();
 DeviceProperties device_properties();  // of the one selected
 // Of any, which is not started for it.
 DeviceProperties device_properties(int device);

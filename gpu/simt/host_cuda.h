@@ -34,6 +34,12 @@ inline DeviceCount count_devices() {
 }
 inline void select_device(int device) { check_cuda(cudaSetDevice(device), "select_device"); }
 
+inline int selected_device() {
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "selected_device");
+    return device;
+}
+
 inline DeviceProperties device_properties(int device) {
     cudaDeviceProp found{};
     check_cuda(cudaGetDeviceProperties(&found, device), "device_properties");
@@ -47,11 +53,7 @@ inline DeviceProperties device_properties(int device) {
     return properties;
 }
 
-inline DeviceProperties device_properties() {
-    int device = 0;
-    check_cuda(cudaGetDevice(&device), "device_properties");
-    return device_properties(device);
-}
+inline DeviceProperties device_properties() { return device_properties(selected_device()); }
 inline std::string device_model(int device) {
     cudaDeviceProp found{};
     check_cuda(cudaGetDeviceProperties(&found, device), "device_model");

@@ -216,6 +216,7 @@ DeviceCount count_devices() { return {1, {}}; }
 void select_device(int device) {
     if (device != 0) throw_fault(Fault::InvalidCopy, "select_device: the emulation has one");
 }
+int selected_device() { return 0; }
 std::string device_model(int) { return "emulation"; }
 DeviceProperties device_properties(int) { return device_properties(); }
 MemoryState memory_state() {

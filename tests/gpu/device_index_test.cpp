@@ -405,6 +405,47 @@ TEST_F(DeviceIndexTest, CodesMayBeMoreThanTheDeviceHolds) {
     }
 }
 
+// Codes that are bfloat16 already, and queries that all round downwards: what bounds products of
+// many dimensions, in several slices, must hold for every vector of a chunk.
+TEST_F(DeviceIndexTest, ProductsOfManyDimensionsLoseNone) {
+    constexpr size_t kWide = 300, kMany = 420;
+    Random random(21);
+    std::vector<float> base(kMany * kWide), queries(9 * kWide, 1 + 0x1p-8f - 0x1p-12f);
+    for (float& value : base)
+        value = 1 + static_cast<float>(random.below(3)) * 0x1p-7f;
+    for (const char* spec : {"SQbf16nr", "Flat"}) {
+        for (const Metric metric : {Metric::InnerProduct, Metric::L2}) {
+            const auto index = make_index(spec, {kWide, metric, 5});
+            index->train(view(base, kWide));
+            index->add(view(base, kWide));
+            SearchResult found[2];
+            for (const bool by_products : {false, true}) {
+                DeviceOptions options;
+                options.chunk_blocks = 12;
+                options.shared_queries = by_products ? 1 : size_t{1} << 40;
+                index->to("cuda:0", options);
+                found[by_products ? 1 : 0] = index->search(view(queries, kWide), {});
+            }
+            EXPECT_EQ(found[1].ids, found[0].ids) << spec;
+            EXPECT_EQ(found[1].scores, found[0].scores) << spec;
+        }
+    }
+}
+
+TEST_F(DeviceIndexTest, RoomToGrowIsNotTakenFromWhatIsThere) {
+    const auto index = make("Flat", Metric::L2);
+    DeviceOptions options = small_chunks();
+    options.memory_bytes = 90000;  // the codes and their tags take 51,200
+    index->to("cuda:0", options);
+    const SearchResult before = index->search(view(queries_), {});
+    EXPECT_EQ(before.stats.plan.find("parts"), std::string::npos) << before.stats.plan;
+    index->add(view(queries_));
+    const SearchResult after = index->search(view(queries_), {});
+    EXPECT_EQ(after.stats.plan.find("parts"), std::string::npos) << after.stats.plan;
+    for (size_t q = 0; q < kQueries; ++q)
+        EXPECT_EQ(after.ids[q * 10], static_cast<int64_t>(kRows + q));
+}
+
 TEST_F(DeviceIndexTest, ArraysOnTheDevice) {
     const auto index = make("IVF8,SQ8", Metric::L2);
     SearchOptions search;
