@@ -1,7 +1,8 @@
 // DeviceGroup: several devices that an index uses as one. Each holds all cells and searches some of
 // the queries (replicas), or, with DeviceOptions::shard, each holds some of the cells, searches
 // them for all queries, and the best are merged on the host. Cost of shards: queries go to every
-// device, k answers of each come back. Thread safety: as Device's.
+// device, k answers of each come back. What a member does on the host (staging, re-ranking there)
+// it does on one thread. Thread safety: as Device's.
 #pragma once
 
 #include <string>
