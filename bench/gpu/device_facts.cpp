@@ -29,7 +29,7 @@ constexpr Peaks kPeaks[] = {
 DeviceFacts device_facts() {
     DeviceFacts facts;
     const simt::DeviceProperties properties = simt::device_properties();
-    facts.model = simt::device_model();
+    facts.model = simt::device_model(simt::selected_device());
     facts.architecture = properties.architecture;
     facts.processors = properties.processors;
     facts.memory_bytes = static_cast<double>(properties.memory_bytes);
