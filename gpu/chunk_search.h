@@ -50,9 +50,6 @@ struct RangeHits {
     std::vector<unsigned> places;
 };
 
-struct ChunkScan;
-using ProductScan = void (*)(ChunkScan);
-
 class ChunkSearch {
    public:
     ChunkSearch(const CellStore& store, Session& session, const simt::DeviceProperties& device,
@@ -105,7 +102,7 @@ class ChunkSearch {
     simt::DeviceProperties device_;
     ChunkSearchOptions options_;
     StoredCodes stored_;
-    ProductScan product_scan_;  // null: the device has none for these codes
+    ChunkScanKernel product_scan_;  // null: the device has none for these codes
     size_t room_;
 };
 

@@ -9,7 +9,7 @@
 namespace nearcell {
 namespace {
 
-// Calls task(member) for all of them at once, each in a thread of its own.
+// Calls task(member) for all of them: at once, but one after the other within a parallel_for.
 template <class Task>
 void for_members(size_t members, const Task& task) {
     parallel_for(members, static_cast<int>(members), [&](size_t member, int) { task(member); });
@@ -26,29 +26,55 @@ void add_counts(const SearchStats& part, SearchStats& all) {
     all.rerank_skipped += part.rerank_skipped;
 }
 
-std::string plan_of(const char* kind, const std::vector<SearchStats>& parts) {
-    std::string plan = kind;
-    for (const SearchStats& part : parts)
-        plan += (&part == parts.data() ? ": " : "; ") + part.plan;
-    return plan;
+template <class Member>
+size_t memory_of(const std::vector<std::unique_ptr<Member>>& members) {
+    size_t bytes = 0;
+    for (const auto& member : members)
+        bytes += member->memory_bytes();
+    return bytes;
 }
 
+// What the members of a group hold of an index. `kind`: what they share, for the plan.
+class GroupCells : public DeviceCells {
+   public:
+    GroupCells(std::vector<std::unique_ptr<DeviceCells>> members, const char* kind)
+        : members_(std::move(members)), kind_(kind) {}
+    size_t memory_bytes() const override { return memory_of(members_); }
+
+   protected:
+    // Arrays lie on one device, and a group is several.
+    static void require_host(const DeviceBatch& batch) {
+        check(!batch.on_device, StatusCode::Unsupported,
+              "arrays on a device with an index on several: pass arrays in host memory, or move "
+              "the index to the one device");
+    }
+    SearchStats sum(const std::vector<SearchStats>& parts) const {
+        SearchStats all;
+        all.plan = kind_;
+        for (const SearchStats& part : parts) {
+            add_counts(part, all);
+            all.plan += (&part == parts.data() ? ": " : "; ") + part.plan;
+        }
+        return all;
+    }
+
+    std::vector<std::unique_ptr<DeviceCells>> members_;
+
+   private:
+    const char* kind_;
+};
+
 // Every member has all cells.
-class Replicas : public DeviceCells {
+class Replicas : public GroupCells {
    public:
     explicit Replicas(std::vector<std::unique_ptr<DeviceCells>> members)
-        : members_(std::move(members)) {}
+        : GroupCells(std::move(members), "queries shared") {}
 
     void update(const SearchableCells& cells) override {
         for_members(members_.size(), [&](size_t m) { members_[m]->update(cells); });
     }
-    size_t memory_bytes() const override {
-        size_t bytes = 0;
-        for (const auto& member : members_)
-            bytes += member->memory_bytes();
-        return bytes;
-    }
     SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
+        require_host(batch);
         std::vector<SearchStats> parts(members_.size());
         for_members(members_.size(), [&](size_t m) {
             const auto [begin, end] = share(batch.queries.rows, m, members_.size());
@@ -73,25 +99,16 @@ class Replicas : public DeviceCells {
         });
         return sum(parts);
     }
-
-   private:
-    static SearchStats sum(const std::vector<SearchStats>& parts) {
-        SearchStats all;
-        for (const SearchStats& part : parts)
-            add_counts(part, all);
-        all.plan = plan_of("queries shared", parts);
-        return all;
-    }
-    std::vector<std::unique_ptr<DeviceCells>> members_;
 };
 
 // Every member has some of the cells, or, where there is one, some of its blocks.
-class Shards : public DeviceCells {
+class Shards : public GroupCells {
    public:
     Shards(const std::vector<const Device*>& devices, const SearchableCells& cells,
            const DeviceOptions& options)
-        : metric_(cells.metric), parts_(devices.size()) {
-        members_.resize(devices.size());
+        : GroupCells(std::vector<std::unique_ptr<DeviceCells>>(devices.size()), "cells shared"),
+          metric_(cells.metric),
+          parts_(devices.size()) {
         for_members(devices.size(),
                     [&](size_t m) { members_[m] = devices[m]->hold(part_of(cells, m), options); });
     }
@@ -99,14 +116,9 @@ class Shards : public DeviceCells {
     void update(const SearchableCells& cells) override {
         for_members(members_.size(), [&](size_t m) { members_[m]->update(part_of(cells, m)); });
     }
-    size_t memory_bytes() const override {
-        size_t bytes = 0;
-        for (const auto& member : members_)
-            bytes += member->memory_bytes();
-        return bytes;
-    }
 
     SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
+        require_host(batch);
         const size_t rows = batch.queries.rows, values = rows * search.k;
         struct Answers {
             std::vector<float> scores;
@@ -193,39 +205,9 @@ class Shards : public DeviceCells {
         own.rerank_rows = part.rerank_rows;
         return own;
     }
-    static SearchStats sum(const std::vector<SearchStats>& parts) {
-        SearchStats all;
-        for (const SearchStats& part : parts)
-            add_counts(part, all);
-        all.plan = plan_of("cells shared", parts);
-        return all;
-    }
 
     Metric metric_;
     std::vector<Part> parts_;
-    std::vector<std::unique_ptr<DeviceCells>> members_;
-};
-
-// Arrays lie on one device, and a group is several.
-class HostArraysOnly : public DeviceCells {
-   public:
-    explicit HostArraysOnly(std::unique_ptr<DeviceCells> cells) : cells_(std::move(cells)) {}
-    void update(const SearchableCells& cells) override { cells_->update(cells); }
-    size_t memory_bytes() const override { return cells_->memory_bytes(); }
-    SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
-        check(!batch.on_device, StatusCode::Unsupported,
-              "arrays on a device with an index on several: pass arrays in host memory, or move "
-              "the index to the one device");
-        return cells_->search(batch, search);
-    }
-    SearchStats range_search(const Vectors& queries, float radius, float scan_radius,
-                             const DeviceSearch& search,
-                             std::span<std::vector<Candidate>> hits) const override {
-        return cells_->range_search(queries, radius, scan_radius, search, hits);
-    }
-
-   private:
-    std::unique_ptr<DeviceCells> cells_;
 };
 
 // Every member has the network.
@@ -234,12 +216,7 @@ class ReplicaNetworks : public DeviceNetwork {
     explicit ReplicaNetworks(std::vector<std::unique_ptr<DeviceNetwork>> members)
         : members_(std::move(members)) {}
 
-    size_t memory_bytes() const override {
-        size_t bytes = 0;
-        for (const auto& member : members_)
-            bytes += member->memory_bytes();
-        return bytes;
-    }
+    size_t memory_bytes() const override { return memory_of(members_); }
     size_t batch_pictures() const override {
         size_t pictures = 0;
         for (const auto& member : members_)
@@ -291,11 +268,10 @@ DeviceMemory DeviceGroup::memory() const {
 
 std::unique_ptr<DeviceCells> DeviceGroup::hold(const SearchableCells& cells,
                                                const DeviceOptions& options) const {
-    if (options.shard)
-        return std::make_unique<HostArraysOnly>(std::make_unique<Shards>(members_, cells, options));
+    if (options.shard) return std::make_unique<Shards>(members_, cells, options);
     std::vector<std::unique_ptr<DeviceCells>> held(members_.size());
     for_members(members_.size(), [&](size_t m) { held[m] = members_[m]->hold(cells, options); });
-    return std::make_unique<HostArraysOnly>(std::make_unique<Replicas>(std::move(held)));
+    return std::make_unique<Replicas>(std::move(held));
 }
 
 std::unique_ptr<DeviceNetwork> DeviceGroup::hold_network(const NetworkSteps& network,

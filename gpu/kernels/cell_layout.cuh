@@ -74,6 +74,10 @@ struct BestLists {
     size_t k;
 };
 
+// What scans a round: scan_chunks.cuh, scan_chunks_mma.cuh.
+struct ChunkScan;
+using ChunkScanKernel = void (*)(ChunkScan);
+
 // All candidates are counted, so that the host knows how much room they want.
 SIMT_DEVICE void offer_candidate(const CandidateLists& lists, size_t query, unsigned place,
                                  uint64_t key) {

@@ -199,8 +199,6 @@ __global__ void __launch_bounds__(kChunkThreads, chunk_blocks(kKind)) scan_chunk
     }
 }
 
-using ChunkScanKernel = void (*)(ChunkScan);
-
 // The kernel for codes of a kind; kChunkThreads threads a block.
 inline ChunkScanKernel scan_chunks_kernel(CodeKind kind, Metric metric) {
     return pick_kind(kind, [metric]<CodeKind kKind>() -> ChunkScanKernel {

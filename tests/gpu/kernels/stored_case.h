@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -30,6 +31,24 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 inline std::vector<float> copy_of(const float* values, size_t count) {
     return values == nullptr ? std::vector<float>(1) : std::vector<float>(values, values + count);
+}
+
+// Leaves out each barrier of a block that was met so far, and expects that a fault or a wrong
+// result shows it under three seeds. Returns how many there are.
+inline size_t expect_barriers_needed(const std::function<bool()>& is_right) {
+    size_t barriers = 0;
+    for (const simt::Site& site : simt::sites()) {
+        if (site.kind != simt::SiteKind::BlockBarrier) continue;
+        ++barriers;
+        for (uint64_t seed = 1; seed <= 3; ++seed) {
+            simt::config().seed = seed;
+            simt::config().without = site;
+            bool right = false;
+            const auto fault = simt::fault_of([&] { right = is_right(); });
+            EXPECT_TRUE(fault || !right) << site.line << ", seed " << seed;
+        }
+    }
+    return barriers;
 }
 
 // Dimension j of a code, without a centroid.
