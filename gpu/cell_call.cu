@@ -17,6 +17,10 @@ namespace {
 
 constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
 // Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
+// Of rounds: centroids lie in any order, cells are looked into nearest first, so that after the
+// nearest not many vectors pass.
+constexpr unsigned kCoarseGrowth = 4, kCellGrowth = 8, kFewGrowth = 1u << 30;
+constexpr size_t kFewNeighbours = 16;
 constexpr size_t kLeastHostDepth = 128, kHostDepth = 16;
 
 BestLists slice_of(BestLists lists, size_t first) {
@@ -47,6 +51,7 @@ CellCall::CellCall(const HeldCells& held, Session& session, const simt::DevicePr
     options_.room = held.options().candidates;
     options_.shared_queries = held.options().shared_queries;
     options_.scratch_bytes = held.options().scratch_bytes;
+    options_.growth = options_.k <= kFewNeighbours ? kFewGrowth : kCellGrowth;
     if (search.filter != nullptr && !search.filter->allows_all()) {
         const simt::Stream stream = session_.stream.get();
         rule_ = search.filter->rule();
@@ -68,6 +73,8 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.room = held_.options().candidates;
     options.shared_queries = held_.options().shared_queries;
     options.counters = counters_ + 2;
+    options.rows = held_.cells().codes().centroids;
+    options.growth = kCoarseGrowth;
     return options;
 }
 

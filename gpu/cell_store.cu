@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <numeric>
 
+#include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/staged_copy.h>
+#include <nearcell/gpu/kernels/make_byte_tiles.cuh>
 
 namespace nearcell::gpu {
 namespace {
@@ -51,6 +53,8 @@ StoredCodes CellStore::codes() const {
     codes.chunks = chunks_.data();
     codes.centroids = centroids_.data();
     codes.residual = residual_;
+    codes.tiles = {reinterpret_cast<const uint4*>(tile_values_.data()), tile_terms_.data(),
+                   tile_steps(code_.view().dim)};
     return codes;
 }
 
@@ -97,6 +101,7 @@ void CellStore::update(const SearchableCells& cells, const IdTags& tags, int thr
     tag_version_ = tags.version();
     copy_cells(cells, tags, changed, threads);
     copy_tables();
+    make_tiles();
     simt::synchronize(stream_);
 }
 
@@ -154,6 +159,8 @@ void CellStore::lay_out(const SearchableCells& cells, bool spare) {
     blocks_ = DeviceArray<uint32_t>();
     rerank_rows_ = DeviceArray<uint32_t>();
     tags_ = DeviceArray<unsigned>();
+    tile_values_ = DeviceArray<uint32_t>();
+    tile_terms_ = DeviceArray<ByteTerms>();
     size_t total = 0;
     for (size_t c = 0; c < held_.size(); ++c) {
         const size_t wanted = blocks_for(cells.cells[c].size);
@@ -247,6 +254,25 @@ void CellStore::copy_tables() {
     chunk_first_.copy_from(first.data(), first.size());
     cell_of_block_.copy_from(host_cell_of_block_.data(), host_cell_of_block_.size());
     simt::synchronize(stream_);
+}
+
+// Of all vectors: that takes less than finding out which changed.
+void CellStore::make_tiles() {
+    const MakeTilesKernel kernel = make_byte_tiles_kernel(code_.view().kind);
+    const size_t places = capacity_blocks_ * kBlock, used = used_blocks_ * kBlock;
+    const size_t words = places * tile_steps(code_.view().dim) * 8;
+    if (!options_.tiles || kernel == nullptr || used == 0) return;
+    if (tile_values_.data() == nullptr) {
+        const size_t wanted = words * sizeof(uint32_t) + places * sizeof(ByteTerms);
+        const size_t taken = budget_.used() + options_.left_bytes;
+        if (taken > budget_.limit() || wanted > budget_.limit() - taken) return;
+        DeviceArray<uint32_t> values(words, stream_, budget_, "byte tiles");
+        tile_terms_ = DeviceArray<ByteTerms>(places, stream_, budget_, "byte tiles");
+        tile_values_ = std::move(values);
+    }
+    simt::launch({"make_byte_tiles", blocks_of(used, kMakeThreads), kMakeThreads, 0, stream_},
+                 kernel, codes(), cell_of_block_.data(), used, tile_values_.data(),
+                 tile_terms_.data());
 }
 
 }  // namespace nearcell::gpu

@@ -2,8 +2,9 @@
 // rows by place, and the tables that say where cells and chunks are (gpu/kernels/cell_layout.cuh).
 // Made equal to the host's cells by update(), which copies those that changed. A cell that outgrows
 // its room moves to the end; when there is no room either, all are laid out anew. Cost: the bytes
-// of the codes and 4 a vector, and, unless it is left on the host, the re-rank store. Thread
-// safety: update() excludes all else.
+// of the codes and 4 a vector, and, unless it is left on the host, the re-rank store; then, where
+// they are wanted and fit, byte tiles, a byte a dimension and 16 a vector. Thread safety: update()
+// excludes all else.
 #pragma once
 
 #include <cstddef>
@@ -35,6 +36,7 @@ class DeviceCode {
 struct StoreOptions {
     size_t chunk_blocks = 0;  // 0: kChunkBlocks
     bool rerank_on_host = false;
+    bool tiles = false;  // byte tiles, where they fit
     size_t left_bytes = 0;  // of the budget, which room to grow shall not take
 };
 constexpr size_t kChunkBlocks = 64;
@@ -70,7 +72,7 @@ class CellStore {
     // Of what grows with the vectors.
     size_t memory_bytes() const {
         return blocks_.bytes() + rerank_rows_.bytes() + tags_.bytes() + cell_of_block_.bytes() +
-               chunks_.bytes() + chunk_first_.bytes();
+               chunks_.bytes() + chunk_first_.bytes() + tile_values_.bytes() + tile_terms_.bytes();
     }
 
    private:
@@ -95,6 +97,7 @@ class CellStore {
     void copy_cells(const SearchableCells& cells, const IdTags& tags,
                     const std::vector<size_t>& which, int threads);
     void copy_tables();
+    void make_tiles();
 
     StoreOptions options_;
     MemoryBudget& budget_;
@@ -105,6 +108,8 @@ class CellStore {
     DeviceArray<uint32_t> blocks_, rerank_rows_;
     DeviceArray<unsigned> tags_, cell_of_block_, chunk_first_;
     DeviceArray<Chunk> chunks_;
+    DeviceArray<uint32_t> tile_values_;
+    DeviceArray<ByteTerms> tile_terms_;
     uint64_t tag_version_ = 0;
     std::vector<HeldCell> held_;
     std::vector<uint32_t> host_cell_of_block_;

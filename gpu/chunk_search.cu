@@ -4,15 +4,20 @@
 
 #include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/kernels/arrays.cuh>
+#include <nearcell/gpu/kernels/narrow_lists.cuh>
 #include <nearcell/gpu/kernels/pair_chunks.cuh>
+#include <nearcell/gpu/kernels/scan_byte_tiles.cuh>
 #include <nearcell/gpu/kernels/scan_chunks_mma.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
 #include <nearcell/gpu/kernels/select_keys.cuh>
+#include <nearcell/gpu/kernels/settle_lists.cuh>
 
 namespace nearcell::gpu {
 namespace {
 
 constexpr unsigned kGrowth = 8;      // of the rounds
+constexpr unsigned kAtOnce = 1u << 30;
+constexpr size_t kSharedLeft = 1024;  // of shared memory, for the system
 constexpr size_t kLeastRoom = 2048;  // candidates of a query
 constexpr size_t kCandidateBytes = sizeof(unsigned) + sizeof(uint64_t);
 constexpr size_t kAllShare = 2;      // of scratch, where all that queries can find has room
@@ -21,13 +26,21 @@ constexpr size_t kFewQueries = 256;  // that care more for the number of rounds 
 // columns of eight queries are in use then, or more. Not measured.
 constexpr size_t kSharedQueries = 8;
 constexpr size_t kBlocksPerProcessor = 8;
+constexpr size_t kMostSplit = 8;      // blocks that share a tile of a scan of byte tiles
 constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
 
-// Four times what a round is expected to find, and no less than the first chunk has.
+// Some times what a round is expected to find, and no less than the first chunk has.
 size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {
-    const size_t wanted =
-        options.room != 0 ? options.room : std::max(kLeastRoom, 4 * kGrowth * options.k);
+    const bool narrowed = store.codes().tiles.values != nullptr;
+    const size_t chosen =
+        narrowed ? store.chunk_vectors() + 8 * options.k : 4 * kGrowth * options.k;
+    const size_t wanted = options.room != 0 ? options.room : std::max(kLeastRoom, chosen);
     return std::max(std::min(wanted, store.blocks() * kBlock), store.chunk_vectors());
+}
+
+// Tiles that so many pairs can be cut into.
+size_t most_tiles(size_t pairs, size_t chunks) {
+    return std::min(pairs, pairs / kPairTile + chunks) + 1;
 }
 
 }  // namespace
@@ -36,12 +49,16 @@ size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {
 struct ChunkSearch::Buffers {
     float *limits, *lengths;
     unsigned *wanted, *before, *ends;
-    unsigned *pair_counts, *pair_starts, *tile_starts;
+    RoundCount* rounds;
     ScanPair* pairs;
+    PairTile* tiles;
     CandidateLists lists;
     uint64_t* keys;  // of lists
     BestLists best;
     size_t most_chunks;
+    unsigned round;  // that is next
+
+    ScanPairs scan_pairs() const { return {pairs, tiles, &rounds[round].halves[1]}; }
 };
 
 ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
@@ -52,6 +69,7 @@ ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
       options_(options),
       stored_(store.codes()),
       product_scan_(scan_chunks_mma_kernel(stored_.code.kind, options.metric, device.architecture)),
+      by_tiles_(stored_.tiles.values != nullptr && options.metric != Metric::L1),
       room_(chosen_room(store, options)) {
     stored_.masks = options.masks;
 }
@@ -75,28 +93,28 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     buffers.wanted = scratch.take<unsigned>(count);
     buffers.before = scratch.take<unsigned>(count * queries.probes.width);
     buffers.ends = scratch.take<unsigned>(count);
-    buffers.pair_counts = scratch.take<unsigned>(chunks + 1);
-    buffers.pair_starts = scratch.take<unsigned>(chunks + 1);
-    buffers.tile_starts = scratch.take<unsigned>(chunks + 1);
+    buffers.rounds = scratch.take<RoundCount>(kMostRounds);
     buffers.pairs = scratch.take<ScanPair>(count * most_chunks);
+    buffers.tiles = scratch.take<PairTile>(most_tiles(count * most_chunks, chunks));
     buffers.keys = scratch.take<uint64_t>(count * room);
     buffers.lists = {scratch.take<unsigned>(count), scratch.take<unsigned>(count * room),
                      buffers.keys, room};
     buffers.best = best;
     buffers.most_chunks = most_chunks;
     const simt::Stream stream = session_.stream.get();
-    simt::launch({"start_lists", blocks_of(count, kSelectThreads), kSelectThreads, 0, stream},
-                 start_lists, count, limits, best.held, buffers.limits, buffers.wanted);
-    simt::launch(
-        {"count_chunks_before", blocks_of(count * 32, kPairThreads), kPairThreads, 0, stream},
-        count_chunks_before, queries.probes, CellChunks{store_.chunk_first()}, count,
-        buffers.before);
-    simt::fill_bytes(buffers.pair_counts, 0, (chunks + 1) * sizeof(unsigned), stream);
+    start({queries.probes, {store_.chunk_first()}, count, limits, buffers.limits, buffers.wanted,
+           best.held, buffers.lists.counts, buffers.before, buffers.rounds});
     if (options_.refined) {
         simt::launch({"row_lengths", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                      row_lengths, queries.coded, count, stored_.code.dim, buffers.lengths);
     }
     return buffers;
+}
+
+void ChunkSearch::start(const SearchStart& job) {
+    simt::launch({"start_search", blocks_of(job.queries * 32, kPairThreads), kPairThreads, 0,
+                  session_.stream.get()},
+                 start_search, job);
 }
 
 ChunkQueries ChunkQueries::slice(size_t first, size_t some) const {
@@ -131,8 +149,12 @@ void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const floa
         if (!crowded.empty()) search_crowded(queries, crowded, most, best, limits);
     }
     scratch.rewind(mark);
-    const simt::Stream stream = session_.stream.get();
-    simt::launch({"sort_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
+    if (!by_tiles_) sort(queries.count, best);
+}
+
+void ChunkSearch::sort(size_t queries, BestLists best) {
+    simt::launch({"sort_keys", static_cast<unsigned>(queries), kSelectThreads, 0,
+                  session_.stream.get()},
                  sort_keys, best);
 }
 
@@ -198,13 +220,12 @@ unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, Bes
                          queries.probes.keys != nullptr && queries.probes.width > 1;
     unsigned first_rank = 0;
     if (limited) {  // what is in reach is decided by what the nearest cell has
-        Buffers nearest = buffers;
         ChunkQueries only = queries;
         simt::launch({"fill_ends", blocks_of(queries.count, kArrayThreads), kArrayThreads, 0,
                       session_.stream.get()},
                      fill_values<unsigned>, buffers.ends, queries.count, 1u);
         only.probes.ends = buffers.ends;
-        run_rounds(only, nearest, 0, first, store_.most_chunks(1));
+        run_rounds(only, buffers, 0, first, store_.most_chunks(1));
         simt::launch({"limit_probes", blocks_of(queries.count, kPairThreads), kPairThreads, 0,
                       session_.stream.get()},
                      limit_probes, queries.probes, queries.count, buffers.limits, options_.reach,
@@ -219,6 +240,8 @@ unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, Bes
 
 void ChunkSearch::run_rounds(const ChunkQueries& queries, Buffers& buffers, unsigned first_rank,
                              unsigned first, size_t most_chunks) {
+    simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned),
+                     session_.stream.get());
     unsigned begin = 0;
     while (begin < most_chunks) {
         const size_t end = begin == 0 ? first : size_t{growth(queries.count)} * begin;
@@ -226,10 +249,12 @@ void ChunkSearch::run_rounds(const ChunkQueries& queries, Buffers& buffers, unsi
         run_round(queries, buffers, round);
         begin = round.end;
     }
+    if (by_tiles_) settle(queries, buffers);
 }
 
 // Between two rounds: a limit of so many chunks lets about k times it pass.
 unsigned ChunkSearch::growth(size_t queries) const {
+    if (by_tiles_) return queries > kFewQueries ? options_.growth : kAtOnce;
     if (queries > kFewQueries) return kGrowth;
     return static_cast<unsigned>(std::max<size_t>(kGrowth, room_ / (4 * options_.k)));
 }
@@ -237,18 +262,48 @@ unsigned ChunkSearch::growth(size_t queries) const {
 void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round) {
     const simt::Stream stream = session_.stream.get();
     make_pairs(queries, buffers, round);
+    if (by_tiles_) {
+        scan_tiles(queries, buffers, round);
+        return narrow(queries, buffers);
+    }
     simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned), stream);
     const bool by_products = uses_products(queries, round);
     scan(queries, buffers, by_products);
     if (options_.refined || by_products) score(queries, buffers.lists, options_.refined);
-    simt::launch({"select_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
+    select(queries, buffers);
+}
+
+// Candidates of the rounds so far: those that cannot be among the k best leave.
+void ChunkSearch::narrow(const ChunkQueries& queries, const Buffers& buffers) {
+    simt::launch({"narrow_lists", static_cast<unsigned>(queries.count), kSelectThreads, 0,
+                  session_.stream.get()},
+                 narrow_lists, buffers.lists, options_.k, buffers.limits, buffers.wanted);
+}
+
+// The best of what the rounds have left, in order.
+void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
+    const Settling job{
+        {stored_, store_.cell_of_block(), buffers.lists, queries.coded, options_.rows},
+        buffers.best,
+        buffers.limits,
+        options_.counters + 1};
+    simt::launch({"settle_lists", static_cast<unsigned>(queries.count), kSelectThreads, 0,
+                  session_.stream.get()},
+                 settle_lists_kernel(stored_.code.kind, options_.metric), job);
+}
+
+void ChunkSearch::select(const ChunkQueries& queries, const Buffers& buffers) {
+    simt::launch({"select_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0,
+                  session_.stream.get()},
                  select_keys, buffers.lists, buffers.best, buffers.limits, buffers.wanted,
                  options_.counters + 1);
 }
 
-void ChunkSearch::make_pairs(const ChunkQueries& queries, const Buffers& buffers,
-                             const Round& round) {
+void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round) {
     const simt::Stream stream = session_.stream.get();
+    buffers.round = (buffers.round + 1) % kMostRounds;
+    RoundCount* const total = buffers.rounds + buffers.round;
+    const unsigned chunks = store_.chunk_count();
     RoundPairs job{};
     job.probes = queries.probes;
     job.chunks = {store_.chunk_first()};
@@ -257,23 +312,37 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, const Buffers& buffers
     job.first_rank = round.first_rank;
     job.begin = round.begin;
     job.end = round.end;
-    job.counts = buffers.pair_counts;
-    job.starts = buffers.pair_starts;
     job.pairs = buffers.pairs;
-    const unsigned chunks = store_.chunk_count();
+    if (queries.probes.cells == nullptr) {
+        const size_t tiles = ceil_divide(queries.count, size_t{kPairTile}) *
+                             (round.end - round.begin);
+        const unsigned grid = blocks_of(std::max(tiles, queries.count), kPairThreads);
+        simt::launch({"pair_all", grid, kPairThreads, 0, stream}, pair_all, job, stored_.chunks,
+                     buffers.tiles, total, options_.counters);
+        return;
+    }
     const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
+    if (queries.count * buffers.most_chunks <= chunks) {
+        simt::launch({"list_pairs", grid, kPairThreads, 0, stream}, list_pairs, job,
+                     stored_.chunks, buffers.tiles, total, options_.counters);
+        return;
+    }
+    const size_t mark = session_.scratch.mark();
+    job.counts = session_.scratch.take<unsigned>(chunks);
+    unsigned* const starts = session_.scratch.take<unsigned>(chunks);
+    job.starts = starts;
+    simt::fill_bytes(job.counts, 0, chunks * sizeof(unsigned), stream);
     simt::launch({"count_pairs", grid, kPairThreads, 0, stream}, count_pairs, job);
-    simt::launch({"add_up_pairs", 1, kSumThreads, 0, stream}, add_up_pairs, buffers.pair_counts,
-                 stored_.chunks, chunks, buffers.pair_starts, buffers.tile_starts,
-                 options_.counters);
+    simt::launch({"add_up_pairs", blocks_of(chunks, kSumThreads), kSumThreads, 0, stream}, add_up_pairs, job.counts,
+                 stored_.chunks, chunks, starts, buffers.tiles, total, options_.counters);
     simt::launch({"place_pairs", grid, kPairThreads, 0, stream}, place_pairs, job);
-    simt::fill_bytes(buffers.pair_counts, 0, (chunks + 1) * sizeof(unsigned), stream);
+    session_.scratch.rewind(mark);
 }
 
 void ChunkSearch::scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products) {
     ChunkScan job{};
     job.stored = stored_;
-    job.pairs = {buffers.pairs, buffers.pair_starts, buffers.tile_starts, store_.chunk_count()};
+    job.pairs = buffers.scan_pairs();
     job.lists = buffers.lists;
     if (options_.refined || by_products) job.lists.keys = nullptr;
     job.queries = queries.coded;
@@ -295,6 +364,35 @@ void ChunkSearch::scan(const ChunkQueries& queries, const Buffers& buffers, bool
     }
 }
 
+void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers,
+                             const Round& round) {
+    ByteScan job{};
+    job.stored = stored_;
+    job.pairs = buffers.scan_pairs();
+    job.lists = buffers.lists;
+    job.queries = queries.coded;
+    job.limits = buffers.limits;
+    job.dense = round.begin == 0 && round.end == 1;
+    const size_t each = byte_stride(stored_.tiles.steps) * sizeof(unsigned);
+    const size_t room = device_.most_shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft;
+    const size_t fitting = std::clamp<size_t>(room / each / 8 * 8, 8, kPairTile);
+    job.group = static_cast<unsigned>(fitting);
+    const size_t bytes = fitting * each;
+    const ByteScanKernel kernel = scan_byte_tiles_kernel(stored_.tiles.steps, options_.metric);
+    if (bytes > device_.shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft)
+        simt::allow_shared_memory(kernel, bytes);
+    // Where there are few tiles, blocks share one.
+    const size_t tiles = queries.probes.cells == nullptr
+                             ? ceil_divide(queries.count, size_t{kPairTile}) * round.chunks()
+                             : queries.count * std::min(queries.probes.width, round.chunks());
+    const size_t most = static_cast<size_t>(device_.processors) * kBlocksPerProcessor;
+    const size_t split = std::clamp<size_t>(most / 2 / std::max<size_t>(tiles, 1), 1, kMostSplit);
+    const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
+                    static_cast<unsigned>(split));
+    simt::launch({"scan_byte_tiles", grid, kByteThreads, bytes, session_.stream.get()}, kernel,
+                 job);
+}
+
 void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows) {
     const simt::Stream stream = session_.stream.get();
     const auto split =
@@ -306,7 +404,8 @@ void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists
         simt::launch({"score_by_rows", grid, kScoreThreads, 0, stream},
                      score_by_rows_kernel(job.code.kind, options_.metric), job);
     } else {
-        const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded};
+        const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded,
+                              options_.rows};
         simt::launch({"score_by_codes", grid, kScoreThreads, 0, stream},
                      score_by_codes_kernel(stored_.code.kind, options_.metric), job);
     }
@@ -321,14 +420,19 @@ void ChunkSearch::rerank(const ChunkQueries& queries, BestLists from, BestLists 
                                scratch.take<uint64_t>(queries.count * from.k), from.k};
     float* const limits = scratch.take<float>(queries.count);
     unsigned* const wanted = scratch.take<unsigned>(queries.count);
-    simt::launch(
-        {"start_lists", blocks_of(queries.count, kSelectThreads), kSelectThreads, 0, stream},
-        start_lists, queries.count, nullptr, to.held, limits, wanted);
+    SearchStart all{};
+    all.queries = queries.count;
+    all.limits = limits;
+    all.wanted = wanted;
+    all.held = to.held;
+    all.counts = scratch.take<unsigned>(queries.count);
+    all.rounds = scratch.take<RoundCount>(kMostRounds);
+    start(all);
     score(queries, lists, true);
     const auto grid = static_cast<unsigned>(queries.count);
     simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys, lists, to, limits,
                  wanted, options_.counters + 1);
-    simt::launch({"sort_keys", grid, kSelectThreads, 0, stream}, sort_keys, to);
+    sort(queries.count, to);
     scratch.rewind(mark);
 }
 
@@ -343,7 +447,7 @@ void ChunkSearch::merge(size_t queries, BestLists more, BestLists best, float* l
     simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys,
                  CandidateLists{more.held, more.places, more.keys, more.k}, best, limits, wanted,
                  scored);
-    simt::launch({"sort_keys", grid, kSelectThreads, 0, stream}, sort_keys, best);
+    sort(queries, best);
     session_.scratch.rewind(mark);
 }
 
@@ -374,10 +478,9 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
     const simt::Stream stream = session_.stream.get();
     const size_t most = store_.most_chunks(queries.probes.width), count = queries.count;
     const BestLists none{nullptr, nullptr, session_.scratch.take<unsigned>(count), 0};
-    const Buffers buffers = make_buffers(queries, room, most, none, nullptr);
+    Buffers buffers = make_buffers(queries, room, most, none, nullptr);
     simt::launch({"fill_limits", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                  fill_values<float>, buffers.limits, count, limit);
-    simt::fill_bytes(buffers.lists.counts, 0, count * sizeof(unsigned), stream);
     make_pairs(queries, buffers, {0, 0, static_cast<unsigned>(most)});
     scan(queries, buffers, false);
     if (by_rows) score(queries, buffers.lists, true);

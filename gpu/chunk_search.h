@@ -1,6 +1,8 @@
 // ChunkSearch: one call's way through a CellStore, in rounds: the nearest chunks of each query give
-// it a limit, under which few of the next, eight times as many, pass, and so on. Where many queries
-// share chunks, tensor cores say what can pass, and only that is scored; what is found is the same.
+// it a limit, under which few of the next, so many times as many, pass, and so on. Where the store
+// has byte tiles, rounds only narrow down what can be among the best, and what is left in the end is
+// scored. Where it has none and many queries share chunks, tensor cores say what can pass, and only
+// that is scored. What is found is the same in any case.
 // Nothing waits for the host but the end, when it looks whether all candidates had room; queries
 // of which more were found are searched again, with as much room as they want. Few queries have
 // room for all that they can find, and fewer rounds: then it does not wait. For host code of
@@ -16,6 +18,8 @@
 #include <nearcell/gpu/session.h>
 
 namespace nearcell::gpu {
+
+struct SearchStart;
 
 // Queries on the device.
 struct ChunkQueries {
@@ -37,6 +41,8 @@ struct ChunkSearchOptions {
     float margin = 1;
     float reach = std::numeric_limits<float>::infinity();
     const unsigned short* masks = nullptr;
+    const float* rows = nullptr;  // of Float32 codes by place, one after another, for scoring
+    unsigned growth = 8;  // with byte tiles: chunks looked at next are so many times those before
     size_t room = 0;            // candidates of a query; 0: chosen
     size_t shared_queries = 0;  // of a chunk, from which on tensor cores scan it; 0: chosen
     size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
@@ -74,6 +80,7 @@ class ChunkSearch {
     struct Buffers;
     struct Round {
         unsigned first_rank, begin, end;
+        size_t chunks() const { return end - begin; }
     };
 
     Buffers make_buffers(const ChunkQueries& queries, size_t room, size_t most_chunks,
@@ -89,8 +96,14 @@ class ChunkSearch {
                     unsigned first, size_t most_chunks);
     unsigned growth(size_t queries) const;
     void run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round);
-    void make_pairs(const ChunkQueries& queries, const Buffers& buffers, const Round& round);
+    void make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round);
+    void start(const SearchStart& job);
+    void sort(size_t queries, BestLists best);
     void scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products);
+    void scan_tiles(const ChunkQueries& queries, const Buffers& buffers, const Round& round);
+    void narrow(const ChunkQueries& queries, const Buffers& buffers);
+    void settle(const ChunkQueries& queries, const Buffers& buffers);
+    void select(const ChunkQueries& queries, const Buffers& buffers);
     void score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows);
     bool uses_products(const ChunkQueries& queries, const Round& round) const;
     std::vector<unsigned> range_with(const ChunkQueries& queries, float limit, bool by_rows,
@@ -103,6 +116,7 @@ class ChunkSearch {
     ChunkSearchOptions options_;
     StoredCodes stored_;
     ChunkScanKernel product_scan_;  // null: the device has none for these codes
+    bool by_tiles_;
     size_t room_;
 };
 

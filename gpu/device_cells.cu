@@ -5,6 +5,7 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/gpu/cell_call.h>
+#include <nearcell/gpu/launch_size.h>
 
 namespace nearcell::gpu {
 namespace {
@@ -61,6 +62,7 @@ std::string CudaCells::plan(size_t batch) const {
 template <class Run>
 size_t CudaCells::in_batches(size_t queries, size_t most, Session& session, const Run& run) const {
     const size_t mark = session.scratch.mark();
+    most = ceil_divide(queries, std::max<size_t>(1, ceil_divide(queries, most)));  // all alike
     for (size_t first = 0; first < queries;) {
         const size_t count = std::min(most, queries - first);
         try {

@@ -1,6 +1,7 @@
 #include <nearcell/gpu/held_cells.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include <nearcell/core/error.h>
 
@@ -10,6 +11,42 @@ namespace {
 constexpr size_t kNone = static_cast<size_t>(-1);
 // Of the budget that is left, what codes may take beside the tables of cells and chunks.
 constexpr size_t kCodeShare = 15, kOfShares = 16;
+
+// Numbers below `count`, by steps of the golden ratio.
+std::vector<int64_t> even_order(size_t count) {
+    auto step = static_cast<size_t>(static_cast<double>(count) * 0.6180339887498949);
+    step = std::max<size_t>(step, 1);
+    while (std::gcd(step, count) > 1)
+        ++step;
+    std::vector<int64_t> order(count);
+    for (size_t i = 0; i < count; ++i)
+        order[i] = static_cast<int64_t>(i * step % count);
+    return order;
+}
+
+std::vector<float> rows_of(MatrixView<const float> all, const std::vector<int64_t>& which) {
+    std::vector<float> rows;
+    rows.reserve(which.size() * all.cols);
+    for (const int64_t i : which) {
+        const float* const row = all.row(static_cast<size_t>(i));
+        rows.insert(rows.end(), row, row + all.cols);
+    }
+    return rows;
+}
+
+// What centroids are moved by before they are rounded to bytes.
+std::vector<float> mean_of(MatrixView<const float> rows) {
+    if (rows.rows == 0) return {};
+    std::vector<double> sums(rows.cols, 0.0);
+    for (size_t i = 0; i < rows.rows; ++i) {
+        for (size_t j = 0; j < rows.cols; ++j)
+            sums[j] += static_cast<double>(rows.row(i)[j]);
+    }
+    std::vector<float> mean(rows.cols);
+    for (size_t j = 0; j < rows.cols; ++j)
+        mean[j] = static_cast<float>(sums[j] / static_cast<double>(rows.rows));
+    return mean;
+}
 
 }  // namespace
 
@@ -30,16 +67,23 @@ void HeldCells::update(const SearchableCells& cells) {
     steps_.set(cells.steps, cells.dim, budget_, stream_.get());
     tags_.update(cells.cells, budget_, stream_.get());
 
-    const FloatBlocks blocks(cells.centroids);
+    // In an order in which a few are like all; ids are their numbers.
+    const std::vector<int64_t> order = even_order(cells.centroids.rows);
+    const std::vector<float> rows = rows_of(cells.centroids, order);
+    const FloatBlocks blocks({rows.data(), cells.centroids.rows, cells.centroids.cols});
     CellView all;
     all.blocks = reinterpret_cast<const uint8_t*>(blocks.data());
+    all.ids = order.data();
     all.size = cells.centroids.rows;
     all.version = ++updates_;
     SearchableCells coarse;
     coarse.dim = coarse.code.dim = coarse.code.words = cells.centroids.cols;
     coarse.metric = coarse_metric();
     coarse.cells = {&all, 1};
-    const StoreOptions plain{options_.chunk_blocks, true, options_.scratch_bytes};
+    const std::vector<float> middle = mean_of(cells.centroids);
+    if (!middle.empty()) coarse.centroids = {middle.data(), 1, middle.size()};
+    const StoreOptions plain{options_.chunk_blocks, true, options_.byte_tiles,
+                             options_.scratch_bytes};
     if (!centroids_) centroids_ = std::make_unique<CellStore>(plain, budget_, stream_.get());
     centroids_->update(coarse, IdTags(), 0);
 
@@ -57,6 +101,7 @@ void HeldCells::update(const SearchableCells& cells) {
     const size_t rows_bytes = total_blocks * kBlock * rerank_words * sizeof(uint32_t);
     const bool rows_fit = whole && rows_bytes <= room - code_bytes(total_blocks);
     const StoreOptions store{options_.chunk_blocks, options_.rerank_on_host || !rows_fit,
+                             options_.byte_tiles && whole && metric_ != Metric::L1,
                              options_.scratch_bytes};
     // With parts, or without them now, or where the re-rank rows lie elsewhere: from the beginning.
     if (!cells_ || !whole || !parts_.empty() || store.rerank_on_host != cells_->rerank_on_host()) {

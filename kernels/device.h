@@ -43,7 +43,11 @@ struct DeviceOptions {
     bool shard = false;
     // Of a call: queries or pictures are taken some at a time, so that it takes no more, if it can
     // do with it.
-    size_t scratch_bytes = size_t{512} << 20;
+    size_t scratch_bytes = size_t{1} << 30;
+    // Where there is memory for it, the device also holds each vector rounded to a byte a dimension
+    // (and 16 bytes), which says at the speed of integer tensor cores what cannot be found; not for
+    // RaBitQ codes and L1. Results are the same without.
+    bool byte_tiles = true;
     // For tests: cells are cut into chunks of so many blocks, there is room for so many candidates
     // of a query, and chunks that so many queries share are scanned by tensor cores. 0: chosen.
     // They change what a search costs, never what it returns.

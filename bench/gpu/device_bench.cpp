@@ -1,9 +1,11 @@
 // device_bench: what searches on a GPU cost, whole calls by a steady clock, host arrays in and out;
 // device_arrays_ms: the same between arrays on the device.
 //   device_bench [--size tiny|medium|full] [--seconds N] [--json FILE] [--write FOLDER] [--spec
-//   TEXT]
+//   TEXT] [--profile yes]
 // --seconds: no part begins that is not expected to end by then. --write: also leaves the data and
 // the true neighbours, for peers.py. --spec: of the indexes only those whose spec has TEXT in it.
+// --profile yes: nothing is timed; a profiler that waits for cudaProfilerStart sees one search of
+// each kind.
 // Status 77: there is no GPU, and it says why.
 #include <cstdlib>
 #include <optional>
@@ -25,6 +27,7 @@ struct Arguments {
     const Size* size = &kSizes[0];
     double seconds = 240;
     std::string json, folder, spec;
+    bool profile = false;
 };
 
 std::optional<Arguments> parse(int argc, char** argv) {
@@ -44,6 +47,8 @@ std::optional<Arguments> parse(int argc, char** argv) {
             arguments.folder = value;
         } else if (name == "--spec") {
             arguments.spec = value;
+        } else if (name == "--profile") {
+            arguments.profile = value == "yes";
         } else {
             return std::nullopt;
         }
@@ -127,8 +132,13 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         base = manifold(size.rows, size.dim, 1);
         queries = manifold(size.batches[0], size.dim, 2);
     });
-    parts.run("exact", 0, [&] { truth = bench_exact(setting, base, queries); });
-    if (truth.empty()) return false;  // no recall without it
+    if (arguments.profile) {
+        if (arguments.spec.empty() || arguments.spec == "exact")
+            parts.run("exact", 0, [&] { profile_exact(setting, base, queries); });
+    } else {
+        parts.run("exact", 0, [&] { truth = bench_exact(setting, base, queries); });
+        if (truth.empty()) return false;  // no recall without it
+    }
     if (!folder.empty()) {
         parts.run("write", 0, [&] {
             write_floats(folder + "/base.fbin", base.view());
@@ -142,7 +152,7 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         if (spec.find(arguments.spec) == std::string::npos) continue;
         parts.run(spec, 1.2 * longest, [&] { bench_index(setting, spec, base, queries, truth); });
         longest = std::max(longest, parts.last());
-        if (++done != 2) continue;  // what says most is measured; now what explains it
+        if (++done != 2 || arguments.profile) continue;  // what says most is measured; now what explains it
         parts.run("build", longest / 2, [&] { bench_build(setting, base); });
         parts.run("exact, wide", longest / 2, [&] { bench_wide(setting); });
     }
@@ -154,7 +164,7 @@ int run(int argc, char** argv) {
     if (!arguments) {
         std::printf(
             "usage: device_bench [--size tiny|medium|full] [--seconds N] [--json FILE] "
-            "[--write FOLDER] [--spec TEXT]\n");
+            "[--write FOLDER] [--spec TEXT] [--profile yes]\n");
         return 2;
     }
 #ifndef NEARCELL_CUDA
@@ -167,7 +177,8 @@ int run(int argc, char** argv) {
     Report report(arguments->json);
     const Budget budget(arguments->seconds);
     const Setting setting{*arguments->size, budget, device_facts(),
-                          copy_rate(arguments->size->copy_bytes), report};
+                          copy_rate(arguments->size->copy_bytes), report,
+                          arguments->profile};
     describe(setting);
     return bench_all(setting, *arguments) ? 0 : 1;
 }

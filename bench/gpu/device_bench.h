@@ -63,10 +63,13 @@ struct Setting {
     DeviceFacts facts;
     double copy_rate;  // bytes a second
     Report& report;
+    bool profile = false;  // searches run once, for a profiler, and nothing is timed
 };
 
 // Exact search: k = 10, batches of each size. Returns the neighbours of the queries.
 std::vector<int64_t> bench_exact(const Setting& setting, const Rows& base, const Rows& queries);
+
+void profile_exact(const Setting& setting, const Rows& base, const Rows& queries);
 
 // What building costs: k-means, and assigning rows to cells.
 void bench_build(const Setting& setting, const Rows& base);

@@ -51,4 +51,10 @@ std::vector<int64_t> bench_exact(const Setting& setting, const Rows& base, const
     return truth;
 }
 
+void profile_exact(const Setting& setting, const Rows& base, const Rows& queries) {
+    const gpu::DeviceFlat flat(base.view(), Metric::L2);
+    const Vectors batch = Vectors(queries.view()).slice(0, setting.size.batches[0]);
+    profile([&] { flat.search(batch, kNeighbours); });
+}
+
 }  // namespace nearcell::bench

@@ -95,6 +95,16 @@ class IndexBench {
             Line("one query").add("spec", spec_).add("probes", number(options.probes)).add(found));
     }
 
+    // Batches at few and at many probes, a small batch, one query.
+    void profile_searches() {
+        for (const auto& [batch, probes] :
+             {std::pair(0, 2), std::pair(0, 4), std::pair(1, 2), std::pair(2, 2)}) {
+            const SearchOptions options = search_options(setting_.size.probes[probes]);
+            const Vectors some = queries_.slice(0, setting_.size.batches[batch]);
+            profile([&] { index_->search(some, options); });
+        }
+    }
+
    private:
     static SearchOptions search_options(size_t probes) {
         SearchOptions options;
@@ -170,6 +180,7 @@ void bench_index(const Setting& setting, const std::string& spec, const Rows& ba
                  const Rows& queries, const std::vector<int64_t>& truth) {
     IndexBench bench(setting, spec, queries);
     bench.build(base);
+    if (setting.profile) return bench.profile_searches();
     bench.search_batches(truth);
     bench.search_singly();
 }

@@ -2,6 +2,10 @@
 
 #include <cmath>
 
+#ifdef NEARCELL_CUDA
+#include <cuda_profiler_api.h>
+#endif
+
 #include <nearcell/core/error.h>
 
 namespace nearcell::bench {
@@ -52,6 +56,15 @@ Timing repeat(size_t most, double seconds, const std::function<void(size_t)>& wo
 Latencies latencies(size_t most, double seconds, const std::function<void(size_t)>& work) {
     const std::vector<double> times = times_of(most, seconds, work);
     return {times[times.size() / 2], times[times.size() * 99 / 100], times.size()};
+}
+
+void profile(const std::function<void()>& work) {
+    work();
+#ifdef NEARCELL_CUDA
+    cudaProfilerStart();
+    work();
+    cudaProfilerStop();
+#endif
 }
 
 void Line::add_raw(std::string_view name, const std::string& value, std::string_view shown) {

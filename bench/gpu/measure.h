@@ -46,6 +46,10 @@ struct Latencies {
 };
 Latencies latencies(size_t most, double seconds, const std::function<void(size_t)>& work);
 
+// `work` once to warm up, and again as what a profiler that waits for it sees: ncu
+// --profile-from-start off.
+void profile(const std::function<void()>& work);
+
 // One line of results: {"what": "exact", "rows": 10000000, ...}.
 class Line {
    public:

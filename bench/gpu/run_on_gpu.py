@@ -6,6 +6,8 @@
 In this order, each with a limit, until the time is up:
   parity     a device finds what the CPU finds: cuda_parity
   bench      what searches cost: device_bench
+  kernels    the time of each kernel and the share of the device's limits it reached: Nsight Compute
+             over device_bench --profile, where there is ncu
   sanitizers compute-sanitizer over cuda_parity with tiny shapes, where there is one
   peers      cuVS and Faiss on the same data, where python3 can import them: peers.py
 Everything goes into FOLDER/gpu-MODEL.txt (bench/results), also when a step fails or runs over its
@@ -15,6 +17,7 @@ limit. Exit status: 0 all is well, 1 a step failed or was not finished, 77 there
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -29,9 +32,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-LIMITS = {"parity": 110, "bench": 290, "sanitizers": 60, "peers": 90}  # seconds
+LIMITS = {"parity": 110, "bench": 290, "kernels": 60, "sanitizers": 60, "peers": 90}  # seconds
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 SKIPPED = 77
+METRICS = {  # of Nsight Compute, few enough for one run of a kernel; per cent: of the peak
+    "us": "gpu__time_duration.sum",
+    "DRAM %": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+    "issue %": "sm__inst_issued.avg.pct_of_peak_sustained_elapsed",
+}
+LAST_KERNEL = "write_answers"  # of a search of an index
 CLOCKS = "clocks.sm,clocks.mem,power.draw,temperature.gpu"
 
 
@@ -186,6 +195,52 @@ def shown(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def profile(run: Run, arguments: argparse.Namespace, programs: Path, data: Path) -> None:
+    """What each kernel takes, search by search."""
+    if (tool := shutil.which("ncu")) is None:
+        run.note("kernels", "not run: there is no ncu here")
+        return
+    log = data / "kernels.csv"
+    command: list[str | Path] = [tool, "--profile-from-start", "off", "--clock-control", "none"]
+    command += ["--metrics", ",".join(METRICS.values()), "--csv", "--page", "raw"]
+    command += ["--print-units", "base", "--log-file", log, programs / "device_bench"]
+    command += ["--size", arguments.size, "--profile", "yes"]
+    if arguments.spec:
+        command += ["--spec", arguments.spec]
+    run.step("kernels", command, LIMITS["kernels"])
+    rows = kernel_rows(log)
+    run.logs.append("kernels, searches one after the other\n" + table(rows) + "\n")
+
+
+def kernel_rows(path: Path) -> list[dict[str, object]]:
+    """For each search and kernel: how often, how long, and the shares, weighed by time."""
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line[:1] == '"']
+    sums: dict[tuple[int, str], list[float]] = {}
+    search = 0
+    for row in csv.DictReader(lines):
+        try:
+            values = [float(row[metric].replace(",", "")) for metric in METRICS.values()]
+        except (KeyError, ValueError):
+            continue  # the units, or a kernel that was not measured
+        name = row["Kernel Name"].split("(")[0].replace("nearcell::gpu::", "")
+        total = sums.setdefault((search, name), [0.0] * (len(values) + 1))
+        total[0] += 1
+        total[1] += values[0] / 1e3
+        for i, share in enumerate(values[1:], 2):
+            total[i] += share * values[0] / 1e3
+        if name.endswith(LAST_KERNEL):
+            search += 1
+    rows: list[dict[str, object]] = []
+    for (number, name), total in sums.items():
+        shares = [round(share / max(total[1], 1e-9), 1) for share in total[2:]]
+        row_of: dict[str, object] = {"what": f"search {number}", "kernel": name}
+        row_of |= {"launches": int(total[0]), "us": round(total[1], 1)}
+        rows.append(row_of | dict(zip(list(METRICS)[1:], shares, strict=True)))
+    return rows
+
+
 def sanitizer() -> str | None:
     return shutil.which("compute-sanitizer") or next(
         (str(p) for p in Path("/usr/local").glob("cuda*/bin/compute-sanitizer")), None
@@ -244,6 +299,8 @@ def bench(run: Run, arguments: argparse.Namespace, programs: Path, data: Path) -
         with clocks_into(data / "clocks.csv"):
             run.step("bench", command, limit)
         run.logs.append(clocks_text(data / "clocks.csv") + "\n")
+    if "kernels" in arguments.only and not run.no_gpu:
+        profile(run, arguments, programs, data)
     if "sanitizers" in arguments.only and not run.no_gpu:
         sanitize(run, programs / "cuda_parity")
     if "peers" in arguments.only:

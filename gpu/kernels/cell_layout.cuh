@@ -30,6 +30,20 @@ struct ScanPair {
     float key;
 };
 
+// Of a vector's int8 values: what they are times, |rb|^2 of these products (NaN: no bounds are
+// known), and what the vector is off by at most.
+struct alignas(16) ByteTerms {
+    float scale, square, error, unused;
+};
+// The vectors as integer tensor cores multiply them (byte_tiles.cuh). values null: there are none.
+struct ByteTiles {
+    const uint4* values;  // of each block and 32 dimensions, 32 lanes
+    const ByteTerms* terms;
+    unsigned steps;  // of 32 dimensions
+};
+
+constexpr unsigned tile_steps(size_t dim) { return static_cast<unsigned>((dim + 31) / 32); }
+
 // What is stored, in device memory; `code` has device pointers.
 struct StoredCodes {
     CodeView code;
@@ -39,14 +53,18 @@ struct StoredCodes {
     const Chunk* chunks;
     const float* centroids;  // of each cell, code.dim values; null: there are none
     bool residual;           // decoded vectors are relative to the cell's centroid
+    ByteTiles tiles;
 };
 
-// The pairs of a round. Tile t of chunk c has the pairs from begin[c] + kPairTile * t on; tiles
-// are numbered through, those of chunk c from tile_begin[c] on.
+// A chunk and pairs [begin, end) of a round that look into it: at most kPairTile.
+struct PairTile {
+    Chunk chunk;
+    unsigned begin, end;
+};
 struct ScanPairs {
     const ScanPair* pairs;
-    const unsigned *begin, *tile_begin;  // chunks + 1 each
-    unsigned chunks;
+    const PairTile* tiles;
+    const unsigned* tile_count;
 };
 
 // Where candidates go: of each query `room`, of which counts[query] were found, also beyond the
@@ -85,16 +103,6 @@ SIMT_DEVICE void offer_candidate(const CandidateLists& lists, size_t query, unsi
     if (at >= lists.room) return;
     lists.places[query * lists.room + at] = place;
     if (lists.keys != nullptr) lists.keys[query * lists.room + at] = key;
-}
-
-// The chunk of a tile: the last one that begins at or before it.
-SIMT_DEVICE unsigned chunk_of_tile(const ScanPairs& pairs, unsigned tile) {
-    unsigned low = 0, high = pairs.chunks;  // tile_begin[low] <= tile < tile_begin[high]
-    while (high - low > 1) {
-        const unsigned middle = (low + high) / 2;
-        (pairs.tile_begin[middle] <= tile ? low : high) = middle;
-    }
-    return low;
 }
 
 }  // namespace nearcell::gpu

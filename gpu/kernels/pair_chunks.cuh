@@ -12,6 +12,13 @@ namespace nearcell::gpu {
 constexpr int kPairThreads = 256;
 constexpr int kSumThreads = 1024;
 
+// Tiles and pairs of a round, 0 at first: tiles in the upper half.
+union RoundCount {
+    unsigned long long both;
+    unsigned halves[2];
+};
+constexpr unsigned kMostRounds = 64;
+
 // Chunks of each cell: those from first[cell] to first[cell + 1].
 struct CellChunks {
     const unsigned* first;
@@ -36,23 +43,40 @@ SIMT_DEVICE unsigned chunks_of(const CellChunks& chunks, unsigned cell) {
     return chunks.first[cell + 1] - chunks.first[cell];
 }
 
-// before[query][rank]; one warp a query.
-__global__ void __launch_bounds__(kPairThreads)
-    count_chunks_before(Probes probes, CellChunks chunks, size_t queries, unsigned* before) {
+// What a search starts with: arrays of each query but `before`, queries x width.
+struct SearchStart {
+    Probes probes;
+    CellChunks chunks;
+    size_t queries;
+    const float* known;  // limits, beyond which nothing need be found; null: none
+    float* limits;
+    unsigned *wanted, *held, *counts, *before;
+    RoundCount* rounds;  // kMostRounds
+};
+
+// One warp a query.
+__global__ void __launch_bounds__(kPairThreads) start_search(SearchStart start) {
+    if (blockIdx.x == 0 && threadIdx.x < kMostRounds) start.rounds[threadIdx.x].both = 0;
+    const Probes& probes = start.probes;
     const size_t query = (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
-    if (query >= queries) return;
+    if (query >= start.queries) return;
     const unsigned lane = threadIdx.x % 32;
+    if (lane == 0) {
+        start.limits[query] =
+            start.known == nullptr ? __uint_as_float(0x7f800000u) : start.known[query];
+        start.wanted[query] = start.held[query] = start.counts[query] = 0;
+    }
     unsigned total = 0;
     for (size_t first = 0; first < probes.width; first += 32) {
         const size_t rank = first + lane;
         const unsigned own =
-            rank < probes.width ? chunks_of(chunks, cell_of(probes, query, rank)) : 0;
+            rank < probes.width ? chunks_of(start.chunks, cell_of(probes, query, rank)) : 0;
         unsigned sum = own;
         for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
             const unsigned other = __shfl_up_sync(kWarp, sum, lanes);
             sum += lane >= lanes ? other : 0;
         }
-        if (rank < probes.width) before[query * probes.width + rank] = total + sum - own;
+        if (rank < probes.width) start.before[query * probes.width + rank] = total + sum - own;
         total += __shfl_sync(kWarp, sum, 31);
     }
 }
@@ -84,6 +108,36 @@ __global__ void __launch_bounds__(kPairThreads) place_pairs(RoundPairs round) {
     });
 }
 
+// Where few queries share a chunk, each pair is a tile, and pairs come in any order.
+__global__ void __launch_bounds__(kPairThreads)
+    list_pairs(RoundPairs round, const Chunk* table, PairTile* tiles, RoundCount* total,
+               unsigned long long* scanned) {
+    for_pairs(round, [&](unsigned chunk, size_t query, size_t probe) {
+        const unsigned at = atomicAdd(&total->halves[1], 1u);
+        const float key = round.probes.keys == nullptr ? 0.0f : round.probes.keys[probe];
+        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key};
+        tiles[at] = {table[chunk], at, at + 1};
+        atomicAdd(scanned, static_cast<unsigned long long>(table[chunk].vectors));
+    });
+}
+
+// All queries look into all chunks from begin to end, which are those of one cell: they share the
+// pairs.
+__global__ void __launch_bounds__(kPairThreads)
+    pair_all(RoundPairs round, const Chunk* table, PairTile* tiles, RoundCount* total,
+             unsigned long long* scanned) {
+    const auto queries = static_cast<unsigned>(round.queries);
+    const unsigned groups = (queries + kPairTile - 1) / kPairTile;
+    const unsigned tile = blockIdx.x * blockDim.x + threadIdx.x;
+    if (tile == 0) total->halves[1] = groups * (round.end - round.begin);
+    if (tile < queries) round.pairs[tile] = ScanPair{tile, 0};
+    if (tile >= groups * (round.end - round.begin)) return;
+    const Chunk chunk = table[round.begin + tile / groups];
+    const unsigned from = tile % groups * kPairTile, to = min(from + kPairTile, queries);
+    tiles[tile] = {chunk, from, to};
+    atomicAdd(scanned, static_cast<unsigned long long>(to - from) * chunk.vectors);
+}
+
 // The sum over this thread and those before it.
 SIMT_DEVICE uint64_t sum_up_to_thread(uint64_t value, uint64_t* warps) {
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -99,34 +153,34 @@ SIMT_DEVICE uint64_t sum_up_to_thread(uint64_t value, uint64_t* warps) {
     return value;
 }
 
-// Where the pairs and the tiles of each chunk begin, from how many pairs there are of each, which
-// are set to 0; adds the vectors of all pairs to `scanned`. One block.
+// Where the pairs of each chunk begin, from how many there are of each, which are set to 0, and the
+// tiles that they are cut into; adds the vectors of all pairs to `scanned`. A thread a chunk; each
+// block takes a range of pairs and tiles for its chunks, so that their order is any.
 __global__ void __launch_bounds__(kSumThreads)
     add_up_pairs(unsigned* counts, const Chunk* table, unsigned chunks, unsigned* starts,
-                 unsigned* tile_starts, unsigned long long* scanned) {
+                 PairTile* tiles, RoundCount* total, unsigned long long* scanned) {
     SIMT_SHARED(warps, uint64_t[kSumThreads / 32]);
-    SIMT_SHARED(carried, uint64_t);
-    uint64_t before = 0;  // tiles above, pairs below
-    unsigned long long vectors = 0;
-    for (unsigned first = 0; first < chunks; first += kSumThreads) {
-        const unsigned chunk = first + threadIdx.x;
-        const unsigned count = chunk < chunks ? counts[chunk] : 0;
-        const uint64_t own = uint64_t{(count + kPairTile - 1) / kPairTile} << 32 | count;
-        const uint64_t sum = before + sum_up_to_thread(own, warps);
-        if (chunk < chunks) {
-            vectors += uint64_t{count} * table[chunk].vectors;
-            starts[chunk] = static_cast<unsigned>(sum - own);
-            tile_starts[chunk] = static_cast<unsigned>((sum - own) >> 32);
-            counts[chunk] = 0;
-        }
-        if (threadIdx.x == kSumThreads - 1) carried = sum;
-        __syncthreads();
-        before = carried;
-    }
-    atomicAdd(scanned, vectors);
-    if (threadIdx.x == 0) {
-        starts[chunks] = static_cast<unsigned>(before);
-        tile_starts[chunks] = static_cast<unsigned>(before >> 32);
+    SIMT_SHARED(begin, uint64_t);
+    const unsigned number = blockIdx.x * kSumThreads + threadIdx.x;
+    const unsigned count = number < chunks ? counts[number] : 0;
+    const uint64_t own = uint64_t{(count + kPairTile - 1) / kPairTile} << 32 | count;
+    const uint64_t sum = sum_up_to_thread(own, warps);
+    if (threadIdx.x == kSumThreads - 1)
+        begin = atomicAdd(&total->both, static_cast<unsigned long long>(sum));
+    unsigned long long vectors = count == 0 ? 0 : uint64_t{count} * table[number].vectors;
+    for (int other = 16; other > 0; other /= 2)
+        vectors += __shfl_xor_sync(kWarp, vectors, other);
+    if (threadIdx.x % 32 == 0) atomicAdd(scanned, vectors);
+    __syncthreads();
+    if (count == 0) return;
+    const uint64_t before = begin + sum - own;
+    const auto first = static_cast<unsigned>(before);
+    starts[number] = first;
+    counts[number] = 0;
+    PairTile* const to = tiles + (before >> 32);
+    for (unsigned i = 0; i * kPairTile < count; ++i) {
+        const unsigned from = first + i * kPairTile;
+        to[i] = {table[number], from, min(from + kPairTile, first + count)};
     }
 }
 

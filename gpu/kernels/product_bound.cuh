@@ -52,6 +52,7 @@ constexpr float kShare = 0x1p-8f;           // of the bound for Bits codes
 constexpr float kRoundUp = 1 + 0x1p-19f;    // after some operations
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr float kAlways = std::numeric_limits<float>::infinity();
+constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();  // of vectors that always pass
 
 struct BoundConstants {
     float sum;   // s
@@ -71,6 +72,13 @@ struct PairSums {
     RoundedSquares query;
     float product = 0, centre = 0;
 };
+
+// Over so many lanes in a row, which is a power of two; in all of them.
+SIMT_DEVICE float sum_of_group(float value, int lanes) {
+    for (int other = lanes / 2; other > 0; other /= 2)
+        value += __shfl_xor_sync(0xffffffffu, value, other);
+    return value;
+}
 
 SIMT_DEVICE bool is_short(float square) { return square <= kMostSquare; }
 
@@ -97,20 +105,18 @@ struct VectorFactors {
     float bias, error;
 };
 
-// What is compared of a vector. width: w of the tile.
+// What is compared of a vector, from S and e. S may be kUnknown. width: w of the tile.
 template <CodeKind kKind, KeySum kSum>
-SIMT_DEVICE float2 vector_terms(const BoundConstants& constants, const RoundedSquares& sums,
-                                const VectorFactors& factors, float centre, float margin,
-                                float width) {
-    if (!is_short(sums.square + sums.error)) return make_float2(kNever, 0);
-    const float error = error_of(constants, sums, centre);
+SIMT_DEVICE float2 vector_terms(const BoundConstants& constants, float sum, float error,
+                                const VectorFactors& factors, float margin, float width) {
+    if (!(sum >= 0)) return make_float2(kNever, 0);
     if constexpr (kSum == KeySum::Dot) {
-        const float length = __fsqrt_rn(sums.square) * (1 + constants.sum);
+        const float length = __fsqrt_rn(sum) * (1 + constants.sum);
         return make_float2(0, (error * (1 + constants.form) + length * (width + constants.form) +
                                0.5f * margin * factors.error) *
                                   kRoundUp);
     }
-    const float square = sums.square * (1 - constants.form);
+    const float square = sum * (1 - constants.form);
     if constexpr (kKind == CodeKind::Bits) {
         const float bias =
             (1 + kShare) * (1 + constants.key) * factors.bias - fabs(factors.bias) * 0x1p-19f;

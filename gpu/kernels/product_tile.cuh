@@ -47,12 +47,6 @@ SIMT_DEVICE unsigned add_pair(RoundedSquares& sums, float low, float high) {
     return pair;
 }
 
-SIMT_DEVICE float sum_of_group(float value, int lanes) {
-    for (int other = lanes / 2; other > 0; other /= 2)
-        value += __shfl_xor_sync(0xffffffffu, value, other);
-    return value;
-}
-
 // What a block works on: a tile, and dimensions [begin, begin + dims), where dims is a multiple of
 // 32 and may reach past the end.
 struct ProductSlice {

@@ -98,18 +98,6 @@ SIMT_DEVICE const float* base_of_cell(const StoredCodes& stored, unsigned cell) 
     return stored.residual ? stored.centroids + cell * stored.code.dim : nullptr;
 }
 
-// A tile, or some of its queries: pairs [begin, end) and one chunk.
-struct PairTile {
-    Chunk chunk;
-    unsigned begin, end;
-};
-SIMT_DEVICE PairTile tile_at(const ChunkScan& job, unsigned tile) {
-    const unsigned chunk = chunk_of_tile(job.pairs, tile);
-    const unsigned begin =
-        job.pairs.begin[chunk] + (tile - job.pairs.tile_begin[chunk]) * kPairTile;
-    return {job.stored.chunks[chunk], begin, min(begin + kPairTile, job.pairs.begin[chunk + 1])};
-}
-
 struct alignas(16) QuerySlice {
     float values[kSliceDims][kGroupQueries];
     float centroid[kSliceDims];
@@ -187,9 +175,9 @@ SIMT_DEVICE void scan_group(const ChunkScan& job, const PairTile& group, unsigne
 // Any grid: blocks step through the tiles, whose number the device knows.
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kChunkThreads, chunk_blocks(kKind)) scan_chunks(ChunkScan job) {
-    const unsigned tiles = job.pairs.tile_begin[job.pairs.chunks];
+    const unsigned tiles = *job.pairs.tile_count;
     for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
-        const PairTile tile = tile_at(job, number);
+        const PairTile tile = job.pairs.tiles[number];
         for (unsigned first = 0; first < tile.chunk.vectors; first += kChunkThreads) {
             for (unsigned begin = tile.begin; begin < tile.end; begin += kGroupQueries) {
                 const PairTile group{tile.chunk, begin, min(begin + kGroupQueries, tile.end)};

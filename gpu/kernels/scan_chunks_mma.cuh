@@ -132,8 +132,10 @@ SIMT_DEVICE float2 terms_of(const ChunkScan& job, const BoundConstants& constant
     sums.error = sum_of_group(sums.error, 4);
     const float centre =
         job.stored.residual ? __fsqrt_rn(shared.sums[0].centre) * (1 + constants.sum) : 0.0f;
-    return vector_terms<kKind, kSum>(constants, sums, factors_of<kKind>(job.stored.code, words),
-                                     centre, job.refined ? job.margin : 0.0f,
+    const float square = is_short(sums.square + sums.error) ? sums.square : kUnknown;
+    return vector_terms<kKind, kSum>(constants, square, error_of(constants, sums, centre),
+                                     factors_of<kKind>(job.stored.code, words),
+                                     job.refined ? job.margin : 0.0f,
                                      __uint_as_float(shared.width));
 }
 
@@ -229,9 +231,9 @@ template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kProductThreads, 2) scan_chunks_mma(ChunkScan job) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
     job.lists.keys = nullptr;
-    const unsigned tiles = job.pairs.tile_begin[job.pairs.chunks];
+    const unsigned tiles = *job.pairs.tile_count;
     for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x)
-        scan_product_tile<kKind, kSum>(job, tile_at(job, number));
+        scan_product_tile<kKind, kSum>(job, job.pairs.tiles[number]);
 #else
     __trap();
 #endif

@@ -11,29 +11,11 @@ namespace nearcell::gpu {
 
 constexpr unsigned kSharedKeys = 1024;
 
-// Before the first round: nothing is held, and everything passes but what is known to be too far
-// (may be null).
-__global__ void __launch_bounds__(kSelectThreads)
-    start_lists(size_t queries, const float* known, unsigned* held, float* limits,
-                unsigned* wanted) {
-    const size_t query = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (query >= queries) return;
-    held[query] = 0;
-    limits[query] = known == nullptr ? __uint_as_float(0x7f800000u) : known[query];
-    wanted[query] = 0;
-}
-
-// wanted: the largest number of candidates that a round found of a query. More than there is room
-// for are not all there, and the host has to search again for such queries, with more room.
-// scored: all of them, added up.
-__global__ void __launch_bounds__(kSelectThreads)
-    select_keys(CandidateLists lists, BestLists best, float* limits, unsigned* wanted,
-                unsigned long long* scored) {
+// What a block does for its query: merges candidates into the best so far. Of more than there is
+// room for, none.
+SIMT_DEVICE void merge_candidates(const CandidateLists& lists, const BestLists& best,
+                                  float* limits) {
     const size_t query = blockIdx.x, count = lists.counts[query];
-    if (threadIdx.x == 0) {
-        if (count > wanted[query]) wanted[query] = static_cast<unsigned>(count);
-        atomicAdd(scored, static_cast<unsigned long long>(count));
-    }
     if (count == 0 || count > lists.room) return;
     const size_t held = best.held[query], total = held + count;
     uint64_t* const keys = best.keys + query * best.k;
@@ -44,6 +26,20 @@ __global__ void __launch_bounds__(kSelectThreads)
     if (threadIdx.x != 0) return;
     best.held[query] = static_cast<unsigned>(min(total, best.k));
     if (total >= best.k) limits[query] = __uint_as_float(key_bits(uint64_t{worst} << 32));
+}
+
+// wanted: the largest number of candidates that a round found of a query. More than there is room
+// for are not all there, and the host has to search again for such queries, with more room.
+// scored: all of them, added up.
+__global__ void __launch_bounds__(kSelectThreads)
+    select_keys(CandidateLists lists, BestLists best, float* limits, unsigned* wanted,
+                unsigned long long* scored) {
+    if (threadIdx.x == 0) {
+        const unsigned count = lists.counts[blockIdx.x];
+        if (count > wanted[blockIdx.x]) wanted[blockIdx.x] = count;
+        atomicAdd(scored, static_cast<unsigned long long>(count));
+    }
+    merge_candidates(lists, best, limits);
 }
 
 // Exchanges what is out of order at i and its partner.
@@ -73,7 +69,8 @@ SIMT_DEVICE void sort_upwards(uint64_t* keys, unsigned* places, unsigned count) 
     __syncthreads();
 }
 
-__global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) {
+// What a block does for its query.
+SIMT_DEVICE void sort_best(const BestLists& best) {
     SIMT_SHARED(shared_keys, uint64_t[kSharedKeys]);
     SIMT_SHARED(shared_places, unsigned[kSharedKeys]);
     const size_t first = blockIdx.x * best.k;
@@ -92,6 +89,8 @@ __global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) {
         best.places[first + i] = shared_places[i];
     }
 }
+
+__global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) { sort_best(best); }
 
 // Lists of some queries take the place of those of queries rows[i]. A block a query.
 __global__ void __launch_bounds__(kSelectThreads)

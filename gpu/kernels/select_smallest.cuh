@@ -53,8 +53,11 @@ SIMT_DEVICE void find_digit(const unsigned* bins, int shift, Digits& digits) {
     digits.agree = bins[digit];
 }
 
-// The largest key that is wanted, or a number between it and the next; more than k are there.
-SIMT_DEVICE uint64_t find_pivot(const KeyList& list, size_t k) {
+// The largest key that is wanted, or a number between it and the next, which agrees with it in all
+// bits from `last` on; at least k are there. for_keys(use) calls use(key) for some of them, those of
+// the calling thread.
+template <class ForKeys>
+SIMT_DEVICE uint64_t find_pivot(const ForKeys& for_keys, size_t k, int last = 56) {
     SIMT_SHARED(bins, unsigned[256]);
     SIMT_SHARED(digits, Digits);
     if (threadIdx.x == 0) digits = Digits{0, 0, static_cast<unsigned>(k), 0};
@@ -62,14 +65,14 @@ SIMT_DEVICE uint64_t find_pivot(const KeyList& list, size_t k) {
         for (unsigned bin = threadIdx.x; bin < 256; bin += kSelectThreads)
             bins[bin] = 0;
         __syncthreads();
-        for (size_t i = threadIdx.x; i < list.total; i += kSelectThreads) {
-            const uint64_t key = key_at(list, i);
-            if ((key & digits.mask) == digits.value) atomicAdd(&bins[key >> shift & 255], 1u);
-        }
+        const uint64_t value = digits.value, mask = digits.mask;
+        for_keys([&](uint64_t key) {
+            if ((key & mask) == value) atomicAdd(&bins[key >> shift & 255], 1u);
+        });
         __syncthreads();
         if (threadIdx.x < 32) find_digit(bins, shift, digits);
         __syncthreads();
-        if (digits.rank == digits.agree) break;
+        if (digits.rank == digits.agree && shift <= last) break;
     }
     return digits.value | ~digits.mask;
 }
@@ -114,7 +117,11 @@ SIMT_DEVICE unsigned keep_up_to(uint64_t pivot, const KeyList& list, size_t k, u
 // the upper half of the largest. All threads of the block call.
 SIMT_DEVICE unsigned keep_smallest(const KeyList& list, size_t k, uint64_t* best,
                                    unsigned* best_places = nullptr) {
-    const uint64_t pivot = list.total > k ? find_pivot(list, k) : ~uint64_t{0};
+    const auto for_keys = [&](const auto& use) {
+        for (size_t i = threadIdx.x; i < list.total; i += kSelectThreads)
+            use(key_at(list, i));
+    };
+    const uint64_t pivot = list.total > k ? find_pivot(for_keys, k) : ~uint64_t{0};
     return keep_up_to(pivot, list, k, best, best_places);
 }
 

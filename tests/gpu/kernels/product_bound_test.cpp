@@ -76,8 +76,11 @@ bool passes_under(const Case& data, float limit) {
     pair.query = other.sums;
     const float centre = data.residual ? std::sqrt(pair.centre) * (1 + constants.sum) : 0.0f;
     const float reach = kSum == KeySum::L2 ? data.margin * data.reach : data.reach;
-    const float2 terms = vector_terms<kKind, kSum>(constants, vector.sums, data.factors, centre,
-                                                   data.margin, width_of(constants, pair.query));
+    const float square =
+        is_short(vector.sums.square + vector.sums.error) ? vector.sums.square : kUnknown;
+    const float2 terms = vector_terms<kKind, kSum>(
+        constants, square, error_of(constants, vector.sums, centre), data.factors, data.margin,
+        width_of(constants, pair.query));
     const float2 bound = pair_limit<kKind, kSum>(constants, pair, limit, reach);
     const Wide lengths = std::sqrt(product(vector.values, vector.values)) *
                          std::sqrt(product(other.values, other.values));

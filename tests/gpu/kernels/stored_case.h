@@ -244,7 +244,6 @@ class PairsCase {
     PairsCase(const StoredCase& store, const Matrix& queries, Metric metric,
               const std::vector<size_t>& counts, Random& random) {
         begin_.push_back(0);
-        tile_begin_.push_back(0);
         for (size_t c = 0; c < store.chunks().size(); ++c) {
             const size_t count = std::min(counts[c % counts.size()], queries.rows);
             for (const size_t query : random_sample(queries.rows, count, random)) {
@@ -254,14 +253,17 @@ class PairsCase {
                                                         : 0.0f;
                 pairs_.push_back({static_cast<unsigned>(query), key});
             }
-            const auto tiles = static_cast<unsigned>((count + kPairTile - 1) / kPairTile);
-            begin_.push_back(static_cast<unsigned>(pairs_.size()));
-            tile_begin_.push_back(tile_begin_.back() + tiles);
+            const unsigned begin = begin_.back(), end = static_cast<unsigned>(pairs_.size());
+            for (unsigned from = begin; from < end; from += kPairTile)
+                tiles_.push_back({store.chunks()[c], from, std::min(from + kPairTile, end)});
+            begin_.push_back(end);
         }
         std::vector<ScanPair> pairs = pairs_;
         pairs.resize(std::max<size_t>(1, pairs.size()));
-        device_.reset(new OnDevice{DeviceArray<ScanPair>(pairs), DeviceArray<unsigned>(begin_),
-                                   DeviceArray<unsigned>(tile_begin_)});
+        const std::vector<unsigned> count(1, static_cast<unsigned>(tiles_.size()));
+        tiles_.resize(std::max<size_t>(1, tiles_.size()));
+        device_.reset(new OnDevice{DeviceArray<ScanPair>(pairs), DeviceArray<PairTile>(tiles_),
+                                   DeviceArray<unsigned>(count)});
     }
     // Calls with each chunk's number and each of its pairs.
     template <class Do>
@@ -272,21 +274,22 @@ class PairsCase {
         }
     }
     ScanPairs pairs() const {
-        return {device_->pairs.data(), device_->begin.data(), device_->tile_begin.data(),
-                static_cast<unsigned>(begin_.size() - 1)};
+        return {device_->pairs.data(), device_->tiles.data(), device_->count.data()};
     }
 
    private:
     struct OnDevice {
         DeviceArray<ScanPair> pairs;
-        DeviceArray<unsigned> begin, tile_begin;
+        DeviceArray<PairTile> tiles;
+        DeviceArray<unsigned> count;
     };
     static float key_of(Metric metric, const float* centroid, const float* query, size_t dim) {
         return static_cast<float>(checks::exact_key(metric, centroid, query, dim).key);
     }
 
     std::vector<ScanPair> pairs_;
-    std::vector<unsigned> begin_, tile_begin_;
+    std::vector<unsigned> begin_;
+    std::vector<PairTile> tiles_;
     std::unique_ptr<const OnDevice> device_;
 };
 

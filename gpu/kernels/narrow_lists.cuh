@@ -1,0 +1,130 @@
+// Candidates of which only intervals are known, whose keys lie in them (scan_byte_tiles.cuh): at
+// least k keys are no greater than the k-th smallest upper end, so that those whose lower end is
+// greater are not among the k best. What is left stays in the list, for the next round or to be
+// scored. One block a query; cost: one reading of 12 bytes a candidate, of lists that are longer
+// than a block's registers hold a few.
+#pragma once
+
+#include <nearcell/gpu/kernels/cell_layout.cuh>
+#include <nearcell/gpu/kernels/select_smallest.cuh>
+
+namespace nearcell::gpu {
+
+constexpr int kLimitBits = 40;  // limits have 24 of their bits, or are greater by the others
+constexpr unsigned kKeptKeys = 8;
+constexpr unsigned kShortList = kKeptKeys * kSelectThreads;
+
+SIMT_DEVICE float upper_end(uint64_t interval) { return __uint_as_float(key_bits(interval)); }
+SIMT_DEVICE float lower_end(uint64_t interval) { return __uint_as_float(tag_of(interval)); }
+// Not so where the lower end is NaN.
+SIMT_DEVICE bool is_within(uint64_t interval, float limit) { return lower_end(interval) <= limit; }
+
+struct OpenList {
+    uint64_t* keys;
+    unsigned* places;
+    unsigned count;
+};
+
+// Where this thread's `own` numbers begin, if those of all threads stand in a row from `begin` on,
+// which becomes their end.
+SIMT_DEVICE unsigned place_of_block(unsigned own, unsigned& begin) {
+    SIMT_SHARED(warps, unsigned[kSelectWarps]);
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    unsigned sum = own;
+    for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
+        const unsigned other = __shfl_up_sync(kWarp, sum, lanes);
+        sum += lane >= lanes ? other : 0;
+    }
+    if (lane == 31) warps[warp] = sum;
+    __syncthreads();
+    unsigned to = begin + sum - own;
+    for (unsigned w = 0; w < kSelectWarps; ++w) {
+        to += w < warp ? warps[w] : 0;
+        begin += warps[w];
+    }
+    __syncthreads();  // all have read them
+    return to;
+}
+
+// The limit of a list, and how many are within it: these are in front then.
+struct Narrowed {
+    float limit;
+    unsigned kept;
+};
+
+// A list that the block has room for in its registers.
+SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
+    uint64_t keys[kKeptKeys];
+    unsigned places[kKeptKeys];
+    SIMT_UNROLL
+    for (unsigned i = 0; i < kKeptKeys; ++i) {
+        const unsigned at = i * kSelectThreads + threadIdx.x;
+        keys[i] = at < list.count ? list.keys[at] : 0;
+        places[i] = at < list.count ? list.places[at] : 0;
+    }
+    const auto is_there = [&](unsigned i) { return i * kSelectThreads + threadIdx.x < list.count; };
+    if (list.count >= k) {
+        const auto for_keys = [&](const auto& use) {
+            SIMT_UNROLL
+            for (unsigned i = 0; i < kKeptKeys; ++i) {
+                if (is_there(i)) use(keys[i]);
+            }
+        };
+        limit = min(limit, upper_end(find_pivot(for_keys, k, kLimitBits)));
+    }
+    unsigned own = 0, kept = 0;
+    SIMT_UNROLL
+    for (unsigned i = 0; i < kKeptKeys; ++i)
+        own += is_there(i) && is_within(keys[i], limit);
+    unsigned to = place_of_block(own, kept);
+    SIMT_UNROLL
+    for (unsigned i = 0; i < kKeptKeys; ++i) {
+        if (!is_there(i) || !is_within(keys[i], limit)) continue;
+        list.keys[to] = keys[i];
+        list.places[to++] = places[i];
+    }
+    return {limit, kept};
+}
+
+// Any list. What moves goes to a place at or before its own, after the block has read up to there.
+SIMT_DEVICE Narrowed narrow_long(const OpenList& list, size_t k, float limit) {
+    if (list.count >= k) {
+        const auto for_keys = [&](const auto& use) {
+            for (unsigned i = threadIdx.x; i < list.count; i += kSelectThreads)
+                use(list.keys[i]);
+        };
+        limit = min(limit, upper_end(find_pivot(for_keys, k, kLimitBits)));
+    }
+    unsigned kept = 0;
+    for (unsigned first = 0; first < list.count; first += kSelectThreads) {
+        const unsigned i = first + threadIdx.x;
+        const uint64_t key = i < list.count ? list.keys[i] : 0;
+        const unsigned place = i < list.count ? list.places[i] : 0;
+        const bool keep = i < list.count && is_within(key, limit);
+        const unsigned to = place_of_block(keep ? 1 : 0, kept);
+        if (!keep) continue;
+        list.keys[to] = key;
+        list.places[to] = place;
+    }
+    return {limit, kept};
+}
+
+// Lowers limits to what the lists say. wanted: as select_keys; of lists that had no room for all,
+// what is there still gives a limit.
+__global__ void __launch_bounds__(kSelectThreads)
+    narrow_lists(CandidateLists lists, size_t k, float* limits, unsigned* wanted) {
+    const size_t query = blockIdx.x;
+    const unsigned found = lists.counts[query];
+    const float limit = limits[query];
+    if (found == 0) return;
+    const unsigned count = found < lists.room ? found : static_cast<unsigned>(lists.room);
+    const OpenList list{lists.keys + query * lists.room, lists.places + query * lists.room, count};
+    const Narrowed narrowed =
+        count <= kShortList ? narrow_short(list, k, limit) : narrow_long(list, k, limit);
+    if (threadIdx.x != 0) return;
+    if (found > wanted[query]) wanted[query] = found;
+    lists.counts[query] = narrowed.kept;
+    limits[query] = narrowed.limit;
+}
+
+}  // namespace nearcell::gpu
