@@ -19,7 +19,8 @@ constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
 // Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
 // Of rounds: centroids lie in any order, cells are looked into nearest first, so that after the
 // nearest not many vectors pass.
-constexpr unsigned kCoarseGrowth = 4, kCellGrowth = 8, kFewGrowth = 1u << 30;
+constexpr size_t kCoarseGrowth = 4, kCellGrowth = 8, kFewGrowth = size_t{1} << 30;
+constexpr size_t kCoarseSample = 1024;
 constexpr size_t kFewNeighbours = 16;
 constexpr size_t kLeastHostDepth = 128, kHostDepth = 16;
 
@@ -73,8 +74,9 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.room = held_.options().candidates;
     options.shared_queries = held_.options().shared_queries;
     options.counters = counters_ + 2;
-    options.rows = held_.cells().codes().centroids;
+    options.by_lanes = true;
     options.growth = kCoarseGrowth;
+    options.sample = kCoarseSample;
     return options;
 }
 

@@ -4,12 +4,12 @@
 #include <numeric>
 
 #include <nearcell/gpu/launch_size.h>
-#include <nearcell/gpu/staged_copy.h>
 #include <nearcell/gpu/kernels/make_byte_tiles.cuh>
 
 namespace nearcell::gpu {
 namespace {
 
+constexpr size_t kTurnedBytes = size_t{16} << 20;  // of codes that are turned at a time
 constexpr size_t kSpare = 4;  // a part of what is laid out anew after changes is room to grow
 
 template <class T>
@@ -181,7 +181,73 @@ void CellStore::lay_out(const SearchableCells& cells, bool spare) {
     }
     tags_.fill_zero();
     codes.fill_zero();
+    make_room_for_tiles(cells.code);
     blocks_ = std::move(codes);
+}
+
+// None where they are not wanted, there are none for such codes, or memory is short.
+void CellStore::make_room_for_tiles(const CodeView& code) {
+    if (!options_.tiles || make_byte_tiles_kernel(code.kind) == nullptr) return;
+    const size_t places = capacity_blocks_ * kBlock;
+    const size_t words = places * tile_steps(code.dim) * 8;
+    const size_t wanted = words * sizeof(uint32_t) + places * sizeof(ByteTerms) + kTurnedBytes;
+    const size_t taken = budget_.used() + options_.left_bytes;
+    if (places == 0 || taken > budget_.limit() || wanted > budget_.limit() - taken) return;
+    DeviceArray<uint32_t> values(words, stream_, budget_, "byte tiles");
+    tile_terms_ = DeviceArray<ByteTerms>(places, stream_, budget_, "byte tiles");
+    tile_values_ = std::move(values);
+}
+
+void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
+                           StagedCopy& copy) {
+    const size_t block_words = cells.code.words * kBlock;
+    if (tile_values_.data() == nullptr) {
+        for (const size_t c : which) {
+            const CellView& cell = cells.cells[c];
+            copy.add(blocks_.data() + held_[c].first_block * block_words, cell.blocks,
+                     blocks_for(cell.size) * block_words * sizeof(uint32_t));
+        }
+        return copy.finish();
+    }
+    // Some at a time to another place, from where they are turned.
+    const size_t block_bytes = block_words * sizeof(uint32_t);
+    const size_t room = std::max<size_t>(1, kTurnedBytes / block_bytes);
+    const DeviceArray<uint32_t> beside(room * block_words, stream_, budget_, "codes");
+    struct Piece {
+        size_t from, to, blocks;
+    };
+    std::vector<Piece> pieces;
+    size_t used = 0;
+    const auto turn = [&] {
+        copy.finish();
+        for (const Piece& piece : pieces) {
+            simt::launch({"turn_blocks", static_cast<unsigned>(piece.blocks), kMakeThreads, 0,
+                          stream_},
+                         turn_blocks, beside.data() + piece.from * block_words,
+                         static_cast<unsigned>(cells.code.words),
+                         blocks_.data() + piece.to * block_words);
+        }
+        pieces.clear();
+        used = 0;
+    };
+    for (const size_t c : which) {
+        const CellView& cell = cells.cells[c];
+        for (size_t block = 0; block < blocks_for(cell.size);) {
+            if (used == room) turn();
+            const size_t some = std::min(room - used, blocks_for(cell.size) - block);
+            copy.add(beside.data() + used * block_words, cell.blocks + block * block_bytes,
+                     some * block_bytes);
+            const size_t to = held_[c].first_block + block;
+            if (!pieces.empty() && pieces.back().to + pieces.back().blocks == to)
+                pieces.back().blocks += some;
+            else
+                pieces.push_back({used, to, some});
+            used += some;
+            block += some;
+        }
+    }
+    turn();
+    simt::synchronize(stream_);  // before what is beside goes
 }
 
 void CellStore::copy_cells(const SearchableCells& cells, const IdTags& id_tags,
@@ -189,13 +255,7 @@ void CellStore::copy_cells(const SearchableCells& cells, const IdTags& id_tags,
     for (const size_t c : which)
         held_[c].version.reset();
     StagedCopy copy(stream_, threads);
-    const size_t block_words = cells.code.words * kBlock;
-    for (const size_t c : which) {
-        const CellView& cell = cells.cells[c];
-        copy.add(blocks_.data() + held_[c].first_block * block_words, cell.blocks,
-                 blocks_for(cell.size) * block_words * sizeof(uint32_t));
-    }
-    copy.finish();
+    copy_codes(cells, which, copy);
     std::vector<size_t> starts(which.size() + 1, 0);
     for (size_t i = 0; i < which.size(); ++i)
         starts[i + 1] = starts[i] + blocks_for(cells.cells[which[i]].size) * kBlock;
@@ -258,21 +318,11 @@ void CellStore::copy_tables() {
 
 // Of all vectors: that takes less than finding out which changed.
 void CellStore::make_tiles() {
-    const MakeTilesKernel kernel = make_byte_tiles_kernel(code_.view().kind);
-    const size_t places = capacity_blocks_ * kBlock, used = used_blocks_ * kBlock;
-    const size_t words = places * tile_steps(code_.view().dim) * 8;
-    if (!options_.tiles || kernel == nullptr || used == 0) return;
-    if (tile_values_.data() == nullptr) {
-        const size_t wanted = words * sizeof(uint32_t) + places * sizeof(ByteTerms);
-        const size_t taken = budget_.used() + options_.left_bytes;
-        if (taken > budget_.limit() || wanted > budget_.limit() - taken) return;
-        DeviceArray<uint32_t> values(words, stream_, budget_, "byte tiles");
-        tile_terms_ = DeviceArray<ByteTerms>(places, stream_, budget_, "byte tiles");
-        tile_values_ = std::move(values);
-    }
+    const size_t used = used_blocks_ * kBlock;
+    if (tile_values_.data() == nullptr || used == 0) return;
     simt::launch({"make_byte_tiles", blocks_of(used, kMakeThreads), kMakeThreads, 0, stream_},
-                 kernel, codes(), cell_of_block_.data(), used, tile_values_.data(),
-                 tile_terms_.data());
+                 make_byte_tiles_kernel(code_.view().kind), codes(), cell_of_block_.data(), used,
+                 tile_values_.data(), tile_terms_.data());
 }
 
 }  // namespace nearcell::gpu

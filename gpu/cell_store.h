@@ -15,6 +15,7 @@
 
 #include <nearcell/gpu/device_array.h>
 #include <nearcell/gpu/id_tags.h>
+#include <nearcell/gpu/staged_copy.h>
 #include <nearcell/kernels/device.h>
 #include <nearcell/gpu/kernels/cell_layout.cuh>
 
@@ -96,6 +97,9 @@ class CellStore {
     void lay_out(const SearchableCells& cells, bool spare);
     void copy_cells(const SearchableCells& cells, const IdTags& tags,
                     const std::vector<size_t>& which, int threads);
+    void make_room_for_tiles(const CodeView& code);
+    void copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
+                    StagedCopy& copy);
     void copy_tables();
     void make_tiles();
 

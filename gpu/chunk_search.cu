@@ -16,7 +16,8 @@ namespace nearcell::gpu {
 namespace {
 
 constexpr unsigned kGrowth = 8;      // of the rounds
-constexpr unsigned kAtOnce = 1u << 30;
+constexpr size_t kAtOnce = size_t{1} << 30;
+constexpr size_t kSampleShare = 2;  // vectors of a sample for each that is wanted, at least
 constexpr size_t kSharedLeft = 1024;  // of shared memory, for the system
 constexpr size_t kLeastRoom = 2048;  // candidates of a query
 constexpr size_t kCandidateBytes = sizeof(unsigned) + sizeof(uint64_t);
@@ -242,30 +243,50 @@ void ChunkSearch::run_rounds(const ChunkQueries& queries, Buffers& buffers, unsi
                              unsigned first, size_t most_chunks) {
     simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned),
                      session_.stream.get());
-    unsigned begin = 0;
+    const size_t growth = growth_of(queries.count);
+    const bool sampled = first_rank == 0 && take_samples(queries, buffers);
+    size_t begin = 0;
     while (begin < most_chunks) {
-        const size_t end = begin == 0 ? first : size_t{growth(queries.count)} * begin;
-        const Round round{first_rank, begin, static_cast<unsigned>(std::min(end, most_chunks))};
+        const size_t end = begin != 0 ? growth * begin : sampled ? growth : first;
+        const Round round{first_rank, static_cast<unsigned>(begin),
+                          static_cast<unsigned>(std::min(end, most_chunks))};
         run_round(queries, buffers, round);
         begin = round.end;
+        if (by_tiles_ && begin < most_chunks) narrow(queries, buffers);
     }
     if (by_tiles_) settle(queries, buffers);
 }
 
 // Between two rounds: a limit of so many chunks lets about k times it pass.
-unsigned ChunkSearch::growth(size_t queries) const {
+size_t ChunkSearch::growth_of(size_t queries) const {
     if (by_tiles_) return queries > kFewQueries ? options_.growth : kAtOnce;
     if (queries > kFewQueries) return kGrowth;
-    return static_cast<unsigned>(std::max<size_t>(kGrowth, room_ / (4 * options_.k)));
+    return std::max<size_t>(kGrowth, room_ / (4 * options_.k));
+}
+
+// Limits from some vectors of each query's nearest chunk, if these are enough.
+bool ChunkSearch::take_samples(const ChunkQueries& queries, Buffers& buffers) {
+    const size_t least = kSampleShare * options_.k;
+    if (!by_tiles_ || least > std::min<size_t>(store_.chunk_vectors(), kShortList)) return false;
+    const size_t size = std::min(std::max(options_.sample, least),
+                                 std::min<size_t>(store_.chunk_vectors(), kShortList));
+    const size_t mark = session_.scratch.mark();
+    auto* const uppers = session_.scratch.take<unsigned>(queries.count * size);
+    const Round round{0, 0, 1};
+    make_pairs(queries, buffers, round, nullptr);  // they count when they are looked at again
+    scan_tiles(queries, buffers, round, static_cast<unsigned>(size), uppers);
+    simt::launch({"limit_by_samples", static_cast<unsigned>(queries.count), kSelectThreads, 0,
+                  session_.stream.get()},
+                 limit_by_samples, uppers, static_cast<unsigned>(size), options_.k,
+                 buffers.lists.counts, buffers.limits);
+    session_.scratch.rewind(mark);
+    return true;
 }
 
 void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round) {
     const simt::Stream stream = session_.stream.get();
-    make_pairs(queries, buffers, round);
-    if (by_tiles_) {
-        scan_tiles(queries, buffers, round);
-        return narrow(queries, buffers);
-    }
+    make_pairs(queries, buffers, round, options_.counters);
+    if (by_tiles_) return scan_tiles(queries, buffers, round, 0, nullptr);
     simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned), stream);
     const bool by_products = uses_products(queries, round);
     scan(queries, buffers, by_products);
@@ -283,10 +304,12 @@ void ChunkSearch::narrow(const ChunkQueries& queries, const Buffers& buffers) {
 // The best of what the rounds have left, in order.
 void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
     const Settling job{
-        {stored_, store_.cell_of_block(), buffers.lists, queries.coded, options_.rows},
+        {stored_, store_.cell_of_block(), buffers.lists, queries.coded},
         buffers.best,
         buffers.limits,
-        options_.counters + 1};
+        buffers.wanted,
+        options_.counters + 1,
+        options_.by_lanes};
     simt::launch({"settle_lists", static_cast<unsigned>(queries.count), kSelectThreads, 0,
                   session_.stream.get()},
                  settle_lists_kernel(stored_.code.kind, options_.metric), job);
@@ -299,7 +322,8 @@ void ChunkSearch::select(const ChunkQueries& queries, const Buffers& buffers) {
                  options_.counters + 1);
 }
 
-void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round) {
+void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round,
+                             unsigned long long* scanned) {
     const simt::Stream stream = session_.stream.get();
     buffers.round = (buffers.round + 1) % kMostRounds;
     RoundCount* const total = buffers.rounds + buffers.round;
@@ -318,13 +342,13 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
                              (round.end - round.begin);
         const unsigned grid = blocks_of(std::max(tiles, queries.count), kPairThreads);
         simt::launch({"pair_all", grid, kPairThreads, 0, stream}, pair_all, job, stored_.chunks,
-                     buffers.tiles, total, options_.counters);
+                     buffers.tiles, total, scanned);
         return;
     }
     const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
     if (queries.count * buffers.most_chunks <= chunks) {
         simt::launch({"list_pairs", grid, kPairThreads, 0, stream}, list_pairs, job,
-                     stored_.chunks, buffers.tiles, total, options_.counters);
+                     stored_.chunks, buffers.tiles, total, scanned);
         return;
     }
     const size_t mark = session_.scratch.mark();
@@ -334,7 +358,7 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     simt::fill_bytes(job.counts, 0, chunks * sizeof(unsigned), stream);
     simt::launch({"count_pairs", grid, kPairThreads, 0, stream}, count_pairs, job);
     simt::launch({"add_up_pairs", blocks_of(chunks, kSumThreads), kSumThreads, 0, stream}, add_up_pairs, job.counts,
-                 stored_.chunks, chunks, starts, buffers.tiles, total, options_.counters);
+                 stored_.chunks, chunks, starts, buffers.tiles, total, scanned);
     simt::launch({"place_pairs", grid, kPairThreads, 0, stream}, place_pairs, job);
     session_.scratch.rewind(mark);
 }
@@ -365,17 +389,19 @@ void ChunkSearch::scan(const ChunkQueries& queries, const Buffers& buffers, bool
 }
 
 void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers,
-                             const Round& round) {
+                             const Round& round, unsigned sample, unsigned* uppers) {
     ByteScan job{};
     job.stored = stored_;
     job.pairs = buffers.scan_pairs();
     job.lists = buffers.lists;
     job.queries = queries.coded;
     job.limits = buffers.limits;
-    job.dense = round.begin == 0 && round.end == 1;
+    job.sample = sample;
+    job.uppers = uppers;
     const size_t each = byte_stride(stored_.tiles.steps) * sizeof(unsigned);
     const size_t room = device_.most_shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft;
-    const size_t fitting = std::clamp<size_t>(room / each / 8 * 8, 8, kPairTile);
+    const size_t columns = room / each / 16 * 16;
+    const size_t fitting = std::clamp<size_t>(columns, 8, kPairTile);
     job.group = static_cast<unsigned>(fitting);
     const size_t bytes = fitting * each;
     const ByteScanKernel kernel = scan_byte_tiles_kernel(stored_.tiles.steps, options_.metric);
@@ -385,8 +411,9 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     const size_t tiles = queries.probes.cells == nullptr
                              ? ceil_divide(queries.count, size_t{kPairTile}) * round.chunks()
                              : queries.count * std::min(queries.probes.width, round.chunks());
-    const size_t most = static_cast<size_t>(device_.processors) * kBlocksPerProcessor;
-    const size_t split = std::clamp<size_t>(most / 2 / std::max<size_t>(tiles, 1), 1, kMostSplit);
+    const size_t most =
+        static_cast<size_t>(device_.processors) * byte_blocks(stored_.tiles.steps);
+    const size_t split = std::clamp<size_t>(most / std::max<size_t>(tiles, 1), 1, kMostSplit);
     const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
                     static_cast<unsigned>(split));
     simt::launch({"scan_byte_tiles", grid, kByteThreads, bytes, session_.stream.get()}, kernel,
@@ -404,8 +431,13 @@ void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists
         simt::launch({"score_by_rows", grid, kScoreThreads, 0, stream},
                      score_by_rows_kernel(job.code.kind, options_.metric), job);
     } else {
-        const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded,
-                              options_.rows};
+        const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded};
+        if (by_tiles_) {
+            simt::launch({"score_in_rows", static_cast<unsigned>(queries.count), kSelectThreads, 0,
+                          stream},
+                         score_in_rows_kernel(stored_.code.kind, options_.metric), job);
+            return;
+        }
         simt::launch({"score_by_codes", grid, kScoreThreads, 0, stream},
                      score_by_codes_kernel(stored_.code.kind, options_.metric), job);
     }
@@ -481,8 +513,17 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
     Buffers buffers = make_buffers(queries, room, most, none, nullptr);
     simt::launch({"fill_limits", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                  fill_values<float>, buffers.limits, count, limit);
-    make_pairs(queries, buffers, {0, 0, static_cast<unsigned>(most)});
-    scan(queries, buffers, false);
+    const Round whole{0, 0, static_cast<unsigned>(most)};
+    make_pairs(queries, buffers, whole, options_.counters);
+    if (by_tiles_)
+        scan_tiles(queries, buffers, whole, 0, nullptr);
+    else
+        scan(queries, buffers, false);
+    if (by_tiles_) {  // as scans decide it
+        score(queries, buffers.lists, false);
+        simt::launch({"drop_beyond", static_cast<unsigned>(count), kSelectThreads, 0, stream},
+                     drop_beyond, buffers.lists, buffers.limits);
+    }
     if (by_rows) score(queries, buffers.lists, true);
     const std::vector<unsigned> counts = download(buffers.lists.counts, count);
     for (size_t q = 0; q < count; ++q) {

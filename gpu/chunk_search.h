@@ -41,8 +41,11 @@ struct ChunkSearchOptions {
     float margin = 1;
     float reach = std::numeric_limits<float>::infinity();
     const unsigned short* masks = nullptr;
-    const float* rows = nullptr;  // of Float32 codes by place, one after another, for scoring
-    unsigned growth = 8;  // with byte tiles: chunks looked at next are so many times those before
+    // With byte tiles and Float32 codes: keys may have the bits of another order of dimensions.
+    bool by_lanes = false;
+    // With byte tiles: chunks looked at next are so many times those before, and limits come from
+    // so many vectors of the first.
+    size_t growth = 8, sample = 256;
     size_t room = 0;            // candidates of a query; 0: chosen
     size_t shared_queries = 0;  // of a chunk, from which on tensor cores scan it; 0: chosen
     size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
@@ -94,13 +97,16 @@ class ChunkSearch {
     ChunkQueries gather(const ChunkQueries& queries, const unsigned* rows, size_t count);
     void run_rounds(const ChunkQueries& queries, Buffers& buffers, unsigned first_rank,
                     unsigned first, size_t most_chunks);
-    unsigned growth(size_t queries) const;
+    size_t growth_of(size_t queries) const;
     void run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round);
-    void make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round);
+    void make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round,
+                    unsigned long long* scanned);
     void start(const SearchStart& job);
     void sort(size_t queries, BestLists best);
     void scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products);
-    void scan_tiles(const ChunkQueries& queries, const Buffers& buffers, const Round& round);
+    void scan_tiles(const ChunkQueries& queries, const Buffers& buffers, const Round& round,
+                    unsigned sample, unsigned* uppers);
+    bool take_samples(const ChunkQueries& queries, Buffers& buffers);
     void narrow(const ChunkQueries& queries, const Buffers& buffers);
     void settle(const ChunkQueries& queries, const Buffers& buffers);
     void select(const ChunkQueries& queries, const Buffers& buffers);

@@ -82,8 +82,7 @@ void HeldCells::update(const SearchableCells& cells) {
     coarse.cells = {&all, 1};
     const std::vector<float> middle = mean_of(cells.centroids);
     if (!middle.empty()) coarse.centroids = {middle.data(), 1, middle.size()};
-    const StoreOptions plain{options_.chunk_blocks, true, options_.byte_tiles,
-                             options_.scratch_bytes};
+    const StoreOptions plain{options_.chunk_blocks, true, true, options_.scratch_bytes};
     if (!centroids_) centroids_ = std::make_unique<CellStore>(plain, budget_, stream_.get());
     centroids_->update(coarse, IdTags(), 0);
 

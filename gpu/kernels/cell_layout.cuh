@@ -1,6 +1,7 @@
 // How stored vectors lie on a device, and what the kernels that look through them hand to each
 // other. The codes are CodeView's, byte for byte: blocks of sixteen vectors, each cell's from a
-// block on, cut into chunks of some blocks. A vector's place is 16 * block + lane, below 2^32. What
+// block on, cut into chunks of some blocks. Beside byte tiles, which are scanned then, a vector's
+// words lie in a row: they are read only to score it. A vector's place is 16 * block + lane, below 2^32. What
 // makes equal keys differ is its tag: its id where ids have 32 bits, else the rank of its id.
 //
 // A search goes in rounds. In each, (query, chunk) pairs sorted by chunk are cut into tiles of at

@@ -13,8 +13,12 @@
 
 namespace nearcell::gpu {
 
-// Word w of the vector whose first word is *words: blocks are stored word by word.
-SIMT_DEVICE unsigned code_word(const uint32_t* words, size_t w) { return words[w * kBlock]; }
+// Word w of the vector whose first word is *words. Blocks are stored word by word; kStride 1: a
+// vector's words lie in a row.
+template <size_t kStride = kBlock>
+SIMT_DEVICE unsigned code_word(const uint32_t* words, size_t w) {
+    return words[w * kStride];
+}
 
 // A factor at the end of a Bits code, as bits_factor says.
 SIMT_DEVICE float bits_factor_at(const CodeView& code, const uint32_t* words, BitsFactor which) {
@@ -28,17 +32,17 @@ SIMT_DEVICE float bits_factor_at(const CodeView& code, const uint32_t* words, Bi
 // decode(begin, end, step) calls step(j, x) for the dimensions from begin to end, in order: x is
 // the value of dimension j. begin is a multiple of 32 (or what the last call ended with, if that
 // was one).
-template <CodeKind kKind>
+template <CodeKind kKind, size_t kStride = kBlock>
 class Decoder;
 
-template <>
-class Decoder<CodeKind::Float32> {
+template <size_t kStride>
+class Decoder<CodeKind::Float32, kStride> {
    public:
     SIMT_DEVICE Decoder(const CodeView&, const uint32_t* words) : words_(words) {}
     template <class Step>
     SIMT_DEVICE void decode(unsigned begin, unsigned end, const Step& step) {
         for (unsigned j = begin; j < end; ++j)
-            step(j, __uint_as_float(code_word(words_, j)));
+            step(j, __uint_as_float(code_word<kStride>(words_, j)));
     }
 
    private:
@@ -46,14 +50,14 @@ class Decoder<CodeKind::Float32> {
 };
 
 // Two values a word; value(half) makes a float of one.
-template <class Value>
+template <class Value, size_t kStride>
 class HalvesDecoder {
    public:
     SIMT_DEVICE HalvesDecoder(const CodeView&, const uint32_t* words) : words_(words) {}
     template <class Step>
     SIMT_DEVICE void decode(unsigned begin, unsigned end, const Step& step) {
         for (unsigned j = begin; j < end; j += 2) {
-            const unsigned pair = code_word(words_, j / 2);
+            const unsigned pair = code_word<kStride>(words_, j / 2);
             step(j, Value::of(pair & 0xffffu));
             if (j + 1 < end) step(j + 1, Value::of(pair >> 16));
         }
@@ -72,21 +76,21 @@ struct BFloat16Value {
     static SIMT_DEVICE float of(unsigned half) { return __uint_as_float(half << 16); }
 };
 
-template <>
-class Decoder<CodeKind::Float16> : public HalvesDecoder<Float16Value> {
-    using HalvesDecoder::HalvesDecoder;
+template <size_t kStride>
+class Decoder<CodeKind::Float16, kStride> : public HalvesDecoder<Float16Value, kStride> {
+    using HalvesDecoder<Float16Value, kStride>::HalvesDecoder;
 };
-template <>
-class Decoder<CodeKind::BFloat16> : public HalvesDecoder<BFloat16Value> {
-    using HalvesDecoder::HalvesDecoder;
+template <size_t kStride>
+class Decoder<CodeKind::BFloat16, kStride> : public HalvesDecoder<BFloat16Value, kStride> {
+    using HalvesDecoder<BFloat16Value, kStride>::HalvesDecoder;
 };
 
 // Four bytes a word, each handed to value(j, byte).
-template <class Step, class Value>
+template <size_t kStride, class Step, class Value>
 SIMT_DEVICE void decode_bytes(const uint32_t* words, unsigned begin, unsigned end, const Step& step,
                               const Value& value) {
     for (unsigned first = begin; first < end; first += 4) {
-        const unsigned word = code_word(words, first / 4);
+        const unsigned word = code_word<kStride>(words, first / 4);
         SIMT_UNROLL
         for (unsigned i = 0; i < 4; ++i) {
             const unsigned j = first + i;
@@ -95,14 +99,14 @@ SIMT_DEVICE void decode_bytes(const uint32_t* words, unsigned begin, unsigned en
     }
 }
 
-template <>
-class Decoder<CodeKind::RangeInt8> {
+template <size_t kStride>
+class Decoder<CodeKind::RangeInt8, kStride> {
    public:
     SIMT_DEVICE Decoder(const CodeView& code, const uint32_t* words)
         : words_(words), offset_(code.offset), step_(code.step) {}
     template <class Step>
     SIMT_DEVICE void decode(unsigned begin, unsigned end, const Step& step) {
-        decode_bytes(words_, begin, end, step, [this](unsigned j, unsigned byte) {
+        decode_bytes<kStride>(words_, begin, end, step, [this](unsigned j, unsigned byte) {
             return __fmaf_rn(static_cast<float>(byte), step_[j], offset_[j]);
         });
     }
@@ -112,15 +116,15 @@ class Decoder<CodeKind::RangeInt8> {
     const float *offset_, *step_;
 };
 
-template <>
-class Decoder<CodeKind::ScaledInt8> {
+template <size_t kStride>
+class Decoder<CodeKind::ScaledInt8, kStride> {
    public:
     SIMT_DEVICE Decoder(const CodeView& code, const uint32_t* words)
-        : words_(words), scale_(std::bit_cast<float>(code_word(words, code.words - 1))) {}
+        : words_(words), scale_(std::bit_cast<float>(code_word<kStride>(words, code.words - 1))) {}
     template <class Step>
     SIMT_DEVICE void decode(unsigned begin, unsigned end, const Step& step) {
         // Two's complement: the sign bit flipped, less 128.
-        decode_bytes(words_, begin, end, step, [this](unsigned, unsigned byte) {
+        decode_bytes<kStride>(words_, begin, end, step, [this](unsigned, unsigned byte) {
             return __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), scale_);
         });
     }
@@ -131,7 +135,7 @@ class Decoder<CodeKind::ScaledInt8> {
 };
 
 // Subspace after subspace. All lanes are in the same one; only their entries differ.
-template <unsigned kBits>
+template <unsigned kBits, size_t kStride>
 class ProductDecoder {
    public:
     SIMT_DEVICE ProductDecoder(const CodeView& code, const uint32_t* words)
@@ -141,7 +145,7 @@ class ProductDecoder {
         constexpr unsigned kPerWord = 32 / kBits;
         unsigned word = 0;
         for (unsigned j = begin; j < end;) {
-            if (j == begin || m_ % kPerWord == 0) word = code_word(words_, m_ / kPerWord);
+            if (j == begin || m_ % kPerWord == 0) word = code_word<kStride>(words_, m_ / kPerWord);
             const unsigned first = sub_begin_[m_], next = sub_begin_[m_ + 1];
             const size_t entry = word >> (m_ % kPerWord * kBits) & ((1u << kBits) - 1);
             const float* const values =
@@ -160,13 +164,13 @@ class ProductDecoder {
     unsigned m_ = 0;  // the subspace of the next dimension
 };
 
-template <>
-class Decoder<CodeKind::Product8> : public ProductDecoder<8> {
-    using ProductDecoder::ProductDecoder;
+template <size_t kStride>
+class Decoder<CodeKind::Product8, kStride> : public ProductDecoder<8, kStride> {
+    using ProductDecoder<8, kStride>::ProductDecoder;
 };
-template <>
-class Decoder<CodeKind::Product4> : public ProductDecoder<4> {
-    using ProductDecoder::ProductDecoder;
+template <size_t kStride>
+class Decoder<CodeKind::Product4, kStride> : public ProductDecoder<4, kStride> {
+    using ProductDecoder<4, kStride>::ProductDecoder;
 };
 
 template <>

@@ -1,5 +1,5 @@
 // Byte tiles from stored codes, once after each change: a thread a vector, which decodes it twice,
-// first for its scale. Bound by writing the bytes, a word of four at a time.
+// first for its scale. Bound by reading rows and writing words of four bytes, each thread its own.
 #pragma once
 
 #include <nearcell/gpu/kernels/byte_tiles.cuh>
@@ -11,7 +11,7 @@ constexpr int kMakeThreads = 128;
 template <CodeKind kKind, class Use>
 SIMT_DEVICE void for_moved_values(const StoredCodes& stored, const uint32_t* words,
                                   const float* centre, const Use& use) {
-    Decoder<kKind> decoder(stored.code, words);
+    Decoder<kKind, 1> decoder(stored.code, words);
     decoder.decode(0, static_cast<unsigned>(stored.code.dim), [&](unsigned j, float x) {
         use(j, centre == nullptr ? x : x - centre[j]);
     });
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kMakeThreads)
     const size_t place = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (place >= places) return;
     const size_t cell = cell_of_block[place / kBlock];
-    const uint32_t* const words = words_of(stored, static_cast<unsigned>(place));
+    const uint32_t* const words = stored.blocks + place * stored.code.words;
     const float* const centre = tile_centre(stored, cell);
     float most = 0;
     for_moved_values<kKind>(stored, words, centre,
@@ -65,13 +65,21 @@ __global__ void __launch_bounds__(kMakeThreads)
                     error_of(constants, sums, residual_length(stored, cell, constants)), 0};
 }
 
+// Blocks as the host has them, whose vectors' words are to lie in rows. A block of threads each.
+__global__ void __launch_bounds__(kMakeThreads)
+    turn_blocks(const uint32_t* from, unsigned words, uint32_t* to) {
+    const size_t first = blockIdx.x * size_t{words} * kBlock;
+    for (unsigned i = threadIdx.x; i < words * kBlock; i += kMakeThreads)
+        to[first + i] = from[first + i % words * kBlock + i / words];
+}
+
 using MakeTilesKernel = void (*)(StoredCodes, const unsigned*, size_t, uint32_t*, ByteTerms*);
 
 struct PickMakeTiles {
     template <CodeKind kKind>
     MakeTilesKernel operator()() const {
-        if constexpr (kKind == CodeKind::Bits) return nullptr;
-        return make_byte_tiles<kKind>;
+        if constexpr (kKind != CodeKind::Bits) return make_byte_tiles<kKind>;
+        return nullptr;
     }
 };
 // kMakeThreads threads a block; null for Bits, which have none.

@@ -16,7 +16,6 @@ constexpr unsigned kShortList = kKeptKeys * kSelectThreads;
 
 SIMT_DEVICE float upper_end(uint64_t interval) { return __uint_as_float(key_bits(interval)); }
 SIMT_DEVICE float lower_end(uint64_t interval) { return __uint_as_float(tag_of(interval)); }
-// Not so where the lower end is NaN.
 SIMT_DEVICE bool is_within(uint64_t interval, float limit) { return lower_end(interval) <= limit; }
 
 struct OpenList {
@@ -86,7 +85,25 @@ SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
     return {limit, kept};
 }
 
-// Any list. What moves goes to a place at or before its own, after the block has read up to there.
+// Moves what `keeps` to the front, and returns how many: each to a place at or before its own, after
+// the block has read up to there.
+template <class Keeps>
+SIMT_DEVICE unsigned keep_some(const OpenList& list, const Keeps& keeps) {
+    unsigned kept = 0;
+    for (unsigned first = 0; first < list.count; first += kSelectThreads) {
+        const unsigned i = first + threadIdx.x;
+        const uint64_t key = i < list.count ? list.keys[i] : 0;
+        const unsigned place = i < list.count ? list.places[i] : 0;
+        const bool keep = i < list.count && keeps(key);
+        const unsigned to = place_of_block(keep ? 1 : 0, kept);
+        if (!keep) continue;
+        list.keys[to] = key;
+        list.places[to] = place;
+    }
+    return kept;
+}
+
+// Any list.
 SIMT_DEVICE Narrowed narrow_long(const OpenList& list, size_t k, float limit) {
     if (list.count >= k) {
         const auto for_keys = [&](const auto& use) {
@@ -95,24 +112,14 @@ SIMT_DEVICE Narrowed narrow_long(const OpenList& list, size_t k, float limit) {
         };
         limit = min(limit, upper_end(find_pivot(for_keys, k, kLimitBits)));
     }
-    unsigned kept = 0;
-    for (unsigned first = 0; first < list.count; first += kSelectThreads) {
-        const unsigned i = first + threadIdx.x;
-        const uint64_t key = i < list.count ? list.keys[i] : 0;
-        const unsigned place = i < list.count ? list.places[i] : 0;
-        const bool keep = i < list.count && is_within(key, limit);
-        const unsigned to = place_of_block(keep ? 1 : 0, kept);
-        if (!keep) continue;
-        list.keys[to] = key;
-        list.places[to] = place;
-    }
-    return {limit, kept};
+    return {limit, keep_some(list, [&](uint64_t key) { return is_within(key, limit); })};
 }
 
-// Lowers limits to what the lists say. wanted: as select_keys; of lists that had no room for all,
-// what is there still gives a limit.
-__global__ void __launch_bounds__(kSelectThreads)
-    narrow_lists(CandidateLists lists, size_t k, float* limits, unsigned* wanted) {
+// What a block does for its query: lowers its limit to what its list says. wanted: as select_keys;
+// of a list that had no room for all, what is there still gives a limit. All threads may read what
+// it leaves after the next barrier.
+SIMT_DEVICE void narrow_list(const CandidateLists& lists, size_t k, float* limits,
+                             unsigned* wanted) {
     const size_t query = blockIdx.x;
     const unsigned found = lists.counts[query];
     const float limit = limits[query];
@@ -125,6 +132,51 @@ __global__ void __launch_bounds__(kSelectThreads)
     if (found > wanted[query]) wanted[query] = found;
     lists.counts[query] = narrowed.kept;
     limits[query] = narrowed.limit;
+}
+
+__global__ void __launch_bounds__(kSelectThreads)
+    narrow_lists(CandidateLists lists, size_t k, float* limits, unsigned* wanted) {
+    narrow_list(lists, k, limits, wanted);
+}
+
+// Of lists whose keys are known, those up to the limit stay.
+__global__ void __launch_bounds__(kSelectThreads)
+    drop_beyond(CandidateLists lists, const float* limits) {
+    const size_t query = blockIdx.x;
+    const unsigned count = lists.counts[query];
+    if (count > lists.room) return;
+    const OpenList list{lists.keys + query * lists.room, lists.places + query * lists.room, count};
+    const float limit = limits[query];
+    const unsigned kept = keep_some(list, [&](uint64_t key) { return upper_end(key) <= limit; });
+    __syncthreads();  // all have read the count
+    if (threadIdx.x == 0) lists.counts[query] = kept;
+}
+
+// Limits from samples: `size` numbers of each query, of which counts[query], that are there, say in
+// the order of floats what keys are not greater than. Counts become 0. At most kShortList.
+__global__ void __launch_bounds__(kSelectThreads)
+    limit_by_samples(const unsigned* uppers, unsigned size, size_t k, unsigned* counts,
+                     float* limits) {
+    const size_t query = blockIdx.x;
+    const unsigned count = counts[query];
+    unsigned kept[kKeptKeys];
+    SIMT_UNROLL
+    for (unsigned i = 0; i < kKeptKeys; ++i) {
+        const unsigned at = i * kSelectThreads + threadIdx.x;
+        kept[i] = at < count ? uppers[query * size + at] : 0;
+    }
+    if (count >= k) {
+        const auto for_keys = [&](const auto& use) {
+            SIMT_UNROLL
+            for (unsigned i = 0; i < kKeptKeys; ++i) {
+                if (i * kSelectThreads + threadIdx.x < count) use(uint64_t{kept[i]} << 32);
+            }
+        };
+        const float limit = upper_end(find_pivot(for_keys, k, kLimitBits));
+        if (threadIdx.x == 0) limits[query] = min(limits[query], limit);
+    }
+    __syncthreads();  // all have read the count
+    if (threadIdx.x == 0) counts[query] = 0;
 }
 
 }  // namespace nearcell::gpu

@@ -96,6 +96,11 @@ SIMT_DEVICE void for_pairs(const RoundPairs& round, const Use& use) {
         use(first + chunk, query, i);
 }
 
+// `scanned` may be null.
+SIMT_DEVICE void add_scanned(unsigned long long* scanned, unsigned long long vectors) {
+    if (scanned != nullptr) atomicAdd(scanned, vectors);
+}
+
 __global__ void __launch_bounds__(kPairThreads) count_pairs(RoundPairs round) {
     for_pairs(round, [&](unsigned chunk, size_t, size_t) { atomicAdd(round.counts + chunk, 1u); });
 }
@@ -117,7 +122,7 @@ __global__ void __launch_bounds__(kPairThreads)
         const float key = round.probes.keys == nullptr ? 0.0f : round.probes.keys[probe];
         round.pairs[at] = ScanPair{static_cast<unsigned>(query), key};
         tiles[at] = {table[chunk], at, at + 1};
-        atomicAdd(scanned, static_cast<unsigned long long>(table[chunk].vectors));
+        add_scanned(scanned, table[chunk].vectors);
     });
 }
 
@@ -135,7 +140,7 @@ __global__ void __launch_bounds__(kPairThreads)
     const Chunk chunk = table[round.begin + tile / groups];
     const unsigned from = tile % groups * kPairTile, to = min(from + kPairTile, queries);
     tiles[tile] = {chunk, from, to};
-    atomicAdd(scanned, static_cast<unsigned long long>(to - from) * chunk.vectors);
+    add_scanned(scanned, static_cast<unsigned long long>(to - from) * chunk.vectors);
 }
 
 // The sum over this thread and those before it.
@@ -170,7 +175,7 @@ __global__ void __launch_bounds__(kSumThreads)
     unsigned long long vectors = count == 0 ? 0 : uint64_t{count} * table[number].vectors;
     for (int other = 16; other > 0; other /= 2)
         vectors += __shfl_xor_sync(kWarp, vectors, other);
-    if (threadIdx.x % 32 == 0) atomicAdd(scanned, vectors);
+    if (threadIdx.x % 32 == 0) add_scanned(scanned, vectors);
     __syncthreads();
     if (count == 0) return;
     const uint64_t before = begin + sum - own;

@@ -4,12 +4,12 @@
 // bfloat16 and p = scale * scale * (an exact integer). narrow_lists.cuh goes on with intervals, and
 // what is left is scored by the codes.
 //
-// A block takes a tile of up to 64 queries and one chunk: a warp 16 vectors at a time, whose values
+// A block takes a tile of up to 64 queries and one chunk: a warp 32 vectors at a time, whose values
 // (the A operand) it reads as they lie, 16 bytes a lane, from HBM for the first tile of a chunk and
 // from L2 for others. Queries (the B operand) are moved by the centroid and rounded into shared
 // memory, once a tile, as many at a time as fit.
 //
-// Of 16 vectors, 32 queries and 32 dimensions: 4 products and 4 loads of 8 bytes a lane of shared
+// Of 32 vectors, 16 queries and 32 dimensions: 4 products and 2 loads of 8 bytes a lane of shared
 // memory; then of each pair of vector and query 5 instructions: to float, times scale, and the
 // comparison's three. Reading: dim + 16 bytes a vector and tile of chunk. Rounding queries: some 8
 // instructions a value of each tile. What passes goes through shared memory, so that all lanes of a
@@ -21,20 +21,27 @@
 namespace nearcell::gpu {
 
 constexpr unsigned kByteThreads = 128, kByteWarps = kByteThreads / 32;
-constexpr unsigned kByteColumns = 4;  // eight queries each, whose sums a lane has in registers
-constexpr unsigned kByteLanes = 8;    // that round a query together
+// Sums that a lane has in registers: of blocks of sixteen vectors by columns of eight queries.
+constexpr unsigned kByteRows = 2, kByteColumns = 2;
+constexpr unsigned kByteLanes = 8;  // that round a query together
 // What passes is kept by each warp, until there is enough for all its lanes.
-constexpr unsigned kFoundRoom = 32 + 16 * 8 * kByteColumns;
+constexpr unsigned kFoundRoom = 32 + kByteRows * 16 * kByteColumns * 8;
 
 struct ByteScan {
     StoredCodes stored;
     ScanPairs pairs;
     CandidateLists lists;  // with an interval's two ends for a key (pack_interval)
+    // Not 0: each query has one chunk in this round, of which so many vectors, if there are, give
+    // the upper ends of their intervals, as numbers in the same order, and nothing else.
+    unsigned sample;
+    unsigned* uppers;
     const float* queries;  // code.dim values each
     const float* limits;   // of each query, on keys
-    unsigned group;        // queries whose values fit into shared memory: 64, 32 or 8
-    bool dense;  // each query has one chunk in this round, and nothing is left out: vector v is v
+    unsigned group;        // queries whose values fit into shared memory: a multiple of 16, or 8
 };
+
+// Blocks that a processor's registers shall have room for.
+constexpr unsigned byte_blocks(unsigned steps) { return steps >= 1 && steps <= 3 ? 5 : 4; }
 
 // Words of shared memory from one query to the next: an odd multiple of eight, so that the lanes of
 // a load meet no bank twice.
@@ -167,12 +174,19 @@ SIMT_DEVICE void load_byte_queries(const ByteScan& job, const PairTile& group,
                                     ? nullptr
                                     : job.stored.centroids + group.chunk.cell * dim;
     const unsigned count = group.end - group.begin;
-    const unsigned padded = count <= 8 ? 8 : (count + 31) / 32 * 32;  // whole warps
+    constexpr unsigned kStep = 8 * kByteColumns;
+    const unsigned padded = count <= 8 ? 8 : (count + kStep - 1) / kStep * kStep;  // whole warps
+    float limit = 0;
+    if (threadIdx.x < padded) {  // all at once, since one waits for the other
+        const unsigned at = job.pairs.pairs[group.begin + min(threadIdx.x, count - 1)].query;
+        tile.query[threadIdx.x] = at;
+        limit = job.sample != 0 ? kAlways : job.limits[at];
+        tile.limits[threadIdx.x] = make_float2(limit, 0);
+    }
+    __syncthreads();
     for (unsigned number = threadIdx.x / kByteLanes; number < padded;
          number += kByteThreads / kByteLanes) {
-        const unsigned at = job.pairs.pairs[group.begin + min(number, count - 1)].query;
-        const float limit = job.dense ? kAlways : job.limits[at];
-        const float* const query = job.queries + at * dim;
+        const float* const query = job.queries + tile.query[number] * dim;
         float scale = 0;
         PairSums sums;
         round_query<kSum, kSteps>(job, query, centre, values + number * stride, scale, sums);
@@ -180,9 +194,8 @@ SIMT_DEVICE void load_byte_queries(const ByteScan& job, const PairTile& group,
             add_centre(query, centre, static_cast<unsigned>(dim), sums);
         if (threadIdx.x % kByteLanes != 0) continue;
         tile.scale[number] = scale;
-        tile.query[number] = at;
         if (number < count)
-            set_query<kSum>(constants, sums, limit, number, tile);
+            set_query<kSum>(constants, sums, tile.limits[number].x, number, tile);
         else
             tile.limits[number] = make_float2(kNever, 0);
     }
@@ -216,8 +229,7 @@ SIMT_DEVICE float2 key_interval(const BoundConstants& constants, const ByteQuery
     return known ? make_float2(low, high) : make_float2(kNever, kAlways);
 }
 
-// The upper end as selections compare it, and the bits of the lower end, which is NaN where the
-// vector may not be found.
+// The upper end as selections compare it, and the bits of the lower end.
 SIMT_DEVICE uint64_t pack_interval(const float2& ends) {
     return pack_key(ends.y, __float_as_uint(ends.x));
 }
@@ -235,20 +247,19 @@ SIMT_DEVICE void offer_found(const ByteScan& job, const PairTile& group,
     const unsigned row = pair.at / kPairTile, column = pair.at % kPairTile;
     if (column >= group.end - group.begin || row >= group.chunk.vectors) return;
     const bool found = may_be_found(job.stored, group.chunk, row);
-    if (!found && !job.dense) return;
+    if (!found && job.sample == 0) return;
     const ByteTerms vector = terms_at(job, group.chunk, row);
     const float product = static_cast<float>(pair.sum) * vector.scale * tile.scale[column];
-    float2 ends = key_interval<kSum>(constants, tile.queries[column], vector,
+    const float2 ends = key_interval<kSum>(constants, tile.queries[column], vector,
                                      __uint_as_float(tile.width), product);
     const size_t query = tile.query[column];
     const unsigned place = group.chunk.first_block * static_cast<unsigned>(kBlock) + row;
-    if (!job.dense) return offer_candidate(job.lists, query, place, pack_interval(ends));
-    if (!found) ends = make_float2(kUnknown, kAlways);
-    job.lists.places[query * job.lists.room + row] = place;
-    job.lists.keys[query * job.lists.room + row] = pack_interval(ends);
+    if (job.sample == 0) return offer_candidate(job.lists, query, place, pack_interval(ends));
+    const uint64_t key = pack_interval(found ? ends : make_float2(kNever, kAlways));
+    job.uppers[query * job.sample + row] = static_cast<unsigned>(key >> 32);
 }
 
-// What a lane compares of its two vectors, g and g + 8 of a block.
+// What a lane compares of its two vectors of a block, g and g + 8.
 struct ByteRows {
     float scale[2];  // times what products have before them in `passes`
     float2 terms[2];
@@ -286,53 +297,81 @@ SIMT_DEVICE unsigned keep_passing(const ByteTile& tile, const ByteRows& rows, co
     return kept;
 }
 
-// A warp, all queries of the group, eight times kColumns at a time, and block `block` of the
-// chunk. Returns how many pairs the warp has kept.
-template <KeySum kSum, unsigned kSteps, unsigned kColumns>
-SIMT_DEVICE unsigned scan_byte_block(const ByteScan& job, const PairTile& group,
-                                     const BoundConstants& constants, const unsigned* values,
-                                     ByteTile& tile, unsigned block, unsigned kept) {
-    const unsigned steps = kSteps == 0 ? job.stored.tiles.steps : kSteps;
-    const unsigned stride = byte_stride(steps), lane = threadIdx.x % 32;
-    const uint4* const row =
-        job.stored.tiles.values + (size_t{group.chunk.first_block} + block) * steps * 32 + lane;
-    uint4 values_of_row[kSteps == 0 ? 1 : kSteps];
-    if constexpr (kSteps != 0) {
-        SIMT_UNROLL
-        for (unsigned step = 0; step < kSteps; ++step)
-            values_of_row[step] = simt::load16(row + step * 32);
-    }
+template <KeySum kSum>
+SIMT_DEVICE ByteRows byte_rows(const ByteScan& job, const PairTile& group,
+                               const BoundConstants& constants, const ByteTile& tile,
+                               unsigned block) {
     ByteRows rows;
     SIMT_UNROLL
     for (unsigned half = 0; half < 2; ++half) {
-        const ByteTerms vector = terms_at(job, group.chunk, block * 16 + lane / 4 + 8 * half);
+        const unsigned row = block * 16 + threadIdx.x % 32 / 4 + 8 * half;
+        const ByteTerms vector = terms_at(job, group.chunk, row);
         rows.scale[half] = (kSum == KeySum::Dot ? -1.0f : -2.0f) * vector.scale;
         rows.terms[half] =
             vector_terms<CodeKind::Float32, kSum>(constants, vector.square, vector.error, {0, 0},
                                                   0, __uint_as_float(tile.width));
+    }
+    return rows;
+}
+
+// A warp, all queries of the group, eight times kColumns at a time, and blocks of the chunk from
+// `block` on, of which the second may be past its end. Returns how many pairs the warp has kept.
+template <KeySum kSum, unsigned kSteps, unsigned kColumns>
+SIMT_DEVICE unsigned scan_byte_block(const ByteScan& job, const PairTile& group,
+                                     const BoundConstants& constants, const unsigned* values,
+                                     ByteTile& tile, unsigned block, unsigned kept) {
+    constexpr unsigned kKeptSteps = kSteps == 0 ? 1 : kSteps;
+    const unsigned steps = kSteps == 0 ? job.stored.tiles.steps : kSteps;
+    const unsigned stride = byte_stride(steps), lane = threadIdx.x % 32;
+    const unsigned last = (group.chunk.vectors - 1) / 16;
+    const uint4* from[kByteRows];
+    uint4 kept_values[kByteRows][kKeptSteps];
+    ByteRows rows[kByteRows];
+    SIMT_UNROLL
+    for (unsigned r = 0; r < kByteRows; ++r) {
+        const unsigned at = min(block + r, last);
+        from[r] =
+            job.stored.tiles.values + (size_t{group.chunk.first_block} + at) * steps * 32 + lane;
+        if constexpr (kSteps != 0) {
+            SIMT_UNROLL
+            for (unsigned step = 0; step < kSteps; ++step)
+                kept_values[r][step] = simt::load16(from[r] + step * 32);
+        }
+        rows[r] = byte_rows<kSum>(job, group, constants, tile, at);
     }
     FoundPair* const found = tile.found[threadIdx.x / 32];
     const unsigned queries = group.end - group.begin;
     SIMT_NO_UNROLL
     for (unsigned first = 0; first < queries; first += 8 * kColumns) {
         const unsigned* const columns = values + (first + lane / 4) * stride + lane % 4 * 2;
-        int sums[kColumns][4] = {};
+        int sums[kByteRows][kColumns][4] = {};
         SIMT_UNROLL
         for (unsigned step = 0; step < steps; ++step) {
-            const uint4 four =
-                kSteps == 0 ? simt::load16(row + step * 32) : values_of_row[kSteps == 0 ? 0 : step];
-            const unsigned a[4] = {four.x, four.y, four.z, four.w};
+            unsigned a[kByteRows][4];
+            SIMT_UNROLL
+            for (unsigned r = 0; r < kByteRows; ++r) {
+                const uint4 four = kSteps == 0 ? simt::load16(from[r] + step * 32)
+                                               : kept_values[r][kSteps == 0 ? 0 : step];
+                a[r][0] = four.x, a[r][1] = four.y, a[r][2] = four.z, a[r][3] = four.w;
+            }
             SIMT_UNROLL
             for (unsigned n = 0; n < kColumns; ++n) {
                 const uint2 b = *reinterpret_cast<const uint2*>(columns + 8 * n * stride + step * 8);
-                simt::mma_m16n8k32_int8(sums[n], a, {b.x, b.y});
+                SIMT_UNROLL
+                for (unsigned r = 0; r < kByteRows; ++r)
+                    simt::mma_m16n8k32_int8(sums[r][n], a[r], {b.x, b.y});
             }
         }
         SIMT_UNROLL
         for (unsigned n = 0; n < kColumns; ++n) {
             const unsigned column = first + 8 * n + lane % 4 * 2;
-            kept = keep_passing<kSum>(tile, rows, sums[n],
-                                      (block * 16 + lane / 4) * kPairTile + column, kept, found);
+            SIMT_UNROLL
+            for (unsigned r = 0; r < kByteRows; ++r) {
+                if (block + r > last) continue;
+                const unsigned row = (block + r) * 16 + lane / 4;
+                kept = keep_passing<kSum>(tile, rows[r], sums[r][n], row * kPairTile + column, kept,
+                                          found);
+            }
         }
         __syncwarp();  // what was kept is there
         while (kept >= 32) {
@@ -349,9 +388,10 @@ SIMT_DEVICE void scan_byte_blocks(const ByteScan& job, const PairTile& group,
                                   const BoundConstants& constants, const unsigned* values,
                                   ByteTile& tile) {
     const unsigned blocks = (group.chunk.vectors + 15) / 16, warp = threadIdx.x / 32;
+    constexpr unsigned kStep = kByteWarps * kByteRows;
     unsigned kept = 0;
-    for (unsigned block = blockIdx.y * kByteWarps + warp; block < blocks;
-         block += gridDim.y * kByteWarps) {
+    for (unsigned block = blockIdx.y * kStep + warp * kByteRows; block < blocks;
+         block += gridDim.y * kStep) {
         kept = scan_byte_block<kSum, kSteps, kColumns>(job, group, constants, values, tile, block,
                                                        kept);
     }
@@ -370,7 +410,7 @@ SIMT_DEVICE void scan_byte_group(const ByteScan& job, const PairTile& group) {
     load_byte_queries<kSum, kSteps>(job, group, constants, values, tile);
     __syncthreads();
     const unsigned queries = group.end - group.begin;
-    if (job.dense && blockIdx.y == 0 && threadIdx.x < queries)
+    if (job.sample != 0 && blockIdx.y == 0 && threadIdx.x < queries)
         job.lists.counts[tile.query[threadIdx.x]] = group.chunk.vectors;
     if (queries <= 8)
         scan_byte_blocks<kSum, kSteps, 1>(job, group, constants, values, tile);
@@ -381,10 +421,12 @@ SIMT_DEVICE void scan_byte_group(const ByteScan& job, const PairTile& group) {
 // Any grid: blocks step through the tiles in x, and in y through the vectors of one. Shared memory
 // for the values of job.group queries.
 template <KeySum kSum, unsigned kSteps>
-__global__ void __launch_bounds__(kByteThreads, 6) scan_byte_tiles(ByteScan job) {
+__global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps))
+    scan_byte_tiles(ByteScan job) {
     const unsigned tiles = *job.pairs.tile_count;
     for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
-        const PairTile tile = job.pairs.tiles[number];
+        PairTile tile = job.pairs.tiles[number];
+        if (job.sample != 0) tile.chunk.vectors = min(tile.chunk.vectors, job.sample);
         for (unsigned begin = tile.begin; begin < tile.end; begin += job.group) {
             const unsigned end = min(begin + job.group, tile.end);
             scan_byte_group<kSum, kSteps>(job, {tile.chunk, begin, end});

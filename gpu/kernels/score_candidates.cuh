@@ -21,93 +21,39 @@ struct CodeScoring {
         cell_of_block;  // of each block of the store; null where codes are not residuals
     CandidateLists lists;
     const float* queries;  // code.dim values each
-    // Float32: the same vectors by their tags, one after another; may be null.
-    const float* rows = nullptr;
 };
 
-// Candidates whose codes the block reads at once, so that its threads wait together, and what these
-// may take of shared memory, by words; larger codes are read as they lie.
-constexpr unsigned kStaged = static_cast<unsigned>(kBlock), kStagedWords = 128;
-
 // The key of a query and the vector at a place, whose code is at `words`.
-template <CodeKind kKind, KeySum kSum>
+template <CodeKind kKind, KeySum kSum, size_t kStride>
 SIMT_DEVICE float key_by_code(const CodeScoring& job, unsigned place, const uint32_t* words,
                               const float* query) {
     const CodeView& code = job.stored.code;
     const float* const base =
         job.stored.residual ? base_of_cell(job.stored, job.cell_of_block[place / kBlock]) : nullptr;
     float sum = 0;
-    Decoder<kKind> decoder(code, words);
+    Decoder<kKind, kStride> decoder(code, words);
     decoder.decode(0, static_cast<unsigned>(code.dim), [&](unsigned j, float x) {
         if (base != nullptr) x = __fadd_rn(x, base[j]);
         sum = add_term<kSum>(sum, x, query[j]);
     });
-    return key_of_sum<kKind, kSum>(code, words, sum);
-}
-
-// The same of a Float32 row, four values at a time where they are aligned.
-template <KeySum kSum>
-SIMT_DEVICE float key_by_row(const float* row, const float* query, size_t dim) {
-    float sum = 0;
-    size_t j = 0;
-    for (const size_t end = dim % 4 == 0 ? dim : 0; j < end; j += 4) {
-        const float4 x = simt::load16(reinterpret_cast<const float4*>(row + j));
-        const float4 q = simt::load16(reinterpret_cast<const float4*>(query + j));
-        sum = add_term<kSum>(sum, x.x, q.x);
-        sum = add_term<kSum>(sum, x.y, q.y);
-        sum = add_term<kSum>(sum, x.z, q.z);
-        sum = add_term<kSum>(sum, x.w, q.w);
-    }
-    for (; j < dim; ++j)
-        sum = add_term<kSum>(sum, row[j], query[j]);
+    if constexpr (kStride == kBlock) return key_of_sum<kKind, kSum>(code, words, sum);
     return kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum;
 }
 
-// A thread a candidate of query blockIdx.x, with all blocks in y.
-template <CodeKind kKind, KeySum kSum>
-SIMT_DEVICE void score_list(const CodeScoring& job) {
-    SIMT_SHARED(staged, uint32_t[kStaged * kStagedWords]);
-    const size_t query = blockIdx.x, count = job.lists.counts[query];
-    if (count > job.lists.room) return;
-    const CodeView& code = job.stored.code;
-    const float* const values = job.queries + query * code.dim;
-    const unsigned* const places = job.lists.places + query * job.lists.room;
-    uint64_t* const keys = job.lists.keys + query * job.lists.room;
-    const bool by_rows = kKind == CodeKind::Float32 && job.rows != nullptr;
-    const bool is_staged = !by_rows && code.words <= kStagedWords;
-    const unsigned each = is_staged ? kStaged : kScoreThreads;  // candidates at a time
-    for (size_t first = blockIdx.y * size_t{each}; first < count;
-         first += size_t{gridDim.y} * each) {
-        if (is_staged) {
-            const auto words = static_cast<unsigned>(code.words) * kStaged;
-            __syncthreads();  // all have read the last ones
-            for (unsigned i = threadIdx.x; i < words; i += kScoreThreads) {
-                if (first + i % kStaged >= count) continue;
-                const uint32_t* const from = words_of(job.stored, places[first + i % kStaged]);
-                staged[i] = code_word(from, i / kStaged);
-            }
-            __syncthreads();
-        }
-        const size_t i = first + threadIdx.x;
-        if (threadIdx.x >= each || i >= count) continue;
-        const unsigned place = places[i], tag = job.stored.tags[place];
-        float key = 0;
-        if (by_rows) {
-            key = key_by_row<kSum>(job.rows + size_t{tag} * code.dim, values, code.dim);
-        } else {
-            const uint32_t* const words =
-                is_staged ? staged + threadIdx.x : words_of(job.stored, place);
-            key = key_by_code<kKind, kSum>(job, place, words, values);
-        }
-        keys[i] = pack_key(key, tag);
-    }
-}
-
-// Blocks in x are queries, those in y share their candidates.
+// A thread a candidate; blocks in x are queries, those in y share their candidates.
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kScoreThreads, chunk_blocks(kKind))
     score_by_codes(CodeScoring job) {
-    score_list<kKind, kSum>(job);
+    const size_t query = blockIdx.x, count = job.lists.counts[query];
+    if (count > job.lists.room) return;
+    const float* const values = job.queries + query * job.stored.code.dim;
+    const size_t step = size_t{gridDim.y} * kScoreThreads;
+    for (size_t i = blockIdx.y * size_t{kScoreThreads} + threadIdx.x; i < count; i += step) {
+        const unsigned place = job.lists.places[query * job.lists.room + i];
+        const float key =
+            key_by_code<kKind, kSum, kBlock>(job, place, words_of(job.stored, place), values);
+        job.lists.keys[query * job.lists.room + i] = pack_key(key, job.stored.tags[place]);
+    }
 }
 
 struct RowScoring {

@@ -11,21 +11,49 @@ namespace nearcell::gpu {
 
 constexpr unsigned kSharedKeys = 1024;
 
+// The k smallest of at most kSelectThreads keys, in order: each thread counts how many are smaller
+// than its own. To where they come from, if one likes; the block sees them all.
+SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsigned* best_places) {
+    SIMT_SHARED(ranked, uint64_t[kSelectThreads]);
+    const unsigned own = threadIdx.x;
+    const bool is_there = own < list.total;
+    const uint64_t key = is_there ? key_at(list, own) : 0;
+    const unsigned place = is_there ? place_at(list, own) : 0;
+    ranked[own] = key;
+    __syncthreads();
+    unsigned rank = 0;
+    for (unsigned i = 0; i < list.total; ++i)  // of equal keys, which there should be none of, too
+        rank += ranked[i] < key || (ranked[i] == key && i < own);
+    if (is_there && rank < k) {
+        best[rank] = key;
+        best_places[rank] = place;
+    }
+    __syncthreads();
+}
+
 // What a block does for its query: merges candidates into the best so far. Of more than there is
-// room for, none.
-SIMT_DEVICE void merge_candidates(const CandidateLists& lists, const BestLists& best,
+// room for, none. Returns whether they are in order then.
+SIMT_DEVICE bool merge_candidates(const CandidateLists& lists, const BestLists& best,
                                   float* limits) {
     const size_t query = blockIdx.x, count = lists.counts[query];
-    if (count == 0 || count > lists.room) return;
+    if (count == 0 || count > lists.room) return false;
     const size_t held = best.held[query], total = held + count;
     uint64_t* const keys = best.keys + query * best.k;
     unsigned* const places = best.places + query * best.k;
     const KeyList list{keys,   lists.keys + query * lists.room,  held, total,
                        places, lists.places + query * lists.room};
+    if (total <= kSelectThreads) {
+        rank_keys(list, best.k, keys, places);
+        if (threadIdx.x == 0) best.held[query] = static_cast<unsigned>(min(total, best.k));
+        if (threadIdx.x == 0 && total >= best.k)
+            limits[query] = __uint_as_float(key_bits(keys[best.k - 1]));
+        return true;
+    }
     const unsigned worst = keep_smallest(list, best.k, keys, places);
-    if (threadIdx.x != 0) return;
+    if (threadIdx.x != 0) return false;
     best.held[query] = static_cast<unsigned>(min(total, best.k));
     if (total >= best.k) limits[query] = __uint_as_float(key_bits(uint64_t{worst} << 32));
+    return false;
 }
 
 // wanted: the largest number of candidates that a round found of a query. More than there is room
@@ -75,6 +103,10 @@ SIMT_DEVICE void sort_best(const BestLists& best) {
     SIMT_SHARED(shared_places, unsigned[kSharedKeys]);
     const size_t first = blockIdx.x * best.k;
     const unsigned count = best.held[blockIdx.x];
+    if (count <= kSelectThreads) {
+        const KeyList list{best.keys + first, nullptr, count, count, best.places + first, nullptr};
+        return rank_keys(list, best.k, best.keys + first, best.places + first);
+    }
     if (count > kSharedKeys) {
         sort_upwards(best.keys + first, best.places + first, count);
         return;
