@@ -9,12 +9,13 @@
 #include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/kernels/filter_places.cuh>
 #include <nearcell/gpu/kernels/shift_places.cuh>
-#include <nearcell/gpu/kernels/unpack_probes.cuh>
 #include <nearcell/gpu/kernels/write_answers.cuh>
 
 namespace nearcell::gpu {
 namespace {
 
+constexpr unsigned kBadValue = 6;  // of the counters
+constexpr size_t kCopiedBytes = size_t{1} << 18;
 constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
 // Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
 // Of rounds: centroids lie in any order, cells are looked into nearest first, so that after the
@@ -37,8 +38,8 @@ CellCall::CellCall(const HeldCells& held, Session& session, const simt::DevicePr
       session_(session),
       device_(device),
       search_(search),
-      counters_(session.scratch.take<unsigned long long>(6)) {
-    simt::fill_bytes(counters_, 0, 6 * sizeof(unsigned long long), session.stream.get());
+      counters_(session.scratch.take<unsigned long long>(kCallCounters)) {
+    simt::fill_bytes(counters_, 0, kCallCounters * sizeof(*counters_), session.stream.get());
     options_.counters = counters_;
     options_.metric = held.metric();
     options_.refined = search.refine && held.rerank_on_device();
@@ -107,7 +108,10 @@ size_t CellCall::batch_queries() const {
 void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     const ChunkQueries queries = prepare(batch, first, count);
     BestLists best = make_lists(count, options_.k);
-    if (options_.k > 0) scan_parts(queries, best);
+    if (options_.k == 0)
+        empty_lists(best, count);
+    else
+        scan_parts(queries, best);
     if (by_rows_ && options_.k > 0) {
         if (!held_.rerank_on_device()) return rerank_on_host(batch, first, queries, best);
         const BestLists reranked = make_lists(count, std::min(search_.k, held_.vectors()));
@@ -131,6 +135,7 @@ void CellCall::scan_parts(const ChunkQueries& queries, BestLists best) {
     const std::vector<float> none(queries.count, std::numeric_limits<float>::infinity());
     simt::copy_to_device(limits, none.data(), none.size() * sizeof(float), stream);
     const BestLists more = make_lists(queries.count, options_.k);
+    empty_lists(best, queries.count);
     const std::lock_guard lock(held_.loading());
     const WaitAtEnd wait(stream);  // before others may load
     for (size_t part = 0; part < held_.parts(); ++part) {
@@ -152,7 +157,7 @@ void CellCall::scan_parts(const ChunkQueries& queries, BestLists best) {
 
 // As many queries at a time as there is scratch for.
 void CellCall::scan_part(const ChunkQueries& queries, BestLists best, float* limits) {
-    if (held_.cells().vectors() == 0) return;
+    if (held_.cells().vectors() == 0) return empty_lists(best, queries.count);
     const size_t most =
         std::clamp<size_t>(held_.options().scratch_bytes / scan_bytes(), 1, most_queries());
     for (size_t first = 0; first < queries.count; first += most) {
@@ -170,6 +175,7 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
     options_.k = 1;
     options_.refined = false;
     const ChunkQueries queries = prepare(batch, first, count);
+    answered_beside_ = true;
     const bool by_rows = held_.rerank_on_device();
     const float limit = std::nextafter(held_.has_rerank() ? scan_radius : radius, kBelow);
     std::unique_lock<std::mutex> lock;
@@ -221,19 +227,17 @@ void CellCall::make_masks() {
 }
 
 ChunkQueries CellCall::prepare(const DeviceBatch& batch, size_t first, size_t count) {
-    const simt::Stream stream = session_.stream.get();
     ChunkQueries queries;
     queries.count = count;
     queries.original_dim = held_.dim();
     queries.dim = held_.steps().coded_dim();
-    queries.original = held_.steps().load(batch, first, count, held_.metric(), session_);
+    queries.original = held_.steps().load(batch, first, count, held_.metric(), search_.threads,
+                                            session_, counters_ + kBadValue);
     queries.coded = held_.steps().apply(queries.original, count, session_);
     queries.probes.width = 1;
     if (held_.centroids().vectors() == 0) return queries;
     const size_t probes = search_.probes;
     const BestLists best = make_lists(count, probes);
-    auto* const cells = session_.scratch.take<unsigned>(count * probes);
-    auto* const keys = session_.scratch.take<float>(count * probes);
     const size_t most = std::max<size_t>(1, held_.options().scratch_bytes / scan_bytes());
     for (size_t begin = 0; begin < count; begin += most) {
         const size_t some = std::min(most, count - begin), mark = session_.scratch.mark();
@@ -241,53 +245,91 @@ ChunkQueries CellCall::prepare(const DeviceBatch& batch, size_t first, size_t co
         coarse.search(queries.slice(begin, some), slice_of(best, begin));
         session_.scratch.rewind(mark);
     }
-    simt::launch(
-        {"unpack_probes", blocks_of(count * probes, kUnpackThreads), kUnpackThreads, 0, stream},
-        unpack_probes, best.keys, count * probes, cells, keys);
-    queries.probes = {cells, keys, nullptr, probes};
+    queries.probes = {best.keys, nullptr, probes};
     return queries;
 }
 
+// Unwritten: a search sets how many they hold.
 BestLists CellCall::make_lists(size_t count, size_t k) {
     Scratch& scratch = session_.scratch;
-    const BestLists lists{scratch.take<uint64_t>(count * k), scratch.take<unsigned>(count * k),
-                          scratch.take<unsigned>(count), k};
+    return {scratch.take<uint64_t>(count * k), scratch.take<unsigned>(count * k),
+            scratch.take<unsigned>(count), k};
+}
+
+void CellCall::empty_lists(BestLists lists, size_t count) {
     simt::fill_bytes(lists.held, 0, count * sizeof(unsigned), session_.stream.get());
-    return lists;
 }
 
 // Into the caller's arrays.
 void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, BestLists best) {
     const simt::Stream stream = session_.stream.get();
+    const size_t values = count * search_.k;
+    const size_t bytes = values * (sizeof(int64_t) + sizeof(float)) +
+                         (count + kCallCounters) * sizeof(uint64_t);
     Answers answers{};
     answers.metric = held_.metric();
     answers.ids = held_.tags().device_ids();
     answers.k = search_.k;
-    const size_t values = count * search_.k;
+    char* there = nullptr;  // of the host's: ids, counts, counters, scores
     if (batch.on_device) {
         answers.out_scores = batch.scores + first * search_.k;
         answers.out_ids = batch.ids + first * search_.k;
         answers.out_counts = batch.counts == nullptr ? nullptr : batch.counts + first;
     } else {
-        answers.out_scores = session_.scratch.take<float>(values);
-        answers.out_ids = session_.scratch.take<int64_t>(values);
-        answers.out_counts = session_.scratch.take<uint64_t>(count);
+        there = session_.scratch.take<char>(bytes);
+        answers.out_ids = reinterpret_cast<int64_t*>(there);
+        answers.out_counts = reinterpret_cast<uint64_t*>(answers.out_ids + values);
+        answers.out_counters = reinterpret_cast<unsigned long long*>(answers.out_counts + count);
+        answers.out_scores = reinterpret_cast<float*>(answers.out_counters + kCallCounters);
+        answers.counters = counters_;
     }
-    simt::launch({"write_answers", blocks_of(values, kAnswerThreads), kAnswerThreads, 0, stream},
+    const size_t threads = std::max<size_t>(values, kCallCounters);
+    simt::launch({"write_answers", blocks_of(threads, kAnswerThreads), kAnswerThreads, 0, stream},
                  write_answers, best, count, answers);
     if (batch.on_device) return;
-    const size_t bytes = values * (sizeof(int64_t) + sizeof(float)) + count * sizeof(uint64_t);
     char* const pinned = session_.download.get<char>(bytes);
-    auto* const ids = reinterpret_cast<int64_t*>(pinned);
-    auto* const counts = reinterpret_cast<uint64_t*>(ids + values);
-    auto* const scores = reinterpret_cast<float*>(counts + count);
-    simt::copy_to_host(ids, answers.out_ids, values * sizeof(int64_t), stream);
-    simt::copy_to_host(counts, answers.out_counts, count * sizeof(uint64_t), stream);
-    simt::copy_to_host(scores, answers.out_scores, values * sizeof(float), stream);
+    simt::copy_to_host(pinned, there, bytes, stream);
     simt::synchronize(stream);
-    std::copy_n(ids, values, batch.ids + first * search_.k);
-    std::copy_n(scores, values, batch.scores + first * search_.k);
+    const auto* const ids = reinterpret_cast<const int64_t*>(pinned);
+    const auto* const counts = reinterpret_cast<const uint64_t*>(ids + values);
+    const auto* const counters = reinterpret_cast<const unsigned long long*>(counts + count);
+    const auto* const scores = reinterpret_cast<const float*>(counters + kCallCounters);
+    std::copy_n(counters, kCallCounters, counted_.begin());
+    check_values(batch);
+    const size_t part = kCopiedBytes / sizeof(int64_t);
+    parallel_for(ceil_divide(values, part), search_.threads, [&](size_t task, int) {
+        const size_t begin = task * part, some = std::min(part, values - begin);
+        std::copy_n(ids + begin, some, batch.ids + first * search_.k + begin);
+        std::copy_n(scores + begin, some, batch.scores + first * search_.k + begin);
+    });
     if (batch.counts != nullptr) std::copy_n(counts, count, batch.counts + first);
+}
+
+void CellCall::fetch_counters() {
+    simt::copy_to_host(counted_.data(), counters_, sizeof(counted_), session_.stream.get());
+    simt::synchronize(session_.stream.get());
+}
+
+// The error that check_finite gives, from the value itself.
+void CellCall::check_values(const DeviceBatch& batch) const {
+    if (counted_[kBadValue] == 0) return;
+    const uint64_t at = ~counted_[kBadValue];
+    const size_t row = at / held_.dim(), col = at % held_.dim();
+    const size_t bytes = element_size(batch.queries.type);
+    const char* from = static_cast<const char*>(batch.queries.row(row)) + col * bytes;
+    std::array<char, sizeof(float)> value{};
+    if (batch.on_device) {
+        simt::copy_to_host(value.data(), from, bytes, session_.stream.get());
+        simt::synchronize(session_.stream.get());
+        from = value.data();
+    }
+    float bad = 0;
+    read_rows(Vectors(from, batch.queries.type, 1, 1), 0, {&bad, 1, 1});
+    check(!std::isfinite(bad), StatusCode::InvalidArgument, "queries[", row, ", ", col, "] = ", bad,
+          " is too large: values must be within +-", largest_value(held_.dim()),
+          ", so that squared distances stay finite; scale the data down");
+    throw_error(StatusCode::NonFinite, "queries[", row, ", ", col,
+                "] is NaN or infinite; all values must be finite: drop or repair such rows first");
 }
 
 Candidate CellCall::candidate_of(uint64_t packed, unsigned place) const {
@@ -321,6 +363,9 @@ void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const Chun
                               BestLists best) {
     const simt::Stream stream = session_.stream.get();
     const size_t count = queries.count, k = best.k;
+    answered_beside_ = true;
+    fetch_counters();
+    check_values(batch);
     std::vector<uint64_t> keys(count * k);
     std::vector<unsigned> places(count * k), held(count);
     simt::copy_to_host(held.data(), best.held, count * sizeof(unsigned), stream);
@@ -356,14 +401,13 @@ void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const Chun
     if (batch.on_device) simt::synchronize(stream);
 }
 
-SearchStats CellCall::stats() {
-    unsigned long long counted[6] = {};
-    simt::copy_to_host(counted, counters_, sizeof(counted), session_.stream.get());
-    simt::synchronize(session_.stream.get());
+SearchStats CellCall::stats(const DeviceBatch& batch) {
+    if (batch.on_device || answered_beside_) fetch_counters();
+    check_values(batch);
     SearchStats stats;
-    stats.scanned = counted[0];
+    stats.scanned = counted_[0];
     stats.reranked = host_scored_;
-    stats.reranked += options_.refined ? counted[1] : counted[5];
+    stats.reranked += options_.refined ? counted_[1] : counted_[5];
     return stats;
 }
 

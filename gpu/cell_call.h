@@ -3,6 +3,7 @@
 // host, answers down. One thread.
 #pragma once
 
+#include <array>
 #include <span>
 #include <vector>
 
@@ -22,8 +23,9 @@ class CellCall {
     // Hits of queries [first, first + count), best first.
     void range(const DeviceBatch& batch, size_t first, size_t count, float radius,
                float scan_radius, std::span<std::vector<Candidate>> hits);
-    // What was done so far. Waits.
-    SearchStats stats();
+    // What was done so far. Waits. Throws where a query was not one: NonFinite or InvalidArgument,
+    // as check_finite; answers on the device mean nothing then.
+    SearchStats stats(const DeviceBatch& batch);
 
    private:
     ChunkSearchOptions coarse_options() const;
@@ -34,7 +36,10 @@ class CellCall {
     void scan_part(const ChunkQueries& queries, BestLists best, float* limits);
     void make_masks();
     BestLists make_lists(size_t count, size_t k);
+    void empty_lists(BestLists lists, size_t count);
     void answer(const DeviceBatch& batch, size_t first, size_t count, BestLists best);
+    void fetch_counters();
+    void check_values(const DeviceBatch& batch) const;
     Candidate candidate_of(uint64_t packed, unsigned place) const;
     void score_on_host(const ChunkQueries& queries, std::span<std::vector<Candidate>> lists,
                        size_t k);
@@ -48,7 +53,11 @@ class CellCall {
     ChunkSearchOptions options_;
     bool by_rows_ = false;          // the re-rank store decides afterwards
     IdFilterRule rule_;             // with the device's pointers; All: there is no filter
-    unsigned long long* counters_;  // on the device: of cells, of centroids, of re-ranking
+    // Of cells, of centroids, of re-ranking: vectors scanned and scored; then what
+    // QuerySteps::load says of values. On the device, and as last seen.
+    unsigned long long* counters_;
+    std::array<unsigned long long, kCallCounters> counted_{};
+    bool answered_beside_ = false;  // not by answer(), which sees the counters
     uint64_t host_scored_ = 0;
 };
 

@@ -52,14 +52,18 @@ struct ChunkSearch::Buffers {
     unsigned *wanted, *before, *ends;
     RoundCount* rounds;
     ScanPair* pairs;
-    PairTile* tiles;
+    PairTile *tiles, *sample_tiles;
     CandidateLists lists;
     uint64_t* keys;  // of lists
     BestLists best;
     size_t most_chunks;
     unsigned round;  // that is next
 
-    ScanPairs scan_pairs() const { return {pairs, tiles, &rounds[round].halves[1]}; }
+    RoundTiles round_tiles() const { return {tiles, rounds + round}; }
+    RoundTiles sample_round() const { return {sample_tiles, rounds + kMostRounds - 1}; }
+    ScanPairs pairs_of(const RoundTiles& some) const {
+        return {pairs, some.tiles, &some.count->halves[1]};
+    }
 };
 
 ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
@@ -97,6 +101,7 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     buffers.rounds = scratch.take<RoundCount>(kMostRounds);
     buffers.pairs = scratch.take<ScanPair>(count * most_chunks);
     buffers.tiles = scratch.take<PairTile>(most_tiles(count * most_chunks, chunks));
+    buffers.sample_tiles = scratch.take<PairTile>(count);
     buffers.keys = scratch.take<uint64_t>(count * room);
     buffers.lists = {scratch.take<unsigned>(count), scratch.take<unsigned>(count * room),
                      buffers.keys, room};
@@ -124,7 +129,6 @@ ChunkQueries ChunkQueries::slice(size_t first, size_t some) const {
     part.coded += first * dim;
     if (part.original != nullptr) part.original += first * original_dim;
     if (part.probes.cells != nullptr) part.probes.cells += first * probes.width;
-    if (part.probes.keys != nullptr) part.probes.keys += first * probes.width;
     return part;
 }
 
@@ -203,7 +207,6 @@ ChunkQueries ChunkSearch::gather(const ChunkQueries& queries, const unsigned* ro
     some.coded = gather_values(queries.coded, rows, count, queries.dim);
     some.original = gather_values(queries.original, rows, count, queries.original_dim);
     some.probes.cells = gather_values(queries.probes.cells, rows, count, queries.probes.width);
-    some.probes.keys = gather_values(queries.probes.keys, rows, count, queries.probes.width);
     return some;
 }
 
@@ -218,7 +221,7 @@ unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, Bes
     const auto first = static_cast<unsigned>(
         std::clamp<size_t>(ceil_divide(2 * options_.k, per_chunk), 1, room_ / per_chunk));
     const bool limited = options_.reach < std::numeric_limits<float>::infinity() &&
-                         queries.probes.keys != nullptr && queries.probes.width > 1;
+                         queries.probes.cells != nullptr && queries.probes.width > 1;
     unsigned first_rank = 0;
     if (limited) {  // what is in reach is decided by what the nearest cell has
         ChunkQueries only = queries;
@@ -241,15 +244,24 @@ unsigned* ChunkSearch::search_with(const ChunkQueries& queries, size_t room, Bes
 
 void ChunkSearch::run_rounds(const ChunkQueries& queries, Buffers& buffers, unsigned first_rank,
                              unsigned first, size_t most_chunks) {
-    simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned),
-                     session_.stream.get());
+    if (first_rank > 0) {
+        simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned),
+                         session_.stream.get());
+    }
+    const size_t sample = first_rank > 0 ? 0 : sample_size();
+    const bool sorts = sorts_pairs(queries, buffers);
+    if (sample > 0 && sorts) {
+        make_pairs(queries, buffers, {0, 0, 1}, nullptr);  // they count when they are scanned
+        take_samples(queries, buffers, sample);
+    }
     const size_t growth = growth_of(queries.count);
-    const bool sampled = first_rank == 0 && take_samples(queries, buffers);
     size_t begin = 0;
     while (begin < most_chunks) {
-        const size_t end = begin != 0 ? growth * begin : sampled ? growth : first;
+        const size_t end = begin != 0 ? growth * begin : sample > 0 ? growth : first;
         const Round round{first_rank, static_cast<unsigned>(begin),
                           static_cast<unsigned>(std::min(end, most_chunks))};
+        make_pairs(queries, buffers, round, options_.counters);
+        if (begin == 0 && sample > 0 && !sorts) take_samples(queries, buffers, sample);
         run_round(queries, buffers, round);
         begin = round.end;
         if (by_tiles_ && begin < most_chunks) narrow(queries, buffers);
@@ -264,28 +276,32 @@ size_t ChunkSearch::growth_of(size_t queries) const {
     return std::max<size_t>(kGrowth, room_ / (4 * options_.k));
 }
 
-// Limits from some vectors of each query's nearest chunk, if these are enough.
-bool ChunkSearch::take_samples(const ChunkQueries& queries, Buffers& buffers) {
+// How many vectors of each query's nearest chunk give it a limit; 0: too few.
+size_t ChunkSearch::sample_size() const {
     const size_t least = kSampleShare * options_.k;
-    if (!by_tiles_ || least > std::min<size_t>(store_.chunk_vectors(), kShortList)) return false;
-    const size_t size = std::min(std::max(options_.sample, least),
-                                 std::min<size_t>(store_.chunk_vectors(), kShortList));
+    const size_t most = std::min<size_t>(store_.chunk_vectors(), kShortList);
+    return by_tiles_ && least <= most ? std::min(std::max(options_.sample, least), most) : 0;
+}
+
+void ChunkSearch::take_samples(const ChunkQueries& queries, const Buffers& buffers, size_t size) {
     const size_t mark = session_.scratch.mark();
     auto* const uppers = session_.scratch.take<unsigned>(queries.count * size);
-    const Round round{0, 0, 1};
-    make_pairs(queries, buffers, round, nullptr);  // they count when they are looked at again
-    scan_tiles(queries, buffers, round, static_cast<unsigned>(size), uppers);
+    scan_tiles(queries, buffers, {0, 0, 1}, static_cast<unsigned>(size), uppers);
     simt::launch({"limit_by_samples", static_cast<unsigned>(queries.count), kSelectThreads, 0,
                   session_.stream.get()},
                  limit_by_samples, uppers, static_cast<unsigned>(size), options_.k,
                  buffers.lists.counts, buffers.limits);
     session_.scratch.rewind(mark);
-    return true;
+}
+
+// Not where all queries look into all chunks, or few into the same.
+bool ChunkSearch::sorts_pairs(const ChunkQueries& queries, const Buffers& buffers) const {
+    return queries.probes.cells != nullptr &&
+           queries.count * buffers.most_chunks > store_.chunk_count();
 }
 
 void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const Round& round) {
     const simt::Stream stream = session_.stream.get();
-    make_pairs(queries, buffers, round, options_.counters);
     if (by_tiles_) return scan_tiles(queries, buffers, round, 0, nullptr);
     simt::fill_bytes(buffers.lists.counts, 0, queries.count * sizeof(unsigned), stream);
     const bool by_products = uses_products(queries, round);
@@ -325,8 +341,10 @@ void ChunkSearch::select(const ChunkQueries& queries, const Buffers& buffers) {
 void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round,
                              unsigned long long* scanned) {
     const simt::Stream stream = session_.stream.get();
-    buffers.round = (buffers.round + 1) % kMostRounds;
-    RoundCount* const total = buffers.rounds + buffers.round;
+    buffers.round = (buffers.round + 1) % (kMostRounds - 1);  // the last one is that of samples
+    const RoundTiles round_tiles = buffers.round_tiles();
+    const RoundTiles samples =
+        round.begin == 0 && sample_size() > 0 ? buffers.sample_round() : RoundTiles{};
     const unsigned chunks = store_.chunk_count();
     RoundPairs job{};
     job.probes = queries.probes;
@@ -342,13 +360,13 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
                              (round.end - round.begin);
         const unsigned grid = blocks_of(std::max(tiles, queries.count), kPairThreads);
         simt::launch({"pair_all", grid, kPairThreads, 0, stream}, pair_all, job, stored_.chunks,
-                     buffers.tiles, total, scanned);
+                     round_tiles, samples, scanned);
         return;
     }
     const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
-    if (queries.count * buffers.most_chunks <= chunks) {
+    if (!sorts_pairs(queries, buffers)) {
         simt::launch({"list_pairs", grid, kPairThreads, 0, stream}, list_pairs, job,
-                     stored_.chunks, buffers.tiles, total, scanned);
+                     stored_.chunks, round_tiles, samples, scanned);
         return;
     }
     const size_t mark = session_.scratch.mark();
@@ -358,7 +376,7 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     simt::fill_bytes(job.counts, 0, chunks * sizeof(unsigned), stream);
     simt::launch({"count_pairs", grid, kPairThreads, 0, stream}, count_pairs, job);
     simt::launch({"add_up_pairs", blocks_of(chunks, kSumThreads), kSumThreads, 0, stream}, add_up_pairs, job.counts,
-                 stored_.chunks, chunks, starts, buffers.tiles, total, scanned);
+                 stored_.chunks, chunks, starts, round_tiles, scanned);
     simt::launch({"place_pairs", grid, kPairThreads, 0, stream}, place_pairs, job);
     session_.scratch.rewind(mark);
 }
@@ -366,7 +384,7 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
 void ChunkSearch::scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products) {
     ChunkScan job{};
     job.stored = stored_;
-    job.pairs = buffers.scan_pairs();
+    job.pairs = buffers.pairs_of(buffers.round_tiles());
     job.lists = buffers.lists;
     if (options_.refined || by_products) job.lists.keys = nullptr;
     job.queries = queries.coded;
@@ -392,7 +410,8 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
                              const Round& round, unsigned sample, unsigned* uppers) {
     ByteScan job{};
     job.stored = stored_;
-    job.pairs = buffers.scan_pairs();
+    const bool listed = sample != 0 && !sorts_pairs(queries, buffers);
+    job.pairs = buffers.pairs_of(listed ? buffers.sample_round() : buffers.round_tiles());
     job.lists = buffers.lists;
     job.queries = queries.coded;
     job.limits = buffers.limits;

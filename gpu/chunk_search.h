@@ -106,7 +106,9 @@ class ChunkSearch {
     void scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products);
     void scan_tiles(const ChunkQueries& queries, const Buffers& buffers, const Round& round,
                     unsigned sample, unsigned* uppers);
-    bool take_samples(const ChunkQueries& queries, Buffers& buffers);
+    size_t sample_size() const;
+    void take_samples(const ChunkQueries& queries, const Buffers& buffers, size_t size);
+    bool sorts_pairs(const ChunkQueries& queries, const Buffers& buffers) const;
     void narrow(const ChunkQueries& queries, const Buffers& buffers);
     void settle(const ChunkQueries& queries, const Buffers& buffers);
     void select(const ChunkQueries& queries, const Buffers& buffers);

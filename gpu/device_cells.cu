@@ -92,7 +92,7 @@ SearchStats CudaCells::search(const DeviceBatch& batch, const DeviceSearch& sear
         in_batches(batch.queries.rows, call.batch_queries(), *session,
                    [&](size_t first, size_t count) { call.search(batch, first, count); });
     if (batch.on_device) event.order(session->stream.get(), caller);
-    SearchStats stats = call.stats();
+    SearchStats stats = call.stats(batch);
     stats.plan = plan(most);
     session.done();
     return stats;
@@ -116,7 +116,7 @@ SearchStats CudaCells::range_search(const Vectors& queries, float radius, float 
                 list.clear();
             call.range(batch, first, count, radius, scan_radius, hits);
         });
-    SearchStats stats = call.stats();
+    SearchStats stats = call.stats(batch);
     stats.plan = plan(most);
     session.done();
     return stats;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
@@ -17,28 +16,22 @@
 namespace nearcell::gpu {
 namespace {
 
-// Rows of a batch one after another in pinned memory, as they are given.
-void gather_bytes(const Vectors& queries, char* to) {
-    const size_t row_bytes = queries.cols * element_size(queries.type);
-    if (queries.stride == queries.cols) {
-        std::memcpy(to, queries.data, queries.rows * row_bytes);
-        return;
-    }
-    for (size_t i = 0; i < queries.rows; ++i)
-        std::memcpy(to + i * row_bytes, queries.row(i), row_bytes);
-}
+constexpr size_t kGatheredBytes = size_t{1} << 18;
 
-void refuse_value(unsigned long long at, size_t first, size_t cols, const float* value,
-                  simt::Stream stream) {
-    float bad = 0;
-    simt::copy_to_host(&bad, value, sizeof(bad), stream);
-    simt::synchronize(stream);
-    const size_t row = first + at / cols, col = at % cols;
-    check(!std::isfinite(bad), StatusCode::InvalidArgument, "queries[", row, ", ", col, "] = ", bad,
-          " is too large: values must be within +-", largest_value(cols),
-          ", so that squared distances stay finite; scale the data down");
-    throw_error(StatusCode::NonFinite, "queries[", row, ", ", col,
-                "] is NaN or infinite; all values must be finite: drop or repair such rows first");
+// Rows of a batch one after another in pinned memory, as they are given.
+void gather_bytes(const Vectors& queries, char* to, int threads) {
+    const size_t row_bytes = queries.cols * element_size(queries.type);
+    const size_t rows = std::max<size_t>(1, kGatheredBytes / row_bytes);  // of a task
+    parallel_for(ceil_divide(queries.rows, rows), threads, [&](size_t task, int) {
+        const size_t end = std::min(queries.rows, (task + 1) * rows);
+        if (queries.stride == queries.cols) {
+            std::memcpy(to + task * rows * row_bytes, queries.row(task * rows),
+                        (end - task * rows) * row_bytes);
+            return;
+        }
+        for (size_t i = task * rows; i < end; ++i)
+            std::memcpy(to + i * row_bytes, queries.row(i), row_bytes);
+    });
 }
 
 }  // namespace
@@ -79,7 +72,7 @@ size_t QuerySteps::widest() const {
 }
 
 const float* QuerySteps::load(const DeviceBatch& batch, size_t first, size_t count, Metric metric,
-                              Session& session) const {
+                              int threads, Session& session, unsigned long long* bad) const {
     const simt::Stream stream = session.stream.get();
     const Vectors queries = batch.queries.slice(first, count);
     GivenRows given{queries.data, queries.type, count, dim_, queries.stride};
@@ -87,25 +80,16 @@ const float* QuerySteps::load(const DeviceBatch& batch, size_t first, size_t cou
         const size_t bytes = count * dim_ * element_size(queries.type);
         simt::synchronize(stream);  // what was staged before has been copied
         char* const staged = session.upload.get<char>(bytes);
-        gather_bytes(queries, staged);
+        gather_bytes(queries, staged, threads);
         char* const rows = session.scratch.take<char>(bytes);
         simt::copy_to_device(rows, staged, bytes, stream);
         given.data = rows;
         given.stride = dim_;
     }
     float* const floats = session.scratch.take<float>(count * dim_);
-    auto* const first_bad = session.scratch.take<unsigned long long>(1);
-    simt::fill_bytes(first_bad, 0xff, sizeof(*first_bad), stream);
     simt::launch(
         {"convert_rows", blocks_of(count * dim_, kPrepareThreads), kPrepareThreads, 0, stream},
-        convert_rows, given, largest_value(dim_), floats, first_bad);
-    if (batch.on_device) {
-        unsigned long long bad = 0;
-        simt::copy_to_host(&bad, first_bad, sizeof(bad), stream);
-        simt::synchronize(stream);
-        if (bad != std::numeric_limits<unsigned long long>::max())
-            refuse_value(bad, first, dim_, floats + bad, stream);
-    }
+        convert_rows, given, largest_value(dim_), first * dim_, floats, bad);
     if (metric != Metric::Cosine) return floats;
     float* const normal = session.scratch.take<float>(count * dim_);
     simt::launch({"normalize_rows", blocks_of(count, kPrepareThreads), kPrepareThreads, 0, stream},

@@ -22,11 +22,10 @@ class QuerySteps {
     size_t widest() const;
 
     // Queries [first, first + count) as float32 on the device, in scratch memory, of length one for
-    // Cosine. Values that are on the device already are checked there: throws NonFinite or
-    // InvalidArgument as check_finite does, but for the number of the query, which counts from
-    // `first`.
+    // Cosine. bad, on the device: grows to the complement of the number of the first value that is
+    // not one for searches (refuse_value).
     const float* load(const DeviceBatch& batch, size_t first, size_t count, Metric metric,
-                      Session& session) const;
+                      int threads, Session& session, unsigned long long* bad) const;
     const float* apply(const float* rows, size_t count, Session& session) const;
 
    private:

@@ -17,6 +17,7 @@
 namespace nearcell::gpu {
 
 constexpr unsigned kPairTile = 64;
+constexpr unsigned kCallCounters = 7;  // numbers that a call's kernels count (cell_call.h)
 
 struct Chunk {
     unsigned first_block;  // of all blocks of the store
@@ -79,8 +80,7 @@ struct CandidateLists {
 
 // Cells that queries look into, nearest first, `width` a query.
 struct Probes {
-    const unsigned* cells;  // null: cell 0 only
-    const float* keys;      // of query and centroid; null: none
+    const uint64_t* cells;  // a key of query and centroid, and the cell's number; null: cell 0 only
     const unsigned* ends;   // of each query, how many are to be looked into; null: all
     size_t width;
 };

@@ -18,6 +18,11 @@ union RoundCount {
     unsigned halves[2];
 };
 constexpr unsigned kMostRounds = 64;
+// Where the tiles of a round go.
+struct RoundTiles {
+    PairTile* tiles;
+    RoundCount* count;
+};
 
 // Chunks of each cell: those from first[cell] to first[cell + 1].
 struct CellChunks {
@@ -37,7 +42,10 @@ struct RoundPairs {
 };
 
 SIMT_DEVICE unsigned cell_of(const Probes& probes, size_t query, size_t rank) {
-    return probes.cells == nullptr ? 0 : probes.cells[query * probes.width + rank];
+    return probes.cells == nullptr ? 0 : tag_of(probes.cells[query * probes.width + rank]);
+}
+SIMT_DEVICE float key_of(const Probes& probes, size_t probe) {
+    return probes.cells == nullptr ? 0.0f : __uint_as_float(key_bits(probes.cells[probe]));
 }
 SIMT_DEVICE unsigned chunks_of(const CellChunks& chunks, unsigned cell) {
     return chunks.first[cell + 1] - chunks.first[cell];
@@ -108,20 +116,23 @@ __global__ void __launch_bounds__(kPairThreads) count_pairs(RoundPairs round) {
 __global__ void __launch_bounds__(kPairThreads) place_pairs(RoundPairs round) {
     for_pairs(round, [&](unsigned chunk, size_t query, size_t probe) {
         const unsigned at = round.starts[chunk] + atomicAdd(round.counts + chunk, 1u);
-        const float key = round.probes.keys == nullptr ? 0.0f : round.probes.keys[probe];
-        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key};
+        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key_of(round.probes, probe)};
     });
 }
 
-// Where few queries share a chunk, each pair is a tile, and pairs come in any order.
+// Where few queries share a chunk, each pair is a tile, and pairs come in any order. samples: the
+// tiles of each query's first chunk, again; may be null.
 __global__ void __launch_bounds__(kPairThreads)
-    list_pairs(RoundPairs round, const Chunk* table, PairTile* tiles, RoundCount* total,
+    list_pairs(RoundPairs round, const Chunk* table, RoundTiles to, RoundTiles samples,
                unsigned long long* scanned) {
     for_pairs(round, [&](unsigned chunk, size_t query, size_t probe) {
-        const unsigned at = atomicAdd(&total->halves[1], 1u);
-        const float key = round.probes.keys == nullptr ? 0.0f : round.probes.keys[probe];
-        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key};
-        tiles[at] = {table[chunk], at, at + 1};
+        const unsigned at = atomicAdd(&to.count->halves[1], 1u);
+        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key_of(round.probes, probe)};
+        to.tiles[at] = {table[chunk], at, at + 1};
+        const unsigned cell = cell_of(round.probes, query, probe % round.probes.width);
+        const bool is_first = round.before[probe] == 0 && chunk == round.chunks.first[cell];
+        if (is_first && samples.tiles != nullptr)
+            samples.tiles[atomicAdd(&samples.count->halves[1], 1u)] = to.tiles[at];
         add_scanned(scanned, table[chunk].vectors);
     });
 }
@@ -129,18 +140,20 @@ __global__ void __launch_bounds__(kPairThreads)
 // All queries look into all chunks from begin to end, which are those of one cell: they share the
 // pairs.
 __global__ void __launch_bounds__(kPairThreads)
-    pair_all(RoundPairs round, const Chunk* table, PairTile* tiles, RoundCount* total,
+    pair_all(RoundPairs round, const Chunk* table, RoundTiles to, RoundTiles samples,
              unsigned long long* scanned) {
     const auto queries = static_cast<unsigned>(round.queries);
     const unsigned groups = (queries + kPairTile - 1) / kPairTile;
     const unsigned tile = blockIdx.x * blockDim.x + threadIdx.x;
-    if (tile == 0) total->halves[1] = groups * (round.end - round.begin);
+    if (tile == 0) to.count->halves[1] = groups * (round.end - round.begin);
+    if (tile == 0 && samples.tiles != nullptr) samples.count->halves[1] = groups;
     if (tile < queries) round.pairs[tile] = ScanPair{tile, 0};
     if (tile >= groups * (round.end - round.begin)) return;
     const Chunk chunk = table[round.begin + tile / groups];
-    const unsigned from = tile % groups * kPairTile, to = min(from + kPairTile, queries);
-    tiles[tile] = {chunk, from, to};
-    add_scanned(scanned, static_cast<unsigned long long>(to - from) * chunk.vectors);
+    const unsigned from = tile % groups * kPairTile, end = min(from + kPairTile, queries);
+    to.tiles[tile] = {chunk, from, end};
+    if (tile < groups && samples.tiles != nullptr) samples.tiles[tile] = to.tiles[tile];
+    add_scanned(scanned, static_cast<unsigned long long>(end - from) * chunk.vectors);
 }
 
 // The sum over this thread and those before it.
@@ -163,7 +176,7 @@ SIMT_DEVICE uint64_t sum_up_to_thread(uint64_t value, uint64_t* warps) {
 // block takes a range of pairs and tiles for its chunks, so that their order is any.
 __global__ void __launch_bounds__(kSumThreads)
     add_up_pairs(unsigned* counts, const Chunk* table, unsigned chunks, unsigned* starts,
-                 PairTile* tiles, RoundCount* total, unsigned long long* scanned) {
+                 RoundTiles tiles, unsigned long long* scanned) {
     SIMT_SHARED(warps, uint64_t[kSumThreads / 32]);
     SIMT_SHARED(begin, uint64_t);
     const unsigned number = blockIdx.x * kSumThreads + threadIdx.x;
@@ -171,7 +184,7 @@ __global__ void __launch_bounds__(kSumThreads)
     const uint64_t own = uint64_t{(count + kPairTile - 1) / kPairTile} << 32 | count;
     const uint64_t sum = sum_up_to_thread(own, warps);
     if (threadIdx.x == kSumThreads - 1)
-        begin = atomicAdd(&total->both, static_cast<unsigned long long>(sum));
+        begin = atomicAdd(&tiles.count->both, static_cast<unsigned long long>(sum));
     unsigned long long vectors = count == 0 ? 0 : uint64_t{count} * table[number].vectors;
     for (int other = 16; other > 0; other /= 2)
         vectors += __shfl_xor_sync(kWarp, vectors, other);
@@ -182,7 +195,7 @@ __global__ void __launch_bounds__(kSumThreads)
     const auto first = static_cast<unsigned>(before);
     starts[number] = first;
     counts[number] = 0;
-    PairTile* const to = tiles + (before >> 32);
+    PairTile* const to = tiles.tiles + (before >> 32);
     for (unsigned i = 0; i * kPairTile < count; ++i) {
         const unsigned from = first + i * kPairTile;
         to[i] = {table[number], from, min(from + kPairTile, first + count)};
@@ -196,18 +209,19 @@ __global__ void __launch_bounds__(kPairThreads)
                  unsigned* ends) {
     const size_t query = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (query >= queries) return;
-    const float* const keys = probes.keys + query * probes.width;
+    const auto key_at_rank = [&](size_t rank) { return key_of(probes, query * probes.width + rank); };
     const auto distance = [&](float key) {
         return sqrtf(fmaxf(0.0f, similarity ? 2.0f + 2.0f * key : key));
     };
-    const float more = reach * distance(limits[query]) / sqrtf(distance(keys[0]));
-    const float limit = keys[0] + (similarity ? 0.5f : 1.0f) * more;
+    const float nearest = key_at_rank(0);
+    const float more = reach * distance(limits[query]) / sqrtf(distance(nearest));
+    const float limit = nearest + (similarity ? 0.5f : 1.0f) * more;
     auto end = static_cast<unsigned>(probes.width);
     if (limit < __uint_as_float(0x7f800000u)) {  // not so for NaN
         unsigned low = 0;
         while (low < end) {
             const unsigned middle = (low + end) / 2;
-            if (limit < keys[middle])
+            if (limit < key_at_rank(middle))
                 end = middle;
             else
                 low = middle + 1;

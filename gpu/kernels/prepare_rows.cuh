@@ -36,15 +36,15 @@ SIMT_DEVICE float element_at(const GivenRows& rows, size_t i, size_t j) {
     return 0;
 }
 
-// first_bad: the smallest number of a value whose size is not at most `largest`; not lowered when
-// there is none.
+// bad: becomes the greatest complement of a value's number, if its size is not at most `largest`, so
+// that 0 says that there is none. Values count from `first`.
 __global__ void __launch_bounds__(kPrepareThreads)
-    convert_rows(GivenRows rows, float largest, float* out, unsigned long long* first_bad) {
+    convert_rows(GivenRows rows, float largest, size_t first, float* out, unsigned long long* bad) {
     const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (i >= rows.rows * rows.cols) return;
     const float value = element_at(rows, i / rows.cols, i % rows.cols);
     out[i] = value;
-    if (!(fabs(value) <= largest)) atomicMin(first_bad, static_cast<unsigned long long>(i));
+    if (!(fabs(value) <= largest)) atomicMax(bad, ~static_cast<unsigned long long>(first + i));
 }
 
 // Rows of zeros stay. A thread a row.

@@ -15,11 +15,15 @@ struct Answers {
     float* out_scores;
     int64_t* out_ids;
     uint64_t* out_counts;  // may be null
+    const unsigned long long* counters;
+    unsigned long long* out_counters;  // kCallCounters; may be null
 };
 
 __global__ void __launch_bounds__(kAnswerThreads)
     write_answers(BestLists best, size_t queries, Answers answers) {
     const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    if (i < kCallCounters && answers.out_counters != nullptr)
+        answers.out_counters[i] = answers.counters[i];
     const size_t query = i / answers.k, place = i % answers.k;
     if (query >= queries) return;
     const size_t at = query * answers.k + place, held = best.held[query];
