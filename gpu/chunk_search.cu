@@ -22,6 +22,8 @@ constexpr size_t kSharedLeft = 1024;  // of shared memory, for the system
 constexpr size_t kLeastRoom = 2048;  // candidates of a query
 constexpr size_t kCandidateBytes = sizeof(unsigned) + sizeof(uint64_t);
 constexpr size_t kAllShare = 2;      // of scratch, where all that queries can find has room
+constexpr unsigned kFewTile = 16;
+constexpr size_t kWarpNeighbours = 20;  // for which a warp a query does
 constexpr size_t kFewQueries = 256;  // that care more for the number of rounds than for candidates
 // Of a chunk, from which on tensor cores scan it: an estimate: half of a product's
 // columns of eight queries are in use then, or more. Not measured.
@@ -39,9 +41,13 @@ size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {
     return std::max(std::min(wanted, store.blocks() * kBlock), store.chunk_vectors());
 }
 
+// Queries of a tile of byte tiles' scans, where all queries look into all chunks: with many blocks
+// would be without work.
+unsigned shared_tile(size_t queries) { return queries > kFewQueries ? kPairTile : kFewTile; }
+
 // Tiles that so many pairs can be cut into.
 size_t most_tiles(size_t pairs, size_t chunks) {
-    return std::min(pairs, pairs / kPairTile + chunks) + 1;
+    return std::min(pairs, pairs / kFewTile + chunks) + 1;
 }
 
 }  // namespace
@@ -81,10 +87,12 @@ ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
 
 size_t ChunkSearch::bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
                                     size_t width) {
-    const size_t pairs = store.most_chunks(width) * sizeof(ScanPair);
+    const size_t pairs =
+        store.most_chunks(width) * (sizeof(ScanPair) + sizeof(PairTile) / kFewTile + 1);
+    const size_t samples = std::max(options.sample, kSampleShare * options.k) * sizeof(unsigned);
     const size_t candidates = chosen_room(store, options) * kCandidateBytes;
     const size_t best = options.k * (sizeof(unsigned) + sizeof(uint64_t));
-    return pairs + candidates + 2 * best + width * 3 * sizeof(unsigned) + 64;
+    return pairs + samples + candidates + 2 * best + width * 3 * sizeof(unsigned) + 64;
 }
 
 ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size_t room,
@@ -287,7 +295,8 @@ void ChunkSearch::take_samples(const ChunkQueries& queries, const Buffers& buffe
     const size_t mark = session_.scratch.mark();
     auto* const uppers = session_.scratch.take<unsigned>(queries.count * size);
     scan_tiles(queries, buffers, {0, 0, 1}, static_cast<unsigned>(size), uppers);
-    simt::launch({"limit_by_samples", static_cast<unsigned>(queries.count), kSelectThreads, 0,
+    const int threads = size <= kKeptKeys * 32 ? 32 : kSelectThreads;
+    simt::launch({"limit_by_samples", static_cast<unsigned>(queries.count), threads, 0,
                   session_.stream.get()},
                  limit_by_samples, uppers, static_cast<unsigned>(size), options_.k,
                  buffers.lists.counts, buffers.limits);
@@ -326,9 +335,11 @@ void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
         buffers.wanted,
         options_.counters + 1,
         options_.by_lanes};
-    simt::launch({"settle_lists", static_cast<unsigned>(queries.count), kSelectThreads, 0,
+    const int threads = options_.k <= kWarpNeighbours ? 32 : kSelectThreads;
+    simt::launch({"settle_lists", static_cast<unsigned>(queries.count), threads, 0,
                   session_.stream.get()},
                  settle_lists_kernel(stored_.code.kind, options_.metric), job);
+    if (options_.k > kSettledKeys) sort(queries.count, buffers.best);
 }
 
 void ChunkSearch::select(const ChunkQueries& queries, const Buffers& buffers) {
@@ -355,16 +366,17 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     job.begin = round.begin;
     job.end = round.end;
     job.pairs = buffers.pairs;
+    const bool sorted = sorts_pairs(queries, buffers);
+    job.tile = !by_tiles_ ? kPairTile : sorted ? kByteTile : shared_tile(queries.count);
     if (queries.probes.cells == nullptr) {
-        const size_t tiles = ceil_divide(queries.count, size_t{kPairTile}) *
-                             (round.end - round.begin);
+        const size_t tiles = ceil_divide(queries.count, size_t{job.tile}) * round.chunks();
         const unsigned grid = blocks_of(std::max(tiles, queries.count), kPairThreads);
         simt::launch({"pair_all", grid, kPairThreads, 0, stream}, pair_all, job, stored_.chunks,
                      round_tiles, samples, scanned);
         return;
     }
     const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
-    if (!sorts_pairs(queries, buffers)) {
+    if (!sorted) {
         simt::launch({"list_pairs", grid, kPairThreads, 0, stream}, list_pairs, job,
                      stored_.chunks, round_tiles, samples, scanned);
         return;
@@ -376,7 +388,7 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     simt::fill_bytes(job.counts, 0, chunks * sizeof(unsigned), stream);
     simt::launch({"count_pairs", grid, kPairThreads, 0, stream}, count_pairs, job);
     simt::launch({"add_up_pairs", blocks_of(chunks, kSumThreads), kSumThreads, 0, stream}, add_up_pairs, job.counts,
-                 stored_.chunks, chunks, starts, round_tiles, scanned);
+                 stored_.chunks, chunks, job.tile, starts, round_tiles, scanned);
     simt::launch({"place_pairs", grid, kPairThreads, 0, stream}, place_pairs, job);
     session_.scratch.rewind(mark);
 }
@@ -420,7 +432,7 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     const size_t each = byte_stride(stored_.tiles.steps) * sizeof(unsigned);
     const size_t room = device_.most_shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft;
     const size_t columns = room / each / 16 * 16;
-    const size_t fitting = std::clamp<size_t>(columns, 8, kPairTile);
+    const size_t fitting = std::clamp<size_t>(columns, 8, kByteTile);
     job.group = static_cast<unsigned>(fitting);
     const size_t bytes = fitting * each;
     const ByteScanKernel kernel = scan_byte_tiles_kernel(stored_.tiles.steps, options_.metric);
@@ -428,7 +440,8 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
         simt::allow_shared_memory(kernel, bytes);
     // Where there are few tiles, blocks share one.
     const size_t tiles = queries.probes.cells == nullptr
-                             ? ceil_divide(queries.count, size_t{kPairTile}) * round.chunks()
+                             ? ceil_divide(queries.count, size_t{shared_tile(queries.count)}) *
+                                   round.chunks()
                              : queries.count * std::min(queries.probes.width, round.chunks());
     const size_t most =
         static_cast<size_t>(device_.processors) * byte_blocks(stored_.tiles.steps);

@@ -12,7 +12,7 @@ namespace nearcell::gpu {
 
 constexpr int kLimitBits = 40;  // limits have 24 of their bits, or are greater by the others
 constexpr unsigned kKeptKeys = 8;
-constexpr unsigned kShortList = kKeptKeys * kSelectThreads;
+constexpr unsigned kShortList = kKeptKeys * kSelectThreads;  // of the largest block
 
 SIMT_DEVICE float upper_end(uint64_t interval) { return __uint_as_float(key_bits(interval)); }
 SIMT_DEVICE float lower_end(uint64_t interval) { return __uint_as_float(tag_of(interval)); }
@@ -37,7 +37,7 @@ SIMT_DEVICE unsigned place_of_block(unsigned own, unsigned& begin) {
     if (lane == 31) warps[warp] = sum;
     __syncthreads();
     unsigned to = begin + sum - own;
-    for (unsigned w = 0; w < kSelectWarps; ++w) {
+    for (unsigned w = 0; w < blockDim.x / 32; ++w) {
         to += w < warp ? warps[w] : 0;
         begin += warps[w];
     }
@@ -57,11 +57,11 @@ SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
     unsigned places[kKeptKeys];
     SIMT_UNROLL
     for (unsigned i = 0; i < kKeptKeys; ++i) {
-        const unsigned at = i * kSelectThreads + threadIdx.x;
+        const unsigned at = i * blockDim.x + threadIdx.x;
         keys[i] = at < list.count ? list.keys[at] : 0;
         places[i] = at < list.count ? list.places[at] : 0;
     }
-    const auto is_there = [&](unsigned i) { return i * kSelectThreads + threadIdx.x < list.count; };
+    const auto is_there = [&](unsigned i) { return i * blockDim.x + threadIdx.x < list.count; };
     if (list.count >= k) {
         const auto for_keys = [&](const auto& use) {
             SIMT_UNROLL
@@ -90,7 +90,7 @@ SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
 template <class Keeps>
 SIMT_DEVICE unsigned keep_some(const OpenList& list, const Keeps& keeps) {
     unsigned kept = 0;
-    for (unsigned first = 0; first < list.count; first += kSelectThreads) {
+    for (unsigned first = 0; first < list.count; first += blockDim.x) {
         const unsigned i = first + threadIdx.x;
         const uint64_t key = i < list.count ? list.keys[i] : 0;
         const unsigned place = i < list.count ? list.places[i] : 0;
@@ -107,7 +107,7 @@ SIMT_DEVICE unsigned keep_some(const OpenList& list, const Keeps& keeps) {
 SIMT_DEVICE Narrowed narrow_long(const OpenList& list, size_t k, float limit) {
     if (list.count >= k) {
         const auto for_keys = [&](const auto& use) {
-            for (unsigned i = threadIdx.x; i < list.count; i += kSelectThreads)
+            for (unsigned i = threadIdx.x; i < list.count; i += blockDim.x)
                 use(list.keys[i]);
         };
         limit = min(limit, upper_end(find_pivot(for_keys, k, kLimitBits)));
@@ -127,7 +127,7 @@ SIMT_DEVICE void narrow_list(const CandidateLists& lists, size_t k, float* limit
     const unsigned count = found < lists.room ? found : static_cast<unsigned>(lists.room);
     const OpenList list{lists.keys + query * lists.room, lists.places + query * lists.room, count};
     const Narrowed narrowed =
-        count <= kShortList ? narrow_short(list, k, limit) : narrow_long(list, k, limit);
+        count <= kKeptKeys * blockDim.x ? narrow_short(list, k, limit) : narrow_long(list, k, limit);
     if (threadIdx.x != 0) return;
     if (found > wanted[query]) wanted[query] = found;
     lists.counts[query] = narrowed.kept;
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kSelectThreads)
 }
 
 // Limits from samples: `size` numbers of each query, of which counts[query], that are there, say in
-// the order of floats what keys are not greater than. Counts become 0. At most kShortList.
+// the order of floats what keys are not greater than. Counts become 0. At most kKeptKeys a thread.
 __global__ void __launch_bounds__(kSelectThreads)
     limit_by_samples(const unsigned* uppers, unsigned size, size_t k, unsigned* counts,
                      float* limits) {
@@ -162,14 +162,14 @@ __global__ void __launch_bounds__(kSelectThreads)
     unsigned kept[kKeptKeys];
     SIMT_UNROLL
     for (unsigned i = 0; i < kKeptKeys; ++i) {
-        const unsigned at = i * kSelectThreads + threadIdx.x;
+        const unsigned at = i * blockDim.x + threadIdx.x;
         kept[i] = at < count ? uppers[query * size + at] : 0;
     }
     if (count >= k) {
         const auto for_keys = [&](const auto& use) {
             SIMT_UNROLL
             for (unsigned i = 0; i < kKeptKeys; ++i) {
-                if (i * kSelectThreads + threadIdx.x < count) use(uint64_t{kept[i]} << 32);
+                if (i * blockDim.x + threadIdx.x < count) use(uint64_t{kept[i]} << 32);
             }
         };
         const float limit = upper_end(find_pivot(for_keys, k, kLimitBits));

@@ -36,6 +36,7 @@ struct RoundPairs {
     size_t queries;
     unsigned first_rank;  // probes before are left out
     unsigned begin, end;  // of the chunks of a query
+    unsigned tile;        // pairs of one, at most
     unsigned* counts;     // of each chunk; 0 before counting, and before placing again
     const unsigned* starts;
     ScanPair* pairs;
@@ -143,14 +144,14 @@ __global__ void __launch_bounds__(kPairThreads)
     pair_all(RoundPairs round, const Chunk* table, RoundTiles to, RoundTiles samples,
              unsigned long long* scanned) {
     const auto queries = static_cast<unsigned>(round.queries);
-    const unsigned groups = (queries + kPairTile - 1) / kPairTile;
+    const unsigned groups = (queries + round.tile - 1) / round.tile;
     const unsigned tile = blockIdx.x * blockDim.x + threadIdx.x;
     if (tile == 0) to.count->halves[1] = groups * (round.end - round.begin);
     if (tile == 0 && samples.tiles != nullptr) samples.count->halves[1] = groups;
     if (tile < queries) round.pairs[tile] = ScanPair{tile, 0};
     if (tile >= groups * (round.end - round.begin)) return;
     const Chunk chunk = table[round.begin + tile / groups];
-    const unsigned from = tile % groups * kPairTile, end = min(from + kPairTile, queries);
+    const unsigned from = tile % groups * round.tile, end = min(from + round.tile, queries);
     to.tiles[tile] = {chunk, from, end};
     if (tile < groups && samples.tiles != nullptr) samples.tiles[tile] = to.tiles[tile];
     add_scanned(scanned, static_cast<unsigned long long>(end - from) * chunk.vectors);
@@ -175,13 +176,13 @@ SIMT_DEVICE uint64_t sum_up_to_thread(uint64_t value, uint64_t* warps) {
 // tiles that they are cut into; adds the vectors of all pairs to `scanned`. A thread a chunk; each
 // block takes a range of pairs and tiles for its chunks, so that their order is any.
 __global__ void __launch_bounds__(kSumThreads)
-    add_up_pairs(unsigned* counts, const Chunk* table, unsigned chunks, unsigned* starts,
-                 RoundTiles tiles, unsigned long long* scanned) {
+    add_up_pairs(unsigned* counts, const Chunk* table, unsigned chunks, unsigned tile,
+                 unsigned* starts, RoundTiles tiles, unsigned long long* scanned) {
     SIMT_SHARED(warps, uint64_t[kSumThreads / 32]);
     SIMT_SHARED(begin, uint64_t);
     const unsigned number = blockIdx.x * kSumThreads + threadIdx.x;
     const unsigned count = number < chunks ? counts[number] : 0;
-    const uint64_t own = uint64_t{(count + kPairTile - 1) / kPairTile} << 32 | count;
+    const uint64_t own = uint64_t{(count + tile - 1) / tile} << 32 | count;
     const uint64_t sum = sum_up_to_thread(own, warps);
     if (threadIdx.x == kSumThreads - 1)
         begin = atomicAdd(&tiles.count->both, static_cast<unsigned long long>(sum));
@@ -196,9 +197,9 @@ __global__ void __launch_bounds__(kSumThreads)
     starts[number] = first;
     counts[number] = 0;
     PairTile* const to = tiles.tiles + (before >> 32);
-    for (unsigned i = 0; i * kPairTile < count; ++i) {
-        const unsigned from = first + i * kPairTile;
-        to[i] = {table[number], from, min(from + kPairTile, first + count)};
+    for (unsigned i = 0; i * tile < count; ++i) {
+        const unsigned from = first + i * tile;
+        to[i] = {table[number], from, min(from + tile, first + count)};
     }
 }
 

@@ -4,7 +4,7 @@
 // bfloat16 and p = scale * scale * (an exact integer). narrow_lists.cuh goes on with intervals, and
 // what is left is scored by the codes.
 //
-// A block takes a tile of up to 64 queries and one chunk: a warp 32 vectors at a time, whose values
+// A block takes a tile of up to 128 queries and one chunk: a warp 32 vectors at a time, whose values
 // (the A operand) it reads as they lie, 16 bytes a lane, from HBM for the first tile of a chunk and
 // from L2 for others. Queries (the B operand) are moved by the centroid and rounded into shared
 // memory, once a tile, as many at a time as fit.
@@ -21,6 +21,7 @@
 namespace nearcell::gpu {
 
 constexpr unsigned kByteThreads = 128, kByteWarps = kByteThreads / 32;
+constexpr unsigned kByteTile = 128;  // queries
 // Sums that a lane has in registers: of blocks of sixteen vectors by columns of eight queries.
 constexpr unsigned kByteRows = 2, kByteColumns = 2;
 constexpr unsigned kByteLanes = 8;  // that round a query together
@@ -53,16 +54,17 @@ struct ByteQuery {
     float error;   // L2: ey; similarities: t
     float product, off;  // similarities: q.c, and by how much that may be off
 };
-// A pair of vector and query of a group that may be found: row * 64 + column, and their sum.
+// A pair of vector and query of a group that may be found: row * kByteTile + column, and their sum.
 struct FoundPair {
     unsigned at;
     int sum;
 };
 struct alignas(16) ByteTile {
-    float2 limits[kPairTile];  // pair_limit
-    float scale[kPairTile];
-    unsigned query[kPairTile];
-    ByteQuery queries[kPairTile];
+    float2 limits[kByteTile];  // pair_limit
+    PairSums sums[kByteTile];
+    float scale[kByteTile];
+    unsigned query[kByteTile];
+    ByteQuery queries[kByteTile];
     unsigned width;  // the bits of w
     FoundPair found[kByteWarps][kFoundRoom];
 };
@@ -181,7 +183,6 @@ SIMT_DEVICE void load_byte_queries(const ByteScan& job, const PairTile& group,
         const unsigned at = job.pairs.pairs[group.begin + min(threadIdx.x, count - 1)].query;
         tile.query[threadIdx.x] = at;
         limit = job.sample != 0 ? kAlways : job.limits[at];
-        tile.limits[threadIdx.x] = make_float2(limit, 0);
     }
     __syncthreads();
     for (unsigned number = threadIdx.x / kByteLanes; number < padded;
@@ -194,11 +195,13 @@ SIMT_DEVICE void load_byte_queries(const ByteScan& job, const PairTile& group,
             add_centre(query, centre, static_cast<unsigned>(dim), sums);
         if (threadIdx.x % kByteLanes != 0) continue;
         tile.scale[number] = scale;
-        if (number < count)
-            set_query<kSum>(constants, sums, tile.limits[number].x, number, tile);
-        else
-            tile.limits[number] = make_float2(kNever, 0);
+        tile.sums[number] = sums;
     }
+    __syncthreads();
+    if (threadIdx.x < count)
+        set_query<kSum>(constants, tile.sums[threadIdx.x], limit, threadIdx.x, tile);
+    else if (threadIdx.x < padded)
+        tile.limits[threadIdx.x] = make_float2(kNever, 0);
 }
 
 // The least and the greatest key that a vector may have: `product` is p. With one root, and L2's
@@ -244,7 +247,7 @@ template <KeySum kSum>
 SIMT_DEVICE void offer_found(const ByteScan& job, const PairTile& group,
                              const BoundConstants& constants, const ByteTile& tile,
                              const FoundPair& pair) {
-    const unsigned row = pair.at / kPairTile, column = pair.at % kPairTile;
+    const unsigned row = pair.at / kByteTile, column = pair.at % kByteTile;
     if (column >= group.end - group.begin || row >= group.chunk.vectors) return;
     const bool found = may_be_found(job.stored, group.chunk, row);
     if (!found && job.sample == 0) return;
@@ -270,7 +273,7 @@ struct ByteRows {
 template <KeySum kSum>
 SIMT_DEVICE unsigned keep_passing(const ByteTile& tile, const ByteRows& rows, const int (&sums)[4],
                                   unsigned at, unsigned kept, FoundPair* found) {
-    const unsigned column = at % kPairTile;
+    const unsigned column = at % kByteTile;
     const float2 scale = *reinterpret_cast<const float2*>(&tile.scale[column]);
     const float4 limits = simt::load16(reinterpret_cast<const float4*>(&tile.limits[column]));
     bool passing[4];
@@ -290,7 +293,7 @@ SIMT_DEVICE unsigned keep_passing(const ByteTile& tile, const ByteRows& rows, co
         const unsigned lanes = __ballot_sync(kWarp, passing[i]);
         if (passing[i]) {
             found[kept + static_cast<unsigned>(__popc(lanes & before))] = {
-                at + i / 2 * 8 * kPairTile + i % 2, sums[i]};
+                at + i / 2 * 8 * kByteTile + i % 2, sums[i]};
         }
         kept += static_cast<unsigned>(__popc(lanes));
     }
@@ -369,7 +372,7 @@ SIMT_DEVICE unsigned scan_byte_block(const ByteScan& job, const PairTile& group,
             for (unsigned r = 0; r < kByteRows; ++r) {
                 if (block + r > last) continue;
                 const unsigned row = (block + r) * 16 + lane / 4;
-                kept = keep_passing<kSum>(tile, rows[r], sums[r][n], row * kPairTile + column, kept,
+                kept = keep_passing<kSum>(tile, rows[r], sums[r][n], row * kByteTile + column, kept,
                                           found);
             }
         }

@@ -11,8 +11,8 @@ namespace nearcell::gpu {
 
 constexpr unsigned kSharedKeys = 1024;
 
-// The k smallest of at most kSelectThreads keys, in order: each thread counts how many are smaller
-// than its own. To where they come from, if one likes; the block sees them all.
+// The k smallest of at most a key a thread, in order: each counts how many are smaller than its own.
+// To where they come from, if one likes; the block sees them all.
 SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsigned* best_places) {
     SIMT_SHARED(ranked, uint64_t[kSelectThreads]);
     const unsigned own = threadIdx.x;
@@ -22,8 +22,11 @@ SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsign
     ranked[own] = key;
     __syncthreads();
     unsigned rank = 0;
-    for (unsigned i = 0; i < list.total; ++i)  // of equal keys, which there should be none of, too
-        rank += ranked[i] < key || (ranked[i] == key && i < own);
+    const auto total = static_cast<unsigned>(list.total);
+    for (unsigned i = 0; i < min(own, total); ++i)
+        rank += ranked[i] <= key;  // equal ones, which there should be none of, in their order
+    for (unsigned i = own + 1; i < total; ++i)
+        rank += ranked[i] < key;
     if (is_there && rank < k) {
         best[rank] = key;
         best_places[rank] = place;
@@ -42,7 +45,7 @@ SIMT_DEVICE bool merge_candidates(const CandidateLists& lists, const BestLists& 
     unsigned* const places = best.places + query * best.k;
     const KeyList list{keys,   lists.keys + query * lists.room,  held, total,
                        places, lists.places + query * lists.room};
-    if (total <= kSelectThreads) {
+    if (total <= blockDim.x) {
         rank_keys(list, best.k, keys, places);
         if (threadIdx.x == 0) best.held[query] = static_cast<unsigned>(min(total, best.k));
         if (threadIdx.x == 0 && total >= best.k)
@@ -97,17 +100,18 @@ SIMT_DEVICE void sort_upwards(uint64_t* keys, unsigned* places, unsigned count) 
     __syncthreads();
 }
 
-// What a block does for its query.
+// What a block does for its query; up to kRoom in shared memory.
+template <unsigned kRoom>
 SIMT_DEVICE void sort_best(const BestLists& best) {
-    SIMT_SHARED(shared_keys, uint64_t[kSharedKeys]);
-    SIMT_SHARED(shared_places, unsigned[kSharedKeys]);
+    SIMT_SHARED(shared_keys, uint64_t[kRoom]);
+    SIMT_SHARED(shared_places, unsigned[kRoom]);
     const size_t first = blockIdx.x * best.k;
     const unsigned count = best.held[blockIdx.x];
-    if (count <= kSelectThreads) {
+    if (count <= blockDim.x) {
         const KeyList list{best.keys + first, nullptr, count, count, best.places + first, nullptr};
         return rank_keys(list, best.k, best.keys + first, best.places + first);
     }
-    if (count > kSharedKeys) {
+    if (count > kRoom) {
         sort_upwards(best.keys + first, best.places + first, count);
         return;
     }
@@ -122,7 +126,9 @@ SIMT_DEVICE void sort_best(const BestLists& best) {
     }
 }
 
-__global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) { sort_best(best); }
+__global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) {
+    sort_best<kSharedKeys>(best);
+}
 
 // Lists of some queries take the place of those of queries rows[i]. A block a query.
 __global__ void __launch_bounds__(kSelectThreads)

@@ -8,6 +8,8 @@
 
 namespace nearcell::gpu {
 
+// Threads of a block, at most; fewer, whole warps, wait less for each other where there is little to
+// do.
 constexpr int kSelectThreads = 128, kSelectWarps = kSelectThreads / 32;
 
 // The best so far and then the candidates, with what belongs to each (may be null).
@@ -62,7 +64,7 @@ SIMT_DEVICE uint64_t find_pivot(const ForKeys& for_keys, size_t k, int last = 56
     SIMT_SHARED(digits, Digits);
     if (threadIdx.x == 0) digits = Digits{0, 0, static_cast<unsigned>(k), 0};
     for (int shift = 56; shift >= 0; shift -= 8) {
-        for (unsigned bin = threadIdx.x; bin < 256; bin += kSelectThreads)
+        for (unsigned bin = threadIdx.x; bin < 256; bin += blockDim.x)
             bins[bin] = 0;
         __syncthreads();
         const uint64_t value = digits.value, mask = digits.mask;
@@ -87,7 +89,7 @@ SIMT_DEVICE unsigned keep_up_to(uint64_t pivot, const KeyList& list, size_t k, u
     if (threadIdx.x == 0) worst = 0;
     unsigned mine = 0;
     size_t kept = 0;
-    for (size_t first = 0; first < list.total; first += kSelectThreads) {
+    for (size_t first = 0; first < list.total; first += blockDim.x) {
         const size_t i = first + threadIdx.x;
         const bool is_there = i < list.total;
         const uint64_t key = is_there ? key_at(list, i) : ~uint64_t{0};
@@ -97,7 +99,7 @@ SIMT_DEVICE unsigned keep_up_to(uint64_t pivot, const KeyList& list, size_t k, u
         if (lane == 0) warps[warp] = static_cast<unsigned>(__popc(keeping));
         __syncthreads();
         size_t to = kept + static_cast<size_t>(__popc(keeping & ((1u << lane) - 1)));
-        for (unsigned w = 0; w < kSelectWarps; ++w) {
+        for (unsigned w = 0; w < blockDim.x / 32; ++w) {
             to += w < warp ? warps[w] : 0;
             kept += warps[w];
         }
@@ -118,7 +120,7 @@ SIMT_DEVICE unsigned keep_up_to(uint64_t pivot, const KeyList& list, size_t k, u
 SIMT_DEVICE unsigned keep_smallest(const KeyList& list, size_t k, uint64_t* best,
                                    unsigned* best_places = nullptr) {
     const auto for_keys = [&](const auto& use) {
-        for (size_t i = threadIdx.x; i < list.total; i += kSelectThreads)
+        for (size_t i = threadIdx.x; i < list.total; i += blockDim.x)
             use(key_at(list, i));
     };
     const uint64_t pivot = list.total > k ? find_pivot(for_keys, k) : ~uint64_t{0};

@@ -11,8 +11,9 @@
 
 namespace nearcell::gpu {
 
-constexpr unsigned kStaged = 16, kStagedWords = 2048;  // candidates, and words of all of them
-constexpr unsigned kRowLanes = 8;                       // that score a row together
+constexpr unsigned kStaged = 16, kStagedWords = 1024;  // candidates, and words of all of them
+constexpr unsigned kRowLanes = 8;       // that score a row together
+constexpr unsigned kSettledKeys = 256;  // more than so many are not put in order
 
 struct Settling {
     CodeScoring scoring;
@@ -35,7 +36,7 @@ SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsi
     for (unsigned first = 0; first < count; first += each) {
         const unsigned some = min(each, count - first);
         __syncthreads();  // all have read the last ones
-        for (unsigned i = threadIdx.x; fitting > 0 && i < some * words; i += kSelectThreads) {
+        for (unsigned i = threadIdx.x; fitting > 0 && i < some * words; i += blockDim.x) {
             const size_t place = places[first + i / words];
             staged[i / words * stride + i % words] =
                 job.stored.blocks[place * words + i % words];
@@ -64,8 +65,8 @@ SIMT_DEVICE void score_by_lanes(const CodeScoring& job, unsigned count, const un
     const size_t dim = job.stored.code.dim;
     const float* const query = job.queries + blockIdx.x * dim;
     const auto* const rows = reinterpret_cast<const float*>(job.stored.blocks);
-    constexpr unsigned kStep = kSelectThreads / kRowLanes;
-    for (unsigned first = threadIdx.x / 32 * (32 / kRowLanes); first < count; first += kStep) {
+    const unsigned step = blockDim.x / kRowLanes;
+    for (unsigned first = threadIdx.x / 32 * (32 / kRowLanes); first < count; first += step) {
         const unsigned i = first + threadIdx.x % 32 / kRowLanes;  // whole warps go round
         const unsigned place = places[min(i, count - 1)];
         const float* const row = rows + place * dim;
@@ -102,7 +103,7 @@ __global__ void __launch_bounds__(kSelectThreads, 8) settle_lists(Settling job) 
     __syncthreads();  // all keys are there
     if (merge_candidates(lists, job.best, job.limits)) return;
     __syncthreads();
-    sort_best(job.best);
+    if (job.best.k <= kSettledKeys) sort_best<kSettledKeys>(job.best);
 }
 
 // Only scores. Queries of which more were found than there is room for are left as they are.
