@@ -14,7 +14,7 @@
 namespace nearcell::gpu {
 namespace {
 
-constexpr unsigned kBadValue = 6;  // of the counters
+constexpr unsigned kBadValue = 6, kCrowded = 7;  // of the counters
 constexpr size_t kCopiedBytes = size_t{1} << 18;
 constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
 // Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
@@ -76,6 +76,7 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.shared_queries = held_.options().shared_queries;
     options.counters = counters_ + 2;
     options.by_lanes = true;
+    options.crowded = options_.crowded;
     options.growth = kCoarseGrowth;
     options.sample = kCoarseSample;
     return options;
@@ -105,7 +106,25 @@ size_t CellCall::batch_queries() const {
     return std::clamp<size_t>(held_.options().scratch_bytes / each, 1, most_queries());
 }
 
+// Whether all candidates had room is seen in the end; that is rarely not so, and then each search
+// looks by itself.
 void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
+    const size_t mark = session_.scratch.mark();
+    const unsigned long long before = counted_[kCrowded];
+    options_.crowded = held_.parts() > 1 ? nullptr : counters_ + kCrowded;
+    const uint64_t scored_before = host_scored_;
+    search_once(batch, first, count);
+    if (options_.crowded == nullptr) return;
+    if (unseen_) fetch_counters();
+    if (counted_[kCrowded] == before) return;
+    options_.crowded = nullptr;
+    host_scored_ = scored_before;
+    session_.scratch.rewind(mark);
+    search_once(batch, first, count);
+}
+
+void CellCall::search_once(const DeviceBatch& batch, size_t first, size_t count) {
+    unseen_ = true;
     const ChunkQueries queries = prepare(batch, first, count);
     BestLists best = make_lists(count, options_.k);
     if (options_.k == 0)
@@ -175,7 +194,7 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
     options_.k = 1;
     options_.refined = false;
     const ChunkQueries queries = prepare(batch, first, count);
-    answered_beside_ = true;
+    unseen_ = true;
     const bool by_rows = held_.rerank_on_device();
     const float limit = std::nextafter(held_.has_rerank() ? scan_radius : radius, kBelow);
     std::unique_lock<std::mutex> lock;
@@ -232,7 +251,7 @@ ChunkQueries CellCall::prepare(const DeviceBatch& batch, size_t first, size_t co
     queries.original_dim = held_.dim();
     queries.dim = held_.steps().coded_dim();
     queries.original = held_.steps().load(batch, first, count, held_.metric(), search_.threads,
-                                            session_, counters_ + kBadValue);
+                                          session_, counters_ + kBadValue);
     queries.coded = held_.steps().apply(queries.original, count, session_);
     queries.probes.width = 1;
     if (held_.centroids().vectors() == 0) return queries;
@@ -264,8 +283,8 @@ void CellCall::empty_lists(BestLists lists, size_t count) {
 void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, BestLists best) {
     const simt::Stream stream = session_.stream.get();
     const size_t values = count * search_.k;
-    const size_t bytes = values * (sizeof(int64_t) + sizeof(float)) +
-                         (count + kCallCounters) * sizeof(uint64_t);
+    const size_t bytes =
+        values * (sizeof(int64_t) + sizeof(float)) + (count + kCallCounters) * sizeof(uint64_t);
     Answers answers{};
     answers.metric = held_.metric();
     answers.ids = held_.tags().device_ids();
@@ -295,6 +314,7 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
     const auto* const counters = reinterpret_cast<const unsigned long long*>(counts + count);
     const auto* const scores = reinterpret_cast<const float*>(counters + kCallCounters);
     std::copy_n(counters, kCallCounters, counted_.begin());
+    unseen_ = false;
     check_values(batch);
     const size_t part = kCopiedBytes / sizeof(int64_t);
     parallel_for(ceil_divide(values, part), search_.threads, [&](size_t task, int) {
@@ -308,6 +328,7 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
 void CellCall::fetch_counters() {
     simt::copy_to_host(counted_.data(), counters_, sizeof(counted_), session_.stream.get());
     simt::synchronize(session_.stream.get());
+    unseen_ = false;
 }
 
 // The error that check_finite gives, from the value itself.
@@ -363,7 +384,6 @@ void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const Chun
                               BestLists best) {
     const simt::Stream stream = session_.stream.get();
     const size_t count = queries.count, k = best.k;
-    answered_beside_ = true;
     fetch_counters();
     check_values(batch);
     std::vector<uint64_t> keys(count * k);
@@ -402,7 +422,7 @@ void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const Chun
 }
 
 SearchStats CellCall::stats(const DeviceBatch& batch) {
-    if (batch.on_device || answered_beside_) fetch_counters();
+    if (unseen_) fetch_counters();
     check_values(batch);
     SearchStats stats;
     stats.scanned = counted_[0];

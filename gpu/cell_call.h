@@ -28,6 +28,7 @@ class CellCall {
     SearchStats stats(const DeviceBatch& batch);
 
    private:
+    void search_once(const DeviceBatch& batch, size_t first, size_t count);
     ChunkSearchOptions coarse_options() const;
     size_t scan_bytes() const;
     size_t most_queries() const;
@@ -51,13 +52,13 @@ class CellCall {
     const simt::DeviceProperties& device_;
     const DeviceSearch& search_;
     ChunkSearchOptions options_;
-    bool by_rows_ = false;          // the re-rank store decides afterwards
-    IdFilterRule rule_;             // with the device's pointers; All: there is no filter
-    // Of cells, of centroids, of re-ranking: vectors scanned and scored; then what
-    // QuerySteps::load says of values. On the device, and as last seen.
+    bool by_rows_ = false;  // the re-rank store decides afterwards
+    IdFilterRule rule_;     // with the device's pointers; All: there is no filter
+    // Of cells, of centroids, of re-ranking: vectors scanned and scored; what QuerySteps::load says
+    // of values; how many queries were crowded. On the device, and as last seen.
     unsigned long long* counters_;
     std::array<unsigned long long, kCallCounters> counted_{};
-    bool answered_beside_ = false;  // not by answer(), which sees the counters
+    bool unseen_ = true;  // the counters have grown since
     uint64_t host_scored_ = 0;
 };
 

@@ -187,7 +187,8 @@ void CellStore::lay_out(const SearchableCells& cells, bool spare) {
 
 // None where they are not wanted, there are none for such codes, or memory is short.
 void CellStore::make_room_for_tiles(const CodeView& code) {
-    if (!options_.tiles || make_byte_tiles_kernel(code.kind) == nullptr) return;
+    if (!options_.tiles || code.dim > kMostTileDim) return;
+    if (make_byte_tiles_kernel(code.kind) == nullptr) return;
     const size_t places = capacity_blocks_ * kBlock;
     const size_t words = places * tile_steps(code.dim) * 8;
     const size_t wanted = words * sizeof(uint32_t) + places * sizeof(ByteTerms) + kTurnedBytes;
@@ -221,11 +222,10 @@ void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_
     const auto turn = [&] {
         copy.finish();
         for (const Piece& piece : pieces) {
-            simt::launch({"turn_blocks", static_cast<unsigned>(piece.blocks), kMakeThreads, 0,
-                          stream_},
-                         turn_blocks, beside.data() + piece.from * block_words,
-                         static_cast<unsigned>(cells.code.words),
-                         blocks_.data() + piece.to * block_words);
+            simt::launch(
+                {"turn_blocks", static_cast<unsigned>(piece.blocks), kMakeThreads, 0, stream_},
+                turn_blocks, beside.data() + piece.from * block_words,
+                static_cast<unsigned>(cells.code.words), blocks_.data() + piece.to * block_words);
         }
         pieces.clear();
         used = 0;

@@ -37,7 +37,7 @@ class DeviceCode {
 struct StoreOptions {
     size_t chunk_blocks = 0;  // 0: kChunkBlocks
     bool rerank_on_host = false;
-    bool tiles = false;  // byte tiles, where they fit
+    bool tiles = false;     // byte tiles, where they fit
     size_t left_bytes = 0;  // of the budget, which room to grow shall not take
 };
 constexpr size_t kChunkBlocks = 64;

@@ -15,21 +15,22 @@
 namespace nearcell::gpu {
 namespace {
 
-constexpr unsigned kGrowth = 8;      // of the rounds
+constexpr unsigned kGrowth = 8;  // of the rounds
 constexpr size_t kAtOnce = size_t{1} << 30;
-constexpr size_t kSampleShare = 2;  // vectors of a sample for each that is wanted, at least
+constexpr size_t kSampleShare = 2;    // vectors of a sample for each that is wanted, at least
 constexpr size_t kSharedLeft = 1024;  // of shared memory, for the system
+constexpr size_t kQueryBytes =
+    52 * 1024;                       // of it, for a tile's queries, so that blocks fit side by side
 constexpr size_t kLeastRoom = 2048;  // candidates of a query
 constexpr size_t kCandidateBytes = sizeof(unsigned) + sizeof(uint64_t);
-constexpr size_t kAllShare = 2;      // of scratch, where all that queries can find has room
+constexpr size_t kAllShare = 2;  // of scratch, where all that queries can find has room
 constexpr unsigned kFewTile = 16;
-constexpr size_t kWarpNeighbours = 20;  // for which a warp a query does
 constexpr size_t kFewQueries = 256;  // that care more for the number of rounds than for candidates
 // Of a chunk, from which on tensor cores scan it: an estimate: half of a product's
 // columns of eight queries are in use then, or more. Not measured.
 constexpr size_t kSharedQueries = 8;
 constexpr size_t kBlocksPerProcessor = 8;
-constexpr size_t kMostSplit = 8;      // blocks that share a tile of a scan of byte tiles
+constexpr size_t kMostSplit = 8;       // blocks that share a tile of a scan of byte tiles
 constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
 
 // Some times what a round is expected to find, and no less than the first chunk has.
@@ -116,8 +117,16 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     buffers.best = best;
     buffers.most_chunks = most_chunks;
     const simt::Stream stream = session_.stream.get();
-    start({queries.probes, {store_.chunk_first()}, count, limits, buffers.limits, buffers.wanted,
-           best.held, buffers.lists.counts, buffers.before, buffers.rounds});
+    start({queries.probes,
+           {store_.chunk_first()},
+           count,
+           limits,
+           buffers.limits,
+           buffers.wanted,
+           best.held,
+           buffers.lists.counts,
+           buffers.before,
+           buffers.rounds});
     if (options_.refined) {
         simt::launch({"row_lengths", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                      row_lengths, queries.coded, count, stored_.code.dim, buffers.lengths);
@@ -149,7 +158,7 @@ void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const floa
                                                    options_.scratch_bytes / kAllShare;
     const size_t room = for_all ? all : room_;
     unsigned* const wanted = search_with(queries, room, best, limits);
-    if (room < all) {
+    if (room < all && (!by_tiles_ || options_.crowded == nullptr)) {
         const std::vector<unsigned> found = download(wanted, queries.count);
         std::vector<unsigned> crowded;
         size_t most = 0;
@@ -166,9 +175,9 @@ void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const floa
 }
 
 void ChunkSearch::sort(size_t queries, BestLists best) {
-    simt::launch({"sort_keys", static_cast<unsigned>(queries), kSelectThreads, 0,
-                  session_.stream.get()},
-                 sort_keys, best);
+    simt::launch(
+        {"sort_keys", static_cast<unsigned>(queries), kSelectThreads, 0, session_.stream.get()},
+        sort_keys, best);
 }
 
 // With more room the rounds are the same and limits are no looser, so all candidates have room.
@@ -295,7 +304,9 @@ void ChunkSearch::take_samples(const ChunkQueries& queries, const Buffers& buffe
     const size_t mark = session_.scratch.mark();
     auto* const uppers = session_.scratch.take<unsigned>(queries.count * size);
     scan_tiles(queries, buffers, {0, 0, 1}, static_cast<unsigned>(size), uppers);
-    const int threads = size <= kKeptKeys * 32 ? 32 : kSelectThreads;
+    // A warp, where that leaves processors something to do.
+    const bool small = size <= kKeptKeys * 32 && queries.count > kFewQueries;
+    const int threads = small ? 32 : kSelectThreads;
     simt::launch({"limit_by_samples", static_cast<unsigned>(queries.count), threads, 0,
                   session_.stream.get()},
                  limit_by_samples, uppers, static_cast<unsigned>(size), options_.k,
@@ -328,15 +339,14 @@ void ChunkSearch::narrow(const ChunkQueries& queries, const Buffers& buffers) {
 
 // The best of what the rounds have left, in order.
 void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
-    const Settling job{
-        {stored_, store_.cell_of_block(), buffers.lists, queries.coded},
-        buffers.best,
-        buffers.limits,
-        buffers.wanted,
-        options_.counters + 1,
-        options_.by_lanes};
-    const int threads = options_.k <= kWarpNeighbours ? 32 : kSelectThreads;
-    simt::launch({"settle_lists", static_cast<unsigned>(queries.count), threads, 0,
+    const Settling job{{stored_, store_.cell_of_block(), buffers.lists, queries.coded},
+                       buffers.best,
+                       buffers.limits,
+                       buffers.wanted,
+                       options_.counters + 1,
+                       options_.crowded,
+                       options_.by_lanes};
+    simt::launch({"settle_lists", static_cast<unsigned>(queries.count), kSelectThreads, 0,
                   session_.stream.get()},
                  settle_lists_kernel(stored_.code.kind, options_.metric), job);
     if (options_.k > kSettledKeys) sort(queries.count, buffers.best);
@@ -377,8 +387,8 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     }
     const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
     if (!sorted) {
-        simt::launch({"list_pairs", grid, kPairThreads, 0, stream}, list_pairs, job,
-                     stored_.chunks, round_tiles, samples, scanned);
+        simt::launch({"list_pairs", grid, kPairThreads, 0, stream}, list_pairs, job, stored_.chunks,
+                     round_tiles, samples, scanned);
         return;
     }
     const size_t mark = session_.scratch.mark();
@@ -387,8 +397,9 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     job.starts = starts;
     simt::fill_bytes(job.counts, 0, chunks * sizeof(unsigned), stream);
     simt::launch({"count_pairs", grid, kPairThreads, 0, stream}, count_pairs, job);
-    simt::launch({"add_up_pairs", blocks_of(chunks, kSumThreads), kSumThreads, 0, stream}, add_up_pairs, job.counts,
-                 stored_.chunks, chunks, job.tile, starts, round_tiles, scanned);
+    simt::launch({"add_up_pairs", blocks_of(chunks, kSumThreads), kSumThreads, 0, stream},
+                 add_up_pairs, job.counts, stored_.chunks, chunks, job.tile, starts, round_tiles,
+                 scanned);
     simt::launch({"place_pairs", grid, kPairThreads, 0, stream}, place_pairs, job);
     session_.scratch.rewind(mark);
 }
@@ -430,8 +441,8 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     job.sample = sample;
     job.uppers = uppers;
     const size_t each = byte_stride(stored_.tiles.steps) * sizeof(unsigned);
-    const size_t room = device_.most_shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft;
-    const size_t columns = room / each / 16 * 16;
+    const size_t most_bytes = device_.most_shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft;
+    const size_t columns = std::min(most_bytes, kQueryBytes) / each / 16 * 16;
     const size_t fitting = std::clamp<size_t>(columns, 8, kByteTile);
     job.group = static_cast<unsigned>(fitting);
     const size_t bytes = fitting * each;
@@ -439,12 +450,11 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     if (bytes > device_.shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft)
         simt::allow_shared_memory(kernel, bytes);
     // Where there are few tiles, blocks share one.
-    const size_t tiles = queries.probes.cells == nullptr
-                             ? ceil_divide(queries.count, size_t{shared_tile(queries.count)}) *
-                                   round.chunks()
-                             : queries.count * std::min(queries.probes.width, round.chunks());
-    const size_t most =
-        static_cast<size_t>(device_.processors) * byte_blocks(stored_.tiles.steps);
+    const size_t tiles =
+        queries.probes.cells == nullptr
+            ? ceil_divide(queries.count, size_t{shared_tile(queries.count)}) * round.chunks()
+            : queries.count * std::min(queries.probes.width, round.chunks());
+    const size_t most = static_cast<size_t>(device_.processors) * byte_blocks(stored_.tiles.steps);
     const size_t split = std::clamp<size_t>(most / std::max<size_t>(tiles, 1), 1, kMostSplit);
     const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
                     static_cast<unsigned>(split));
@@ -465,9 +475,9 @@ void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists
     } else {
         const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded};
         if (by_tiles_) {
-            simt::launch({"score_in_rows", static_cast<unsigned>(queries.count), kSelectThreads, 0,
-                          stream},
-                         score_in_rows_kernel(stored_.code.kind, options_.metric), job);
+            simt::launch(
+                {"score_in_rows", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
+                score_in_rows_kernel(stored_.code.kind, options_.metric), job);
             return;
         }
         simt::launch({"score_by_codes", grid, kScoreThreads, 0, stream},

@@ -1,12 +1,11 @@
 // ChunkSearch: one call's way through a CellStore, in rounds: the nearest chunks of each query give
 // it a limit, under which few of the next, so many times as many, pass, and so on. Where the store
-// has byte tiles, rounds only narrow down what can be among the best, and what is left in the end is
-// scored. Where it has none and many queries share chunks, tensor cores say what can pass, and only
-// that is scored. What is found is the same in any case.
-// Nothing waits for the host but the end, when it looks whether all candidates had room; queries
-// of which more were found are searched again, with as much room as they want. Few queries have
-// room for all that they can find, and fewer rounds: then it does not wait. For host code of
-// the GPU backend. One thread.
+// has byte tiles, rounds only narrow down what can be among the best, and what is left in the end
+// is scored. Where it has none and many queries share chunks, tensor cores say what can pass, and
+// only that is scored. What is found is the same in any case. Nothing waits for the host but the
+// end, when it looks whether all candidates had room; queries of which more were found are searched
+// again, with as much room as they want. Few queries have room for all that they can find, and
+// fewer rounds: then it does not wait. For host code of the GPU backend. One thread.
 #pragma once
 
 #include <cstddef>
@@ -51,6 +50,10 @@ struct ChunkSearchOptions {
     size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
     // On the device: vectors scanned, and candidates scored, to which a search adds.
     unsigned long long* counters = nullptr;
+    // On the device, and not null: with byte tiles a search adds how many queries found more
+    // candidates than there is room for, and leaves it to the caller to search again without this;
+    // else it waits, to see for itself.
+    unsigned long long* crowded = nullptr;
 };
 
 // What a range search found of one query: packed keys and places, in any order.

@@ -50,7 +50,8 @@ struct DeviceOptions {
     bool byte_tiles = true;
     // For tests: cells are cut into chunks of so many blocks, there is room for so many candidates
     // of a query, and chunks that so many queries share are scanned by tensor cores. 0: chosen.
-    // They change what a search costs, never what it returns.
+    // They change what a search costs, never what it returns, but for RaBitQ codes with a re-rank
+    // store, whose bounds may fail, the sooner the narrower limits are.
     size_t chunk_blocks = 0;
     size_t candidates = 0;
     size_t shared_queries = 0;

@@ -21,13 +21,13 @@ struct Size {
     size_t wide_rows, wide_dim;   // of those for exact search alone
     size_t cells, rows_per_cell;  // k-means: cells, and training rows of each
     size_t batches[3];            // queries of a call, the largest first
-    size_t probes[5];
+    size_t probes[6];
     size_t repetitions, calls;  // at most; of batches, and of single queries
     double seconds;             // that one measurement may take, about
     size_t copy_bytes;
 };
 constexpr Size kSizes[] = {
-    {"tiny", 800, 24, 200, 72, 8, 64, {16, 4, 1}, {1, 2, 4, 6, 8}, 1, 3, 0.1, 1 << 16},
+    {"tiny", 800, 24, 200, 72, 8, 64, {16, 4, 1}, {1, 2, 4, 5, 6, 8}, 1, 3, 0.1, 1 << 16},
     {"medium",
      1000000,
      96,
@@ -36,7 +36,7 @@ constexpr Size kSizes[] = {
      4096,
      64,
      {10000, 100, 1},
-     {8, 16, 32, 64, 128},
+     {8, 32, 44, 64, 104, 128},
      9,
      500,
      3,
@@ -49,13 +49,13 @@ constexpr Size kSizes[] = {
      16384,
      64,
      {10000, 100, 1},
-     {8, 16, 32, 64, 128},
+     {8, 32, 44, 64, 104, 128},
      9,
      500,
      3,
      size_t{2} << 30},
 };
-constexpr size_t kNeighbours = 10;
+constexpr size_t kNeighbours = 10, kMiddle = 1;  // of probes, for small batches
 
 struct Setting {
     const Size& size;

@@ -5,10 +5,11 @@
 
 In this order, each with a limit, until the time is up:
   parity     a device finds what the CPU finds: cuda_parity
+  sanitizers compute-sanitizer over cuda_parity with tiny shapes, where there is one; side by side
+             with each other and with parity
   bench      what searches cost: device_bench
   kernels    the time of each kernel and the share of the device's limits it reached: Nsight Compute
              over device_bench --profile, where there is ncu
-  sanitizers compute-sanitizer over cuda_parity with tiny shapes, where there is one
   peers      cuVS and Faiss on the same data, where python3 can import them: peers.py
 Everything goes into FOLDER/gpu-MODEL.txt (bench/results), also when a step fails or runs over its
 limit. Exit status: 0 all is well, 1 a step failed or was not finished, 77 there is no GPU.
@@ -27,13 +28,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-LIMITS = {"parity": 110, "bench": 290, "kernels": 60, "sanitizers": 60, "peers": 90}  # seconds
+LIMITS = {"parity": 110, "sanitizers": 110, "bench": 200, "kernels": 60, "peers": 90}  # seconds
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
+# Every code by every metric would take racecheck minutes.
+RACES = "*Filters:*RangeSearch:*Changes:*OnTheDevice:*OnTheHost:*EveryMetric:*Cpus*-*EveryCode*"
 SKIPPED = 77
 METRICS = {  # of Nsight Compute, few enough for one run of a kernel; per cent: of the peak
     "us": "gpu__time_duration.sum",
@@ -247,26 +251,23 @@ def sanitizer() -> str | None:
     )
 
 
-def sanitize(run: Run, parity: Path) -> None:
-    """Each tool over the tiny shapes; the time is shared among them."""
-    tool = sanitizer()
-    if tool is None:
-        run.note("sanitizers", "not run: there is no compute-sanitizer here")
-        return
-    end = time.monotonic() + min(LIMITS["sanitizers"], run.left())
-    for i, name in enumerate(SANITIZERS):
-        share = (end - time.monotonic()) / (len(SANITIZERS) - i)
-        command: list[str | Path] = [
-            tool,
-            "--tool",
-            name,
-            "--error-exitcode",
-            "9",
-            parity,
-            "--size",
-            "tiny",
-        ]
-        run.step(f"sanitizer {name}", command, share)
+def check(run: Run, arguments: argparse.Namespace, parity: Path) -> None:
+    """Parity and sanitizers, all at once: nothing is timed."""
+    steps: list[tuple[str, list[str | Path], float]] = []
+    if "parity" in arguments.only:
+        size = "tiny" if arguments.size == "tiny" else "full"
+        steps.append(("parity", [parity, "--size", size], LIMITS["parity"]))
+    if "sanitizers" in arguments.only:
+        if (tool := sanitizer()) is None:
+            run.note("sanitizers", "not run: there is no compute-sanitizer here")
+        for name in SANITIZERS if tool else ():
+            command: list[str | Path] = [tool or "", "--tool", name, "--error-exitcode", "9"]
+            command += [parity, "--size", "tiny"]
+            if name == "racecheck":
+                command.append(f"--gtest_filter={RACES}")
+            steps.append((f"sanitizer {name}", command, LIMITS["sanitizers"]))
+    with ThreadPoolExecutor(max(1, len(steps))) as pool:
+        list(pool.map(lambda step: run.step(*step), steps))
 
 
 def peers_here() -> list[str]:
@@ -301,8 +302,6 @@ def bench(run: Run, arguments: argparse.Namespace, programs: Path, data: Path) -
         run.logs.append(clocks_text(data / "clocks.csv") + "\n")
     if "kernels" in arguments.only and not run.no_gpu:
         profile(run, arguments, programs, data)
-    if "sanitizers" in arguments.only and not run.no_gpu:
-        sanitize(run, programs / "cuda_parity")
     if "peers" in arguments.only:
         if not peers:
             run.note(
@@ -354,9 +353,7 @@ def main() -> int:
     programs = arguments.binaries or build(run)
     data = data_folder()
     try:
-        if "parity" in arguments.only:
-            size = "tiny" if arguments.size == "tiny" else "full"
-            run.step("parity", [programs / "cuda_parity", "--size", size], LIMITS["parity"])
+        check(run, arguments, programs / "cuda_parity")
         if not run.no_gpu:
             bench(run, arguments, programs, data)
         if run.no_gpu:

@@ -1,6 +1,6 @@
 // Stored vectors once more, as integer tensor cores multiply them: moved by their cell's centroid
-// and rounded to int8, with a scale each. A filter reads these (scan_byte_tiles.cuh); what passes is
-// scored by the codes. `dim` bytes and 16 a vector, whatever its code (make_byte_tiles.cuh).
+// and rounded to int8, with a scale each. A filter reads these (scan_byte_tiles.cuh); what passes
+// is scored by the codes. `dim` bytes and 16 a vector, whatever its code (make_byte_tiles.cuh).
 //
 // The values of a block of sixteen vectors and 32 dimensions are the A operand of one product
 // (simt/matrix.h), 16 bytes a lane: lane 4 g + t has dimensions 8 t to 8 t + 7 of vectors g and

@@ -1,8 +1,9 @@
 // How stored vectors lie on a device, and what the kernels that look through them hand to each
 // other. The codes are CodeView's, byte for byte: blocks of sixteen vectors, each cell's from a
 // block on, cut into chunks of some blocks. Beside byte tiles, which are scanned then, a vector's
-// words lie in a row: they are read only to score it. A vector's place is 16 * block + lane, below 2^32. What
-// makes equal keys differ is its tag: its id where ids have 32 bits, else the rank of its id.
+// words lie in a row: they are read only to score it. A vector's place is 16 * block + lane, below
+// 2^32. What makes equal keys differ is its tag: its id where ids have 32 bits, else the rank of
+// its id.
 //
 // A search goes in rounds. In each, (query, chunk) pairs sorted by chunk are cut into tiles of at
 // most kPairTile queries of one chunk, so that a chunk's codes are read once for all of them. A
@@ -17,7 +18,7 @@
 namespace nearcell::gpu {
 
 constexpr unsigned kPairTile = 64;
-constexpr unsigned kCallCounters = 7;  // numbers that a call's kernels count (cell_call.h)
+constexpr unsigned kCallCounters = 8;  // numbers that a call's kernels count (cell_call.h)
 
 struct Chunk {
     unsigned first_block;  // of all blocks of the store
@@ -44,6 +45,8 @@ struct ByteTiles {
     unsigned steps;  // of 32 dimensions
 };
 
+// Eight queries of so many dimensions fit into the shared memory of every device.
+constexpr size_t kMostTileDim = 4096;
 constexpr unsigned tile_steps(size_t dim) { return static_cast<unsigned>((dim + 31) / 32); }
 
 // What is stored, in device memory; `code` has device pointers.

@@ -12,9 +12,8 @@ template <CodeKind kKind, class Use>
 SIMT_DEVICE void for_moved_values(const StoredCodes& stored, const uint32_t* words,
                                   const float* centre, const Use& use) {
     Decoder<kKind, 1> decoder(stored.code, words);
-    decoder.decode(0, static_cast<unsigned>(stored.code.dim), [&](unsigned j, float x) {
-        use(j, centre == nullptr ? x : x - centre[j]);
-    });
+    decoder.decode(0, static_cast<unsigned>(stored.code.dim),
+                   [&](unsigned j, float x) { use(j, centre == nullptr ? x : x - centre[j]); });
 }
 
 // |c| of a residual's centroid, by which its key may be off; else 0.

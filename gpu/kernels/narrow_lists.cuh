@@ -85,8 +85,8 @@ SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
     return {limit, kept};
 }
 
-// Moves what `keeps` to the front, and returns how many: each to a place at or before its own, after
-// the block has read up to there.
+// Moves what `keeps` to the front, and returns how many: each to a place at or before its own,
+// after the block has read up to there.
 template <class Keeps>
 SIMT_DEVICE unsigned keep_some(const OpenList& list, const Keeps& keeps) {
     unsigned kept = 0;
@@ -126,8 +126,8 @@ SIMT_DEVICE void narrow_list(const CandidateLists& lists, size_t k, float* limit
     if (found == 0) return;
     const unsigned count = found < lists.room ? found : static_cast<unsigned>(lists.room);
     const OpenList list{lists.keys + query * lists.room, lists.places + query * lists.room, count};
-    const Narrowed narrowed =
-        count <= kKeptKeys * blockDim.x ? narrow_short(list, k, limit) : narrow_long(list, k, limit);
+    const Narrowed narrowed = count <= kKeptKeys * blockDim.x ? narrow_short(list, k, limit)
+                                                              : narrow_long(list, k, limit);
     if (threadIdx.x != 0) return;
     if (found > wanted[query]) wanted[query] = found;
     lists.counts[query] = narrowed.kept;

@@ -210,7 +210,9 @@ __global__ void __launch_bounds__(kPairThreads)
                  unsigned* ends) {
     const size_t query = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (query >= queries) return;
-    const auto key_at_rank = [&](size_t rank) { return key_of(probes, query * probes.width + rank); };
+    const auto key_at_rank = [&](size_t rank) {
+        return key_of(probes, query * probes.width + rank);
+    };
     const auto distance = [&](float key) {
         return sqrtf(fmaxf(0.0f, similarity ? 2.0f + 2.0f * key : key));
     };

@@ -36,8 +36,8 @@ SIMT_DEVICE float element_at(const GivenRows& rows, size_t i, size_t j) {
     return 0;
 }
 
-// bad: becomes the greatest complement of a value's number, if its size is not at most `largest`, so
-// that 0 says that there is none. Values count from `first`.
+// bad: becomes the greatest complement of a value's number, if its size is not at most `largest`,
+// so that 0 says that there is none. Values count from `first`.
 __global__ void __launch_bounds__(kPrepareThreads)
     convert_rows(GivenRows rows, float largest, size_t first, float* out, unsigned long long* bad) {
     const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;

@@ -4,10 +4,10 @@
 // bfloat16 and p = scale * scale * (an exact integer). narrow_lists.cuh goes on with intervals, and
 // what is left is scored by the codes.
 //
-// A block takes a tile of up to 128 queries and one chunk: a warp 32 vectors at a time, whose values
-// (the A operand) it reads as they lie, 16 bytes a lane, from HBM for the first tile of a chunk and
-// from L2 for others. Queries (the B operand) are moved by the centroid and rounded into shared
-// memory, once a tile, as many at a time as fit.
+// A block takes a tile of up to 128 queries and one chunk: a warp 32 vectors at a time, whose
+// values (the A operand) it reads as they lie, 16 bytes a lane, from HBM for the first tile of a
+// chunk and from L2 for others. Queries (the B operand) are moved by the centroid and rounded into
+// shared memory, once a tile, as many at a time as fit.
 //
 // Of 32 vectors, 16 queries and 32 dimensions: 4 products and 2 loads of 8 bytes a lane of shared
 // memory; then of each pair of vector and query 5 instructions: to float, times scale, and the
@@ -50,8 +50,8 @@ constexpr unsigned byte_stride(unsigned steps) { return (steps | 1) * 8; }
 
 // What a query of a tile is compared by.
 struct ByteQuery {
-    float square;  // kUnknown: no bounds are known
-    float error;   // L2: ey; similarities: t
+    float square;        // kUnknown: no bounds are known
+    float error;         // L2: ey; similarities: t
     float product, off;  // similarities: q.c, and by how much that may be off
 };
 // A pair of vector and query of a group that may be found: row * kByteTile + column, and their sum.
@@ -130,9 +130,8 @@ SIMT_DEVICE void round_query(const ByteScan& job, const float* query, const floa
     scale_out = scale.scale;
     SIMT_UNROLL
     for (unsigned step = 0; step < steps; ++step) {
-        const float4 x = kSteps == 0
-                             ? moved_values<kSum>(query, centre, step * 32 + first * 4, dim)
-                             : kept[kSteps == 0 ? 0 : step];
+        const float4 x = kSteps == 0 ? moved_values<kSum>(query, centre, step * 32 + first * 4, dim)
+                                     : kept[kSteps == 0 ? 0 : step];
         to[step * 8 + first] = round_four(x, scale, sums.query);
     }
     sums.query.square = sum_of_group(sums.query.square, kByteLanes);
@@ -172,9 +171,8 @@ SIMT_DEVICE void load_byte_queries(const ByteScan& job, const PairTile& group,
                                    ByteTile& tile) {
     const size_t dim = job.stored.code.dim;
     const unsigned stride = byte_stride(job.stored.tiles.steps);
-    const float* const centre = job.stored.centroids == nullptr
-                                    ? nullptr
-                                    : job.stored.centroids + group.chunk.cell * dim;
+    const float* const centre =
+        job.stored.centroids == nullptr ? nullptr : job.stored.centroids + group.chunk.cell * dim;
     const unsigned count = group.end - group.begin;
     constexpr unsigned kStep = 8 * kByteColumns;
     const unsigned padded = count <= 8 ? 8 : (count + kStep - 1) / kStep * kStep;  // whole warps
@@ -254,7 +252,7 @@ SIMT_DEVICE void offer_found(const ByteScan& job, const PairTile& group,
     const ByteTerms vector = terms_at(job, group.chunk, row);
     const float product = static_cast<float>(pair.sum) * vector.scale * tile.scale[column];
     const float2 ends = key_interval<kSum>(constants, tile.queries[column], vector,
-                                     __uint_as_float(tile.width), product);
+                                           __uint_as_float(tile.width), product);
     const size_t query = tile.query[column];
     const unsigned place = group.chunk.first_block * static_cast<unsigned>(kBlock) + row;
     if (job.sample == 0) return offer_candidate(job.lists, query, place, pack_interval(ends));
@@ -310,9 +308,8 @@ SIMT_DEVICE ByteRows byte_rows(const ByteScan& job, const PairTile& group,
         const unsigned row = block * 16 + threadIdx.x % 32 / 4 + 8 * half;
         const ByteTerms vector = terms_at(job, group.chunk, row);
         rows.scale[half] = (kSum == KeySum::Dot ? -1.0f : -2.0f) * vector.scale;
-        rows.terms[half] =
-            vector_terms<CodeKind::Float32, kSum>(constants, vector.square, vector.error, {0, 0},
-                                                  0, __uint_as_float(tile.width));
+        rows.terms[half] = vector_terms<CodeKind::Float32, kSum>(
+            constants, vector.square, vector.error, {0, 0}, 0, __uint_as_float(tile.width));
     }
     return rows;
 }
@@ -359,7 +356,8 @@ SIMT_DEVICE unsigned scan_byte_block(const ByteScan& job, const PairTile& group,
             }
             SIMT_UNROLL
             for (unsigned n = 0; n < kColumns; ++n) {
-                const uint2 b = *reinterpret_cast<const uint2*>(columns + 8 * n * stride + step * 8);
+                const uint2 b =
+                    *reinterpret_cast<const uint2*>(columns + 8 * n * stride + step * 8);
                 SIMT_UNROLL
                 for (unsigned r = 0; r < kByteRows; ++r)
                     simt::mma_m16n8k32_int8(sums[r][n], a[r], {b.x, b.y});
@@ -424,8 +422,7 @@ SIMT_DEVICE void scan_byte_group(const ByteScan& job, const PairTile& group) {
 // Any grid: blocks step through the tiles in x, and in y through the vectors of one. Shared memory
 // for the values of job.group queries.
 template <KeySum kSum, unsigned kSteps>
-__global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps))
-    scan_byte_tiles(ByteScan job) {
+__global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps)) scan_byte_tiles(ByteScan job) {
     const unsigned tiles = *job.pairs.tile_count;
     for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
         PairTile tile = job.pairs.tiles[number];

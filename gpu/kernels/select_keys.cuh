@@ -11,8 +11,8 @@ namespace nearcell::gpu {
 
 constexpr unsigned kSharedKeys = 1024;
 
-// The k smallest of at most a key a thread, in order: each counts how many are smaller than its own.
-// To where they come from, if one likes; the block sees them all.
+// The k smallest of at most a key a thread, in order: each counts how many are smaller than its
+// own. To where they come from, if one likes; the block sees them all.
 SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsigned* best_places) {
     SIMT_SHARED(ranked, uint64_t[kSelectThreads]);
     const unsigned own = threadIdx.x;
@@ -22,11 +22,10 @@ SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsign
     ranked[own] = key;
     __syncthreads();
     unsigned rank = 0;
-    const auto total = static_cast<unsigned>(list.total);
-    for (unsigned i = 0; i < min(own, total); ++i)
-        rank += ranked[i] <= key;  // equal ones, which there should be none of, in their order
-    for (unsigned i = own + 1; i < total; ++i)
-        rank += ranked[i] < key;
+    const uint64_t next = key + 1;
+    for (unsigned i = 0; i < list.total;
+         ++i)  // equal ones, which there should be none of, in order
+        rank += ranked[i] < (i < own ? next : key);
     if (is_there && rank < k) {
         best[rank] = key;
         best_places[rank] = place;

@@ -8,8 +8,8 @@
 
 namespace nearcell::gpu {
 
-// Threads of a block, at most; fewer, whole warps, wait less for each other where there is little to
-// do.
+// Threads of a block, at most; fewer, whole warps, wait less for each other where there is little
+// to do.
 constexpr int kSelectThreads = 128, kSelectWarps = kSelectThreads / 32;
 
 // The best so far and then the candidates, with what belongs to each (may be null).
@@ -56,8 +56,8 @@ SIMT_DEVICE void find_digit(const unsigned* bins, int shift, Digits& digits) {
 }
 
 // The largest key that is wanted, or a number between it and the next, which agrees with it in all
-// bits from `last` on; at least k are there. for_keys(use) calls use(key) for some of them, those of
-// the calling thread.
+// bits from `last` on; at least k are there. for_keys(use) calls use(key) for some of them, those
+// of the calling thread.
 template <class ForKeys>
 SIMT_DEVICE uint64_t find_pivot(const ForKeys& for_keys, size_t k, int last = 56) {
     SIMT_SHARED(bins, unsigned[256]);

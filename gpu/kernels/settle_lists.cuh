@@ -12,8 +12,8 @@
 namespace nearcell::gpu {
 
 constexpr unsigned kStaged = 16, kStagedWords = 1024;  // candidates, and words of all of them
-constexpr unsigned kRowLanes = 8;       // that score a row together
-constexpr unsigned kSettledKeys = 256;  // more than so many are not put in order
+constexpr unsigned kRowLanes = 8;                      // that score a row together
+constexpr unsigned kSettledKeys = 256;                 // more than so many are not put in order
 
 struct Settling {
     CodeScoring scoring;
@@ -21,6 +21,7 @@ struct Settling {
     float* limits;
     unsigned* wanted;
     unsigned long long* scored;
+    unsigned long long* crowded;  // counts queries that had no room; may be null
     bool by_lanes;  // Float32 codes: keys may have the bits of another order of dimensions
 };
 
@@ -38,8 +39,7 @@ SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsi
         __syncthreads();  // all have read the last ones
         for (unsigned i = threadIdx.x; fitting > 0 && i < some * words; i += blockDim.x) {
             const size_t place = places[first + i / words];
-            staged[i / words * stride + i % words] =
-                job.stored.blocks[place * words + i % words];
+            staged[i / words * stride + i % words] = job.stored.blocks[place * words + i % words];
         }
         __syncthreads();
         if (threadIdx.x >= some) continue;
@@ -87,11 +87,12 @@ SIMT_DEVICE void score_by_lanes(const CodeScoring& job, unsigned count, const un
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kSelectThreads, 8) settle_lists(Settling job) {
     const CandidateLists& lists = job.scoring.lists;
-    const bool is_whole = lists.counts[blockIdx.x] <= lists.room;
-    __syncthreads();  // all have read that
     narrow_list(lists, job.best.k, job.limits, job.wanted);
-    if (!is_whole) return;  // the host asks again
-    __syncthreads();        // what is left is there
+    __syncthreads();                            // what is left is there
+    if (job.wanted[blockIdx.x] > lists.room) {  // the host asks again
+        if (threadIdx.x == 0 && job.crowded != nullptr) atomicAdd(job.crowded, 1ull);
+        return;
+    }
     const unsigned count = lists.counts[blockIdx.x];
     if (threadIdx.x == 0) atomicAdd(job.scored, static_cast<unsigned long long>(count));
     const unsigned* const places = lists.places + blockIdx.x * lists.room;

@@ -78,9 +78,9 @@ bool passes_under(const Case& data, float limit) {
     const float reach = kSum == KeySum::L2 ? data.margin * data.reach : data.reach;
     const float square =
         is_short(vector.sums.square + vector.sums.error) ? vector.sums.square : kUnknown;
-    const float2 terms = vector_terms<kKind, kSum>(
-        constants, square, error_of(constants, vector.sums, centre), data.factors, data.margin,
-        width_of(constants, pair.query));
+    const float2 terms =
+        vector_terms<kKind, kSum>(constants, square, error_of(constants, vector.sums, centre),
+                                  data.factors, data.margin, width_of(constants, pair.query));
     const float2 bound = pair_limit<kKind, kSum>(constants, pair, limit, reach);
     const Wide lengths = std::sqrt(product(vector.values, vector.values)) *
                          std::sqrt(product(other.values, other.values));
