@@ -44,6 +44,7 @@ METRICS = {  # of Nsight Compute, few enough for one run of a kernel; per cent: 
     "DRAM %": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
     "issue %": "sm__inst_issued.avg.pct_of_peak_sustained_elapsed",
 }
+PROFILED = "SQfp16nr"  # the index, where none is named
 LAST_KERNEL = "write_answers"  # of a search of an index
 CLOCKS = "clocks.sm,clocks.mem,power.draw,temperature.gpu"
 
@@ -209,8 +210,7 @@ def profile(run: Run, arguments: argparse.Namespace, programs: Path, data: Path)
     command += ["--metrics", ",".join(METRICS.values()), "--csv", "--page", "raw"]
     command += ["--print-units", "base", "--log-file", log, programs / "device_bench"]
     command += ["--size", arguments.size, "--profile", "yes"]
-    if arguments.spec:
-        command += ["--spec", arguments.spec]
+    command += ["--spec", arguments.spec or PROFILED]
     run.step("kernels", command, LIMITS["kernels"])
     rows = kernel_rows(log)
     run.logs.append("kernels, searches one after the other\n" + table(rows) + "\n")
