@@ -106,17 +106,19 @@ size_t CellCall::batch_queries() const {
     return std::clamp<size_t>(held_.options().scratch_bytes / each, 1, most_queries());
 }
 
-// Whether all candidates had room is seen in the end; that is rarely not so, and then each search
-// looks by itself.
+// Whether all candidates had room is seen in the end, so that nothing waits before; that is rarely
+// not so, and then, and ever after, each search looks by itself, for those queries alone.
 void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     const size_t mark = session_.scratch.mark();
     const unsigned long long before = counted_[kCrowded];
-    options_.crowded = held_.parts() > 1 ? nullptr : counters_ + kCrowded;
+    const bool looks_at_once = held_.parts() > 1 || held_.is_crowded();
+    options_.crowded = looks_at_once ? nullptr : counters_ + kCrowded;
     const uint64_t scored_before = host_scored_;
     search_once(batch, first, count);
     if (options_.crowded == nullptr) return;
     if (unseen_) fetch_counters();
     if (counted_[kCrowded] == before) return;
+    held_.note_crowding();
     options_.crowded = nullptr;
     host_scored_ = scored_before;
     session_.scratch.rewind(mark);

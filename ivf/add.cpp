@@ -177,9 +177,13 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                 check(cells[c].size() + starts[c + 1] <= std::numeric_limits<uint32_t>::max(),
                       StatusCode::Unsupported,
                       "a cell would hold more than 2^32 - 1 vectors: use more cells");
-                if (starts[c + 1] != 0) cells[c].grow(starts[c + 1], shape);
                 starts[c + 1] += starts[c];
             }
+            // Side by side, since that copies what is there already.
+            parallel_for(cells.size(), threads, [&](size_t c, int) {
+                const size_t here = starts[c + 1] - starts[c];
+                if (here != 0) cells[c].grow(here, shape);
+            });
             std::vector<size_t> next(starts.begin(), starts.end() - 1);
             std::vector<uint32_t> order(count);
             for (size_t i = 0; i < count; ++i)

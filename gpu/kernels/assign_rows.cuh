@@ -3,7 +3,7 @@
 // operations a pair, which for 96 dimensions is 2 %. Keys are those of the CPU's assign_l2_f32 and
 // assign_dot_f32, bit for bit, and of equal ones the smaller row is taken, so the labels are the
 // CPU's. Few vectors and many rows: the rows are shared among blocks, which meet at an atomic
-// minimum of (key, row), whose order does not matter. Run on the emulation only.
+// minimum of (key, row), whose order does not matter. Ran on an H100 (bench/results/gpu-h100.txt).
 #pragma once
 
 #include <nearcell/gpu/kernels/packed_key.cuh>

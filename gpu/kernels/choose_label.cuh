@@ -14,7 +14,7 @@
 // which is widened for all roundings to twice its size, no other row comes into question.
 //
 // Four lanes a vector, each with one row that was found: 8 dim bytes read a row, from anywhere in
-// L2, next to nothing of the search before. Run on the emulation only.
+// L2, next to nothing of the search before. Ran on an H100 (bench/results/gpu-h100.txt).
 #pragma once
 
 #include <nearcell/gpu/kernels/assign_rows.cuh>

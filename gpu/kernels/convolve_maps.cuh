@@ -32,7 +32,7 @@
 // less than 6 * 2^-23 of the stage's S (exact_bound.cuh), and K / 16 sums are rounded: less than
 // (40 + K / 64) 2^-22 S in all.
 //
-// Compiled for sm_75 to sm_120 and run on the emulation only: none of this was run on a GPU.
+// Parity and compute-sanitizer on an H100: bench/results/gpu-h100.txt.
 #pragma once
 
 #include <nearcell/gpu/kernels/map_output.cuh>

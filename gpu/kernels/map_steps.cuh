@@ -9,7 +9,7 @@
 //
 // Sums of products and of a window are in the CPU's order: the same bits (but 1 / (1 + exp(-x))).
 // Softmax: the exponential's error, 2^-22 at most, and that of a sum of float32 by lanes.
-// Run on the emulation only.
+// Ran on an H100 (bench/results/gpu-h100.txt).
 #pragma once
 
 #include <nearcell/gpu/kernels/map_output.cuh>

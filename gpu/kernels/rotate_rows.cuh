@@ -4,7 +4,7 @@
 // a value is read from shared memory and written to it once for both: with 128 values 4 transforms
 // are 16 such passes of 1 KiB, some 20 KiB of shared memory for 1 KiB of HBM, which an H100 gives
 // at 23 TB/s and 3.3 TB/s: shared memory bounds it. Only additions and products, in the order of
-// the CPU's: the same bits. Run on the emulation only.
+// the CPU's: the same bits. Ran on an H100 (bench/results/gpu-h100.txt).
 #pragma once
 
 #include <nearcell/gpu/rotation.h>

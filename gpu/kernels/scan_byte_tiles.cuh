@@ -14,6 +14,10 @@
 // comparison's three. Reading: dim + 16 bytes a vector and tile of chunk. Rounding queries: some 8
 // instructions a value of each tile. What passes goes through shared memory, so that all lanes of a
 // warp work on it.
+//
+// On an H100 the scans of 10,000 queries of 96 dimensions, 128 of 16,384 cells each, ten million
+// vectors, take 1.7 ms (bench/results/gpu-h100.txt, kernels): instructions are issued in 51 % of the
+// slots, HBM is at 29 %. Waiting for the results of instructions limits, with 20 warps a processor.
 #pragma once
 
 #include <nearcell/gpu/kernels/byte_tiles.cuh>

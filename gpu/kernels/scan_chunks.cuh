@@ -13,7 +13,7 @@
 // that for L2 and L1 the loads limit, at half of the peak of float32. HBM is read once a chunk and
 // tile; the other seven times its codes come from L1 or L2. With few queries reading codes limits.
 //
-// Compiled for sm_75 to sm_120 and run on the emulation only: none of this was run on a GPU.
+// Parity and compute-sanitizer on an H100: bench/results/gpu-h100.txt.
 #pragma once
 
 #include <nearcell/gpu/kernels/cell_layout.cuh>

@@ -18,8 +18,8 @@
 // chunk's codes are read once a tile. The epilogue is two multiply-adds and a comparison for each
 // pair of vector and query.
 //
-// Compiled for sm_75 to sm_120 and run on the emulation only: none of this was run on a GPU. It
-// needs sm_80 for products of bfloat16; on sm_75 it traps, and scan_chunks serves.
+// Parity and compute-sanitizer on an H100: bench/results/gpu-h100.txt. It needs sm_80 for products
+// of bfloat16; on sm_75 it traps, and scan_chunks serves.
 #pragma once
 
 #include <nearcell/gpu/kernels/product_tile.cuh>

@@ -5,7 +5,7 @@
 // for consumers, whose double precision has 1/64 of their rate, the additions bound it: an RTX 4090
 // does 0.6 T of them a second, of which its memory would give 0.25 T.
 //
-// Run on the emulation only.
+// Ran on an H100 (bench/results/gpu-h100.txt).
 #pragma once
 
 #include <nearcell/gpu/kernels/tile_product.cuh>
