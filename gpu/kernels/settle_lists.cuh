@@ -6,6 +6,7 @@
 #pragma once
 
 #include <nearcell/gpu/kernels/narrow_lists.cuh>
+#include <nearcell/gpu/kernels/product_bound.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
 #include <nearcell/gpu/kernels/select_keys.cuh>
 
