@@ -454,7 +454,8 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
         queries.probes.cells == nullptr
             ? ceil_divide(queries.count, size_t{shared_tile(queries.count)}) * round.chunks()
             : queries.count * std::min(queries.probes.width, round.chunks());
-    const size_t most = static_cast<size_t>(device_.processors) * byte_blocks(stored_.tiles.steps);
+    const size_t most = static_cast<size_t>(device_.processors) *
+                        byte_blocks(stored_.tiles.steps, device_.architecture);
     const size_t split = std::clamp<size_t>(most / std::max<size_t>(tiles, 1), 1, kMostSplit);
     const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
                     static_cast<unsigned>(split));

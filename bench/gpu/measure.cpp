@@ -2,11 +2,8 @@
 
 #include <cmath>
 
-#ifdef NEARCELL_CUDA
-#include <cuda_profiler_api.h>
-#endif
-
 #include <nearcell/core/error.h>
+#include <nearcell/gpu/simt/profiler.h>
 
 namespace nearcell::bench {
 namespace {
@@ -60,11 +57,9 @@ Latencies latencies(size_t most, double seconds, const std::function<void(size_t
 
 void profile(const std::function<void()>& work) {
     work();
-#ifdef NEARCELL_CUDA
-    cudaProfilerStart();
+    simt::start_profiling();
     work();
-    cudaProfilerStop();
-#endif
+    simt::stop_profiling();
 }
 
 void Line::add_raw(std::string_view name, const std::string& value, std::string_view shown) {

@@ -16,8 +16,9 @@
 // warp work on it.
 //
 // On an H100 the scans of 10,000 queries of 96 dimensions, 128 of 16,384 cells each, ten million
-// vectors, take 1.7 ms (bench/results/gpu-h100.txt, kernels): instructions are issued in 51 % of the
-// slots, HBM is at 29 %. Waiting for the results of instructions limits, with 20 warps a processor.
+// vectors, take 1.7 ms (bench/results/gpu-h100.txt, kernels): instructions are issued in 51 % of
+// the slots, HBM is at 29 %. Waiting for the results of instructions limits, with 20 warps a
+// processor.
 #pragma once
 
 #include <nearcell/gpu/kernels/byte_tiles.cuh>
@@ -45,8 +46,15 @@ struct ByteScan {
     unsigned group;        // queries whose values fit into shared memory: a multiple of 16, or 8
 };
 
-// Blocks that a processor's registers shall have room for.
-constexpr unsigned byte_blocks(unsigned steps) { return steps >= 1 && steps <= 3 ? 5 : 4; }
+// Blocks that a processor's registers shall have room for: as many as leave none in memory.
+constexpr unsigned byte_blocks(unsigned steps, int architecture) {
+    return steps == 1 || steps == 2 || (steps == 3 && architecture >= 90) ? 5 : 4;
+}
+#ifdef __CUDA_ARCH__
+constexpr int kArchitecture = __CUDA_ARCH__ / 10;
+#else
+constexpr int kArchitecture = 90;
+#endif
 
 // Words of shared memory from one query to the next: an odd multiple of eight, so that the lanes of
 // a load meet no bank twice.
@@ -411,7 +419,6 @@ SIMT_DEVICE void scan_byte_group(const ByteScan& job, const PairTile& group) {
     const BoundConstants constants = bound_constants(job.stored.tiles.steps * 32);
     __syncthreads();  // all have done with the last group
     if (threadIdx.x == 0) tile.width = 0;
-    if constexpr (kSum == KeySum::Dot) __syncthreads();
     load_byte_queries<kSum, kSteps>(job, group, constants, values, tile);
     __syncthreads();
     const unsigned queries = group.end - group.begin;
@@ -426,7 +433,8 @@ SIMT_DEVICE void scan_byte_group(const ByteScan& job, const PairTile& group) {
 // Any grid: blocks step through the tiles in x, and in y through the vectors of one. Shared memory
 // for the values of job.group queries.
 template <KeySum kSum, unsigned kSteps>
-__global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps)) scan_byte_tiles(ByteScan job) {
+__global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps, kArchitecture))
+    scan_byte_tiles(ByteScan job) {
     const unsigned tiles = *job.pairs.tile_count;
     for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
         PairTile tile = job.pairs.tiles[number];

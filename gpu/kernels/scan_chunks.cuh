@@ -26,7 +26,9 @@ constexpr unsigned kGroupQueries = 8;  // whose sums a thread holds
 constexpr unsigned kSliceDims = 128;   // of queries, in shared memory
 
 // Blocks that a processor's registers shall have room for.
-constexpr int chunk_blocks(CodeKind kind) { return kind == CodeKind::Bits ? 6 : 8; }
+constexpr int chunk_blocks(CodeKind kind) {
+    return kind == CodeKind::Bits ? 6 : kind == CodeKind::Float32 ? 7 : 8;
+}
 
 // What of the values of vector and query is summed.
 enum class KeySum { L2, Dot, L1 };

@@ -1,6 +1,7 @@
 // The keys of every query and every row, as a matrix: one tile a block. Bound as the tile is, and
 // for few dimensions by the 4 bytes written a key: below 40 dimensions that takes longer than the
-// sums. Keys have the bits of the CPU's blocked kernels. Ran on an H100 (bench/results/gpu-h100.txt).
+// sums. Keys have the bits of the CPU's blocked kernels. Ran on an H100
+// (bench/results/gpu-h100.txt).
 #pragma once
 
 #include <nearcell/gpu/kernels/tile_product.cuh>

@@ -86,7 +86,7 @@ SIMT_DEVICE void score_by_lanes(const CodeScoring& job, unsigned count, const un
 }
 
 template <CodeKind kKind, KeySum kSum>
-__global__ void __launch_bounds__(kSelectThreads, 8) settle_lists(Settling job) {
+__global__ void __launch_bounds__(kSelectThreads, 4) settle_lists(Settling job) {
     const CandidateLists& lists = job.scoring.lists;
     narrow_list(lists, job.best.k, job.limits, job.wanted);
     __syncthreads();                            // what is left is there

@@ -267,7 +267,7 @@ TEST_F(ScanByteTiles, NoticesEveryMissingBarrier) {
     const auto is_right = [&] {
         return offered(l2, tiles, start) == of_l2 && offered(dot, tiles, start) == of_dot;
     };
-    EXPECT_EQ(expect_barriers_needed(is_right, 1), 5u);
+    EXPECT_EQ(expect_barriers_needed(is_right), 4u);
     EXPECT_EQ(expect_barriers_needed(is_right, 0, simt::SiteKind::WarpBarrier), 2u);
 }
 
