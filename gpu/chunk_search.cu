@@ -180,15 +180,14 @@ void ChunkSearch::sort(size_t queries, BestLists best) {
         sort_keys, best);
 }
 
-// With more room the rounds are the same and limits are no looser, so all candidates have room.
+// Few queries go in other rounds, and may want still more room then.
 void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<unsigned>& which,
                                  size_t room, BestLists best, const float* limits) {
     Scratch& scratch = session_.scratch;
     const simt::Stream stream = session_.stream.get();
     const size_t mark = scratch.mark();
-    const size_t each = room * kCandidateBytes;
-    const size_t part = std::max<size_t>(1, options_.scratch_bytes / each);
-    for (size_t first = 0; first < which.size(); first += part) {
+    for (size_t first = 0; first < which.size();) {
+        const size_t part = std::max<size_t>(1, options_.scratch_bytes / (room * kCandidateBytes));
         const size_t count = std::min(part, which.size() - first);
         unsigned* const rows = scratch.take<unsigned>(count);
         simt::copy_to_device(rows, which.data() + first, count * sizeof(unsigned), stream);
@@ -198,11 +197,14 @@ void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<
                               best.k};
         const std::vector<unsigned> wanted =
             download(search_with(some, room, lists, gather_values(limits, rows, count, 1)), count);
-        check(*std::max_element(wanted.begin(), wanted.end()) <= room, StatusCode::OutOfMemory,
-              "a search on the device found more candidates than it had counted");
-        simt::launch({"replace_lists", static_cast<unsigned>(count), kSelectThreads, 0, stream},
-                     replace_lists, lists, rows, best);
-        simt::synchronize(stream);
+        const size_t most = *std::max_element(wanted.begin(), wanted.end());
+        if (most <= room) {
+            simt::launch({"replace_lists", static_cast<unsigned>(count), kSelectThreads, 0, stream},
+                         replace_lists, lists, rows, best);
+            simt::synchronize(stream);
+            first += count;
+        }
+        room = std::max(room, most);
         scratch.rewind(mark);
     }
 }

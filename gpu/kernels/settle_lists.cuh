@@ -85,15 +85,23 @@ SIMT_DEVICE void score_by_lanes(const CodeScoring& job, unsigned count, const un
     }
 }
 
+// A query of which the host will ask again. Until then what looks at its best finds cell 0.
+SIMT_DEVICE void leave_crowded(const Settling& job) {
+    if (job.crowded == nullptr) return;
+    if (threadIdx.x == 0) atomicAdd(job.crowded, 1ull);
+    const size_t first = blockIdx.x * job.best.k;
+    for (size_t i = threadIdx.x; i < job.best.k; i += blockDim.x) {
+        job.best.keys[first + i] = pack_key(__uint_as_float(0x7f800000u), 0);
+        job.best.places[first + i] = 0;
+    }
+}
+
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kSelectThreads, 4) settle_lists(Settling job) {
     const CandidateLists& lists = job.scoring.lists;
     narrow_list(lists, job.best.k, job.limits, job.wanted);
     __syncthreads();                            // what is left is there
-    if (job.wanted[blockIdx.x] > lists.room) {  // the host asks again
-        if (threadIdx.x == 0 && job.crowded != nullptr) atomicAdd(job.crowded, 1ull);
-        return;
-    }
+    if (job.wanted[blockIdx.x] > lists.room) return leave_crowded(job);
     const unsigned count = lists.counts[blockIdx.x];
     if (threadIdx.x == 0) atomicAdd(job.scored, static_cast<unsigned long long>(count));
     const unsigned* const places = lists.places + blockIdx.x * lists.room;

@@ -179,6 +179,25 @@ TEST_F(DeviceIndexTest, RoomForFewCandidatesLosesNone) {
     expect_close(index->search(view(queries_), search), truth, "one at a time");
 }
 
+// Of centroids as of vectors, seen in the end at first and then at once.
+TEST_F(DeviceIndexTest, CrowdedQueriesOfManyLoseNone) {
+    const auto index = make("IVF128,Flat", Metric::L2);
+    SearchOptions search;
+    search.k = 3;
+    search.probes = 8;
+    const std::vector<float> many = clustered(300, kDim, 2);
+    const SearchResult truth = index->search(view(many), search);
+    for (const size_t candidates : {36, 44}) {
+        DeviceOptions options;
+        options.chunk_blocks = 1;
+        options.candidates = candidates;
+        index->to("cuda:0", options);
+        const std::string what = "room for " + std::to_string(candidates);
+        expect_close(index->search(view(many), search), truth, what);
+        expect_close(index->search(view(many), search), truth, what + ", crowding is known");
+    }
+}
+
 TEST_F(DeviceIndexTest, OrdersOfThreadsAndBatchesChangeNothing) {
     const auto index = make("IVF8,PQ8", Metric::L2);
     SearchOptions search;
