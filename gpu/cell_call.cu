@@ -17,12 +17,12 @@ namespace {
 constexpr unsigned kBadValue = 6, kCrowded = 7;  // of the counters
 constexpr size_t kCopiedBytes = size_t{1} << 18;
 constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
-// Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
 // Of rounds: centroids lie in any order, cells are looked into nearest first, so that after the
 // nearest not many vectors pass.
 constexpr size_t kCoarseGrowth = 4, kCellGrowth = 8, kFewGrowth = size_t{1} << 30;
 constexpr size_t kCoarseSample = 1024;
 constexpr size_t kFewNeighbours = 16;
+// Candidates that the host scores where codes' bounds would ask for the re-rank store at once.
 constexpr size_t kLeastHostDepth = 128, kHostDepth = 16;
 
 BestLists slice_of(BestLists lists, size_t first) {
@@ -53,7 +53,10 @@ CellCall::CellCall(const HeldCells& held, Session& session, const simt::DevicePr
     options_.room = held.options().candidates;
     options_.shared_queries = held.options().shared_queries;
     options_.scratch_bytes = held.options().scratch_bytes;
-    options_.growth = options_.k <= kFewNeighbours ? kFewGrowth : kCellGrowth;
+    // With a filter samples may give no limits.
+    const bool filtered = search.filter != nullptr && !search.filter->allows_all();
+    const bool few = options_.k <= kFewNeighbours && !filtered;
+    options_.growth = few ? kFewGrowth : kCellGrowth;
     if (search.filter != nullptr && !search.filter->allows_all()) {
         const simt::Stream stream = session_.stream.get();
         rule_ = search.filter->rule();
@@ -117,6 +120,7 @@ void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     search_once(batch, first, count);
     if (options_.crowded == nullptr) return;
     if (unseen_) fetch_counters();
+    check_values(batch);
     if (counted_[kCrowded] == before) return;
     held_.note_crowding();
     options_.crowded = nullptr;
@@ -259,6 +263,10 @@ ChunkQueries CellCall::prepare(const DeviceBatch& batch, size_t first, size_t co
     if (held_.centroids().vectors() == 0) return queries;
     const size_t probes = search_.probes;
     const BestLists best = make_lists(count, probes);
+    // Where bounds are not known, a query that is none may find nothing, and looks into cell 0.
+    if (held_.centroids().codes().tiles.values == nullptr) {
+        simt::fill_bytes(best.keys, 0, count * probes * sizeof(uint64_t), session_.stream.get());
+    }
     const size_t most = std::max<size_t>(1, held_.options().scratch_bytes / scan_bytes());
     for (size_t begin = 0; begin < count; begin += most) {
         const size_t some = std::min(most, count - begin), mark = session_.scratch.mark();

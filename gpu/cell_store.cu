@@ -10,6 +10,7 @@ namespace nearcell::gpu {
 namespace {
 
 constexpr size_t kTurnedBytes = size_t{16} << 20;  // of codes that are turned at a time
+constexpr size_t kScratchesLeft = 2;               // that byte tiles leave memory for
 constexpr size_t kSpare = 4;  // a part of what is laid out anew after changes is room to grow
 
 template <class T>
@@ -86,6 +87,7 @@ void CellStore::replace(const SearchableCells& cells, const IdTags& tags, int th
     tag_version_ = tags.version();
     copy_cells(cells, tags, all_cells(), threads);
     copy_tables();
+    make_tiles();
 }
 
 void CellStore::update(const SearchableCells& cells, const IdTags& tags, int threads) {
@@ -112,7 +114,8 @@ bool CellStore::spare_fits(const SearchableCells& cells) const {
         blocks += blocks_for(cell.size) + blocks_for(cell.size) / kSpare + 1;
     blocks += blocks / kSpare;
     const size_t rows = holds_rerank(cells) ? cells.rerank->words : 0;
-    const size_t wanted = blocks * kBlock * (cells.code.words + rows + 1) * sizeof(uint32_t);
+    const size_t tile = options_.tiles ? tile_steps(cells.code.dim) * 8 + 4 : 0;
+    const size_t wanted = blocks * kBlock * (cells.code.words + rows + tile + 1) * sizeof(uint32_t);
     const size_t others = budget_.used() - std::min(budget_.used(), memory_bytes());
     const size_t taken = others + options_.left_bytes;
     return taken <= budget_.limit() && wanted <= budget_.limit() - taken;
@@ -191,12 +194,17 @@ void CellStore::make_room_for_tiles(const CodeView& code) {
     if (make_byte_tiles_kernel(code.kind) == nullptr) return;
     const size_t places = capacity_blocks_ * kBlock;
     const size_t words = places * tile_steps(code.dim) * 8;
-    const size_t wanted = words * sizeof(uint32_t) + places * sizeof(ByteTerms) + kTurnedBytes;
-    const size_t taken = budget_.used() + options_.left_bytes;
+    const size_t turned = std::min(kTurnedBytes, places * code.words * sizeof(uint32_t));
+    const size_t wanted = words * sizeof(uint32_t) + places * sizeof(ByteTerms) + turned;
+    const size_t taken = budget_.used() + kScratchesLeft * options_.left_bytes;
     if (places == 0 || taken > budget_.limit() || wanted > budget_.limit() - taken) return;
-    DeviceArray<uint32_t> values(words, stream_, budget_, "byte tiles");
-    tile_terms_ = DeviceArray<ByteTerms>(places, stream_, budget_, "byte tiles");
-    tile_values_ = std::move(values);
+    try {
+        DeviceArray<uint32_t> values(words, stream_, budget_, "byte tiles");
+        tile_terms_ = DeviceArray<ByteTerms>(places, stream_, budget_, "byte tiles");
+        tile_values_ = std::move(values);
+    } catch (const Error& error) {  // others have the memory
+        if (error.code() != StatusCode::OutOfMemory) throw;
+    }
 }
 
 void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
@@ -212,7 +220,11 @@ void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_
     }
     // Some at a time to another place, from where they are turned.
     const size_t block_bytes = block_words * sizeof(uint32_t);
-    const size_t room = std::max<size_t>(1, kTurnedBytes / block_bytes);
+    size_t all = 0;
+    for (const size_t c : which)
+        all += blocks_for(cells.cells[c].size);
+    if (all == 0) return;
+    const size_t room = std::clamp<size_t>(kTurnedBytes / block_bytes, 1, all);
     const DeviceArray<uint32_t> beside(room * block_words, stream_, budget_, "codes");
     struct Piece {
         size_t from, to, blocks;

@@ -1,4 +1,5 @@
-// CellStore: the cells of an index on a device: codes in CodeView's blocks, a tag each, re-rank
+// CellStore: the cells of an index on a device: codes in CodeView's blocks (beside byte tiles a
+// vector's words in a row), a tag each, re-rank
 // rows by place, and the tables that say where cells and chunks are (gpu/kernels/cell_layout.cuh).
 // Made equal to the host's cells by update(), which copies those that changed. A cell that outgrows
 // its room moves to the end; when there is no room either, all are laid out anew. Cost: the bytes

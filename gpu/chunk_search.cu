@@ -42,8 +42,8 @@ size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {
     return std::max(std::min(wanted, store.blocks() * kBlock), store.chunk_vectors());
 }
 
-// Queries of a tile of byte tiles' scans, where all queries look into all chunks: with many blocks
-// would be without work.
+// Queries of a tile of byte tiles' scans, where all queries look into all chunks. Of few queries
+// full tiles would be too few for all blocks.
 unsigned shared_tile(size_t queries) { return queries > kFewQueries ? kPairTile : kFewTile; }
 
 // Tiles that so many pairs can be cut into.
@@ -478,9 +478,8 @@ void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists
     } else {
         const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded};
         if (by_tiles_) {
-            simt::launch(
-                {"score_in_rows", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
-                score_in_rows_kernel(stored_.code.kind, options_.metric), job);
+            simt::launch({"score_in_rows", grid, kSelectThreads, 0, stream},
+                         score_in_rows_kernel(stored_.code.kind, options_.metric), job);
             return;
         }
         simt::launch({"score_by_codes", grid, kScoreThreads, 0, stream},

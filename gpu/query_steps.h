@@ -23,7 +23,7 @@ class QuerySteps {
 
     // Queries [first, first + count) as float32 on the device, in scratch memory, of length one for
     // Cosine. bad, on the device: grows to the complement of the number of the first value that is
-    // not one for searches (refuse_value).
+    // not one for searches.
     const float* load(const DeviceBatch& batch, size_t first, size_t count, Metric metric,
                       int threads, Session& session, unsigned long long* bad) const;
     const float* apply(const float* rows, size_t count, Session& session) const;

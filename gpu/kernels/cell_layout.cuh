@@ -6,9 +6,9 @@
 // its id.
 //
 // A search goes in rounds. In each, (query, chunk) pairs sorted by chunk are cut into tiles of at
-// most kPairTile queries of one chunk, so that a chunk's codes are read once for all of them. A
-// scan offers a query's candidates whose keys do not exceed its limit, in any order; the best of
-// them give the limits of the next round.
+// most kPairTile queries of one chunk (scan_byte_tiles.cuh: kByteTile), so that a chunk's codes are
+// read once for all of them. A scan offers a query's candidates whose keys do not exceed its limit,
+// in any order; the best of them give the limits of the next round.
 #pragma once
 
 #include <nearcell/core/metric.h>
@@ -61,7 +61,7 @@ struct StoredCodes {
     ByteTiles tiles;
 };
 
-// A chunk and pairs [begin, end) of a round that look into it: at most kPairTile.
+// A chunk and pairs [begin, end) of a round that look into it.
 struct PairTile {
     Chunk chunk;
     unsigned begin, end;

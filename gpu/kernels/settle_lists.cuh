@@ -1,8 +1,9 @@
 // The end of a search by byte tiles: lists are narrowed once more, what is left of each query is
 // scored by the codes, and the best, with those that were held before, are put in order. One block
 // a query, with some candidates more than are wanted. Codes lie in rows (cell_layout.cuh): of
-// sixteen candidates the block reads them at once, so that it waits once, and a thread each decodes
-// one, in the order of dimensions, as scans do. Cost: reading codes from anywhere, from HBM.
+// up to sixteen candidates the block reads them at once, so that it waits once, and a thread each
+// decodes one, in the order of dimensions, as scans do; longer codes each thread reads by itself.
+// Cost: reading codes from anywhere, from HBM.
 #pragma once
 
 #include <nearcell/gpu/kernels/narrow_lists.cuh>
@@ -12,9 +13,10 @@
 
 namespace nearcell::gpu {
 
-constexpr unsigned kStaged = 16, kStagedWords = 1024;  // candidates, and words of all of them
-constexpr unsigned kRowLanes = 8;                      // that score a row together
-constexpr unsigned kSettledKeys = 256;                 // more than so many are not put in order
+constexpr unsigned kLeastStaged = 8, kStaged = 16,
+                   kStagedWords = 1024;  // candidates, and words of all of them
+constexpr unsigned kRowLanes = 8;        // that score a row together
+constexpr unsigned kSettledKeys = 256;   // more than so many are not put in order
 
 struct Settling {
     CodeScoring scoring;
@@ -33,12 +35,12 @@ SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsi
     SIMT_SHARED(staged, uint32_t[kStagedWords]);
     const auto words = static_cast<unsigned>(job.stored.code.words), stride = words | 1;
     const float* const query = job.queries + blockIdx.x * job.stored.code.dim;
-    const unsigned fitting = kStagedWords / stride;
-    const unsigned each = fitting == 0 ? kStaged : min(kStaged, fitting);
-    for (unsigned first = 0; first < count; first += each) {
+    const bool is_staged = kStagedWords / stride >= kLeastStaged;
+    const unsigned each = is_staged ? min(kStaged, kStagedWords / stride) : blockDim.x;
+    for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
         const unsigned some = min(each, count - first);
         __syncthreads();  // all have read the last ones
-        for (unsigned i = threadIdx.x; fitting > 0 && i < some * words; i += blockDim.x) {
+        for (unsigned i = threadIdx.x; is_staged && i < some * words; i += blockDim.x) {
             const size_t place = places[first + i / words];
             staged[i / words * stride + i % words] = job.stored.blocks[place * words + i % words];
         }
@@ -46,7 +48,7 @@ SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsi
         if (threadIdx.x >= some) continue;
         const unsigned place = places[first + threadIdx.x];
         const uint32_t* const code =
-            fitting > 0 ? staged + threadIdx.x * stride : job.stored.blocks + size_t{place} * words;
+            is_staged ? staged + threadIdx.x * stride : job.stored.blocks + size_t{place} * words;
         const float key = key_by_code<kKind, kSum, 1>(job, place, code, query);
         keys[first + threadIdx.x] = pack_key(key, job.stored.tags[place]);
     }
@@ -100,7 +102,7 @@ template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kSelectThreads, 4) settle_lists(Settling job) {
     const CandidateLists& lists = job.scoring.lists;
     narrow_list(lists, job.best.k, job.limits, job.wanted);
-    __syncthreads();                            // what is left is there
+    __syncthreads();  // what is left is there
     if (job.wanted[blockIdx.x] > lists.room) return leave_crowded(job);
     const unsigned count = lists.counts[blockIdx.x];
     if (threadIdx.x == 0) atomicAdd(job.scored, static_cast<unsigned long long>(count));

@@ -495,16 +495,26 @@ TEST_F(DeviceIndexTest, ArraysOnTheDevice) {
     EXPECT_EQ(found_scores, truth.scores);
     EXPECT_EQ(found_ids, truth.ids);
 
+    // With and without byte tiles, also of the centroids.
     std::vector<float> bad = queries_;
     bad[3 * kDim + 5] = std::numeric_limits<float>::quiet_NaN();
     queries.copy_from(bad.data(), bad.size());
-    try {
-        index->search_into(batch, search);
-        ADD_FAILURE() << "no error";
-    } catch (const Error& error) {
-        EXPECT_EQ(error.code(), StatusCode::NonFinite);
-        EXPECT_NE(std::string(error.what()).find("queries[3, 5]"), std::string::npos);
+    size_t refused = 0;
+    for (const size_t memory : {0, 20000, 30000, 45000, 60000, 80000}) {
+        DeviceOptions options = small_chunks();
+        options.memory_bytes = memory;
+        index->to("cuda:0", options);
+        try {
+            index->search_into(batch, search);
+            ADD_FAILURE() << "no error";
+        } catch (const Error& error) {
+            if (error.code() == StatusCode::OutOfMemory) continue;
+            ++refused;
+            EXPECT_EQ(error.code(), StatusCode::NonFinite) << error.what();
+            EXPECT_NE(std::string(error.what()).find("queries[3, 5]"), std::string::npos);
+        }
     }
+    EXPECT_GE(refused, 3u);
     simt::synchronize(stream);
 }
 
