@@ -39,7 +39,8 @@ bool is_installed(const char* program) {
 class TemporaryDirectory {
    public:
     TemporaryDirectory() {
-        std::string name = (fs::temp_directory_path() / "nearcell-XXXXXX").string();
+        std::string name = (fs::temp_directory_path() / "nearcell-").string();
+        name.append(6, 'X');  // what mkdtemp replaces
         check(mkdtemp(name.data()) != nullptr, StatusCode::Io, "cannot make the directory ", name,
               ": ", std::strerror(errno));
         path_ = name;

@@ -57,7 +57,7 @@ CellCall::CellCall(const HeldCells& held, Session& session, const simt::DevicePr
     const bool filtered = search.filter != nullptr && !search.filter->allows_all();
     const bool few = options_.k <= kFewNeighbours && !filtered;
     options_.growth = few ? kFewGrowth : kCellGrowth;
-    if (search.filter != nullptr && !search.filter->allows_all()) {
+    if (filtered) {
         const simt::Stream stream = session_.stream.get();
         rule_ = search.filter->rule();
         auto* const bits = session_.scratch.take<uint8_t>(rule_.bit_bytes + 1);
@@ -118,10 +118,7 @@ void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     options_.crowded = looks_at_once ? nullptr : counters_ + kCrowded;
     const uint64_t scored_before = host_scored_;
     search_once(batch, first, count);
-    if (options_.crowded == nullptr) return;
-    if (unseen_) fetch_counters();
-    check_values(batch);
-    if (counted_[kCrowded] == before) return;
+    if (options_.crowded == nullptr || counted_[kCrowded] == before) return;
     held_.note_crowding();
     options_.crowded = nullptr;
     host_scored_ = scored_before;
@@ -130,7 +127,6 @@ void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
 }
 
 void CellCall::search_once(const DeviceBatch& batch, size_t first, size_t count) {
-    unseen_ = true;
     const ChunkQueries queries = prepare(batch, first, count);
     BestLists best = make_lists(count, options_.k);
     if (options_.k == 0)
@@ -200,7 +196,6 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
     options_.k = 1;
     options_.refined = false;
     const ChunkQueries queries = prepare(batch, first, count);
-    unseen_ = true;
     const bool by_rows = held_.rerank_on_device();
     const float limit = std::nextafter(held_.has_rerank() ? scan_radius : radius, kBelow);
     std::unique_lock<std::mutex> lock;
@@ -227,6 +222,7 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
         });
         session_.scratch.rewind(mark);
     }
+    see_counters(batch);
     if (held_.has_rerank() && !by_rows) {
         for (std::vector<Candidate>& list : hits.subspan(first, count))
             std::sort(list.begin(), list.end(), nearer);
@@ -315,7 +311,7 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
     const size_t threads = std::max<size_t>(values, kCallCounters);
     simt::launch({"write_answers", blocks_of(threads, kAnswerThreads), kAnswerThreads, 0, stream},
                  write_answers, best, count, answers);
-    if (batch.on_device) return;
+    if (batch.on_device) return see_counters(batch);
     char* const pinned = session_.download.get<char>(bytes);
     simt::copy_to_host(pinned, there, bytes, stream);
     simt::synchronize(stream);
@@ -324,7 +320,6 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
     const auto* const counters = reinterpret_cast<const unsigned long long*>(counts + count);
     const auto* const scores = reinterpret_cast<const float*>(counters + kCallCounters);
     std::copy_n(counters, kCallCounters, counted_.begin());
-    unseen_ = false;
     check_values(batch);
     const size_t part = kCopiedBytes / sizeof(int64_t);
     parallel_for(ceil_divide(values, part), search_.threads, [&](size_t task, int) {
@@ -335,10 +330,10 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
     if (batch.counts != nullptr) std::copy_n(counts, count, batch.counts + first);
 }
 
-void CellCall::fetch_counters() {
+void CellCall::see_counters(const DeviceBatch& batch) {
     simt::copy_to_host(counted_.data(), counters_, sizeof(counted_), session_.stream.get());
     simt::synchronize(session_.stream.get());
-    unseen_ = false;
+    check_values(batch);
 }
 
 // The error that check_finite gives, from the value itself.
@@ -394,8 +389,7 @@ void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const Chun
                               BestLists best) {
     const simt::Stream stream = session_.stream.get();
     const size_t count = queries.count, k = best.k;
-    fetch_counters();
-    check_values(batch);
+    see_counters(batch);
     std::vector<uint64_t> keys(count * k);
     std::vector<unsigned> places(count * k), held(count);
     simt::copy_to_host(held.data(), best.held, count * sizeof(unsigned), stream);
@@ -431,9 +425,7 @@ void CellCall::rerank_on_host(const DeviceBatch& batch, size_t first, const Chun
     if (batch.on_device) simt::synchronize(stream);
 }
 
-SearchStats CellCall::stats(const DeviceBatch& batch) {
-    if (unseen_) fetch_counters();
-    check_values(batch);
+SearchStats CellCall::stats() const {
     SearchStats stats;
     stats.scanned = counted_[0];
     stats.reranked = host_scored_;

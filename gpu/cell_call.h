@@ -19,13 +19,14 @@ class CellCall {
 
     // How many queries at a time.
     size_t batch_queries() const;
+    // These wait for their end. They throw where a query is not one: NonFinite or InvalidArgument,
+    // as check_finite; answers on the device mean nothing then.
     void search(const DeviceBatch& batch, size_t first, size_t count);
     // Hits of queries [first, first + count), best first.
     void range(const DeviceBatch& batch, size_t first, size_t count, float radius,
                float scan_radius, std::span<std::vector<Candidate>> hits);
-    // What was done so far. Waits. Throws where a query was not one: NonFinite or InvalidArgument,
-    // as check_finite; answers on the device mean nothing then.
-    SearchStats stats(const DeviceBatch& batch);
+    // What was done so far.
+    SearchStats stats() const;
 
    private:
     void search_once(const DeviceBatch& batch, size_t first, size_t count);
@@ -39,7 +40,7 @@ class CellCall {
     BestLists make_lists(size_t count, size_t k);
     void empty_lists(BestLists lists, size_t count);
     void answer(const DeviceBatch& batch, size_t first, size_t count, BestLists best);
-    void fetch_counters();
+    void see_counters(const DeviceBatch& batch);
     void check_values(const DeviceBatch& batch) const;
     Candidate candidate_of(uint64_t packed, unsigned place) const;
     void score_on_host(const ChunkQueries& queries, std::span<std::vector<Candidate>> lists,
@@ -58,7 +59,6 @@ class CellCall {
     // of values; how many queries were crowded. On the device, and as last seen.
     unsigned long long* counters_;
     std::array<unsigned long long, kCallCounters> counted_{};
-    bool unseen_ = true;  // the counters have grown since
     uint64_t host_scored_ = 0;
 };
 

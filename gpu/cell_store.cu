@@ -32,6 +32,13 @@ void resize(DeviceArray<T>& array, size_t count, MemoryBudget& budget, simt::Str
 
 }  // namespace
 
+void CellStore::add_range(std::vector<BlockRange>& ranges, const BlockRange& range) {
+    if (!ranges.empty() && ranges.back().to + ranges.back().blocks == range.to)
+        ranges.back().blocks += range.blocks;
+    else
+        ranges.push_back(range);
+}
+
 DeviceCode::DeviceCode(const CodeView& host, MemoryBudget& budget, simt::Stream stream)
     : view_(host) {
     constexpr const char* kWhat = "a codec's parameters";
@@ -209,16 +216,20 @@ void CellStore::make_room_for_tiles(const CodeView& code) {
 
 void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
                            StagedCopy& copy) {
+    if (tile_values_.data() != nullptr) return copy_turned(cells, which, copy);
     const size_t block_words = cells.code.words * kBlock;
-    if (tile_values_.data() == nullptr) {
-        for (const size_t c : which) {
-            const CellView& cell = cells.cells[c];
-            copy.add(blocks_.data() + held_[c].first_block * block_words, cell.blocks,
-                     blocks_for(cell.size) * block_words * sizeof(uint32_t));
-        }
-        return copy.finish();
+    for (const size_t c : which) {
+        const CellView& cell = cells.cells[c];
+        copy.add(blocks_.data() + held_[c].first_block * block_words, cell.blocks,
+                 blocks_for(cell.size) * block_words * sizeof(uint32_t));
     }
-    // Some at a time to another place, from where they are turned.
+    copy.finish();
+}
+
+// Some blocks at a time to another place, from where they are turned.
+void CellStore::copy_turned(const SearchableCells& cells, const std::vector<size_t>& which,
+                            StagedCopy& copy) {
+    const size_t block_words = cells.code.words * kBlock;
     const size_t block_bytes = block_words * sizeof(uint32_t);
     size_t all = 0;
     for (const size_t c : which)
@@ -226,40 +237,33 @@ void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_
     if (all == 0) return;
     const size_t room = std::clamp<size_t>(kTurnedBytes / block_bytes, 1, all);
     const DeviceArray<uint32_t> beside(room * block_words, stream_, budget_, "codes");
-    struct Piece {
-        size_t from, to, blocks;
-    };
-    std::vector<Piece> pieces;
+    std::vector<BlockRange> ranges;
     size_t used = 0;
-    const auto turn = [&] {
-        copy.finish();
-        for (const Piece& piece : pieces) {
-            simt::launch(
-                {"turn_blocks", static_cast<unsigned>(piece.blocks), kMakeThreads, 0, stream_},
-                turn_blocks, beside.data() + piece.from * block_words,
-                static_cast<unsigned>(cells.code.words), blocks_.data() + piece.to * block_words);
-        }
-        pieces.clear();
-        used = 0;
-    };
     for (const size_t c : which) {
         const CellView& cell = cells.cells[c];
         for (size_t block = 0; block < blocks_for(cell.size);) {
-            if (used == room) turn();
             const size_t some = std::min(room - used, blocks_for(cell.size) - block);
             copy.add(beside.data() + used * block_words, cell.blocks + block * block_bytes,
                      some * block_bytes);
-            const size_t to = held_[c].first_block + block;
-            if (!pieces.empty() && pieces.back().to + pieces.back().blocks == to)
-                pieces.back().blocks += some;
-            else
-                pieces.push_back({used, to, some});
+            add_range(ranges, {used, held_[c].first_block + block, some});
             used += some;
             block += some;
+            all -= some;
+            if (used < room && all > 0) continue;
+            copy.finish();
+            for (const BlockRange& range : ranges)
+                turn(range, beside.data(), cells.code.words);
+            ranges.clear();
+            used = 0;
         }
     }
-    turn();
     simt::synchronize(stream_);  // before what is beside goes
+}
+
+void CellStore::turn(const BlockRange& range, const uint32_t* from, size_t words) {
+    simt::launch({"turn_blocks", static_cast<unsigned>(range.blocks), kMakeThreads, 0, stream_},
+                 turn_blocks, from + range.from * words * kBlock, static_cast<unsigned>(words),
+                 blocks_.data() + range.to * words * kBlock);
 }
 
 void CellStore::copy_cells(const SearchableCells& cells, const IdTags& id_tags,
@@ -328,7 +332,7 @@ void CellStore::copy_tables() {
     simt::synchronize(stream_);
 }
 
-// Of all vectors: that takes less than finding out which changed.
+// Of all vectors, whichever changed: as the tables, which are made anew as well.
 void CellStore::make_tiles() {
     const size_t used = used_blocks_ * kBlock;
     if (tile_values_.data() == nullptr || used == 0) return;

@@ -83,6 +83,10 @@ class CellStore {
         size_t size = 0;
         std::optional<uint64_t> version;  // none: not copied
     };
+    // Blocks that lie in a row in two places.
+    struct BlockRange {
+        size_t from, to, blocks;
+    };
 
     size_t chunk_blocks() const {
         return options_.chunk_blocks == 0 ? kChunkBlocks : options_.chunk_blocks;
@@ -101,6 +105,10 @@ class CellStore {
     void make_room_for_tiles(const CodeView& code);
     void copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
                     StagedCopy& copy);
+    void copy_turned(const SearchableCells& cells, const std::vector<size_t>& which,
+                     StagedCopy& copy);
+    static void add_range(std::vector<BlockRange>& ranges, const BlockRange& range);
+    void turn(const BlockRange& range, const uint32_t* from, size_t words);
     void copy_tables();
     void make_tiles();
 

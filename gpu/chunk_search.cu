@@ -329,7 +329,9 @@ void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const
     const bool by_products = uses_products(queries, round);
     scan(queries, buffers, by_products);
     if (options_.refined || by_products) score(queries, buffers.lists, options_.refined);
-    select(queries, buffers);
+    simt::launch({"select_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
+                 select_keys, buffers.lists, buffers.best, buffers.limits, buffers.wanted,
+                 options_.counters + 1);
 }
 
 // Candidates of the rounds so far: those that cannot be among the k best leave.
@@ -352,13 +354,6 @@ void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
                   session_.stream.get()},
                  settle_lists_kernel(stored_.code.kind, options_.metric), job);
     if (options_.k > kSettledKeys) sort(queries.count, buffers.best);
-}
-
-void ChunkSearch::select(const ChunkQueries& queries, const Buffers& buffers) {
-    simt::launch({"select_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0,
-                  session_.stream.get()},
-                 select_keys, buffers.lists, buffers.best, buffers.limits, buffers.wanted,
-                 options_.counters + 1);
 }
 
 void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round,

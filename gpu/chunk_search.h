@@ -114,7 +114,6 @@ class ChunkSearch {
     bool sorts_pairs(const ChunkQueries& queries, const Buffers& buffers) const;
     void narrow(const ChunkQueries& queries, const Buffers& buffers);
     void settle(const ChunkQueries& queries, const Buffers& buffers);
-    void select(const ChunkQueries& queries, const Buffers& buffers);
     void score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows);
     bool uses_products(const ChunkQueries& queries, const Round& round) const;
     std::vector<unsigned> range_with(const ChunkQueries& queries, float limit, bool by_rows,

@@ -1,6 +1,7 @@
 #include <nearcell/gpu/device_cells.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include <nearcell/core/error.h>
@@ -85,14 +86,14 @@ SearchStats CudaCells::search(const DeviceBatch& batch, const DeviceSearch& sear
     const DeviceScope scope(ordinal_);
     SessionPool::Lease session = sessions_.lease();
     const simt::Stream caller = static_cast<simt::Stream>(batch.stream);
-    OwnEvent event;
-    if (batch.on_device) event.order(caller, session->stream.get());
+    std::optional<OwnEvent> event;
+    if (batch.on_device) event.emplace().order(caller, session->stream.get());
     CellCall call(held_, *session, device_, search);
     const size_t most =
         in_batches(batch.queries.rows, call.batch_queries(), *session,
                    [&](size_t first, size_t count) { call.search(batch, first, count); });
-    if (batch.on_device) event.order(session->stream.get(), caller);
-    SearchStats stats = call.stats(batch);
+    if (event) event->order(session->stream.get(), caller);
+    SearchStats stats = call.stats();
     stats.plan = plan(most);
     session.done();
     return stats;
@@ -116,7 +117,7 @@ SearchStats CudaCells::range_search(const Vectors& queries, float radius, float 
                 list.clear();
             call.range(batch, first, count, radius, scan_radius, hits);
         });
-    SearchStats stats = call.stats(batch);
+    SearchStats stats = call.stats();
     stats.plan = plan(most);
     session.done();
     return stats;

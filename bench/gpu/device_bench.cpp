@@ -136,7 +136,7 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         queries = manifold(size.batches[0], size.dim, 2);
     });
     if (arguments.profile) {
-        if (arguments.spec.empty() || arguments.spec == "exact")
+        if (arguments.spec.empty())
             parts.run("exact", 0, [&] { profile_exact(setting, base, queries); });
     } else {
         parts.run("exact", 0, [&] { truth = bench_exact(setting, base, queries); });

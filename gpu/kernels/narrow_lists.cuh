@@ -29,11 +29,7 @@ struct OpenList {
 SIMT_DEVICE unsigned place_of_block(unsigned own, unsigned& begin) {
     SIMT_SHARED(warps, unsigned[kSelectWarps]);
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    unsigned sum = own;
-    for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
-        const unsigned other = __shfl_up_sync(kWarp, sum, lanes);
-        sum += lane >= lanes ? other : 0;
-    }
+    const unsigned sum = sum_up_to_lane(own);
     if (lane == 31) warps[warp] = sum;
     __syncthreads();
     unsigned to = begin + sum - own;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <nearcell/gpu/kernels/cell_layout.cuh>
+#include <nearcell/gpu/kernels/warp_sums.cuh>
 
 namespace nearcell::gpu {
 
@@ -80,11 +81,7 @@ __global__ void __launch_bounds__(kPairThreads) start_search(SearchStart start) 
         const size_t rank = first + lane;
         const unsigned own =
             rank < probes.width ? chunks_of(start.chunks, cell_of(probes, query, rank)) : 0;
-        unsigned sum = own;
-        for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
-            const unsigned other = __shfl_up_sync(kWarp, sum, lanes);
-            sum += lane >= lanes ? other : 0;
-        }
+        const unsigned sum = sum_up_to_lane(own);
         if (rank < probes.width) start.before[query * probes.width + rank] = total + sum - own;
         total += __shfl_sync(kWarp, sum, 31);
     }
@@ -160,11 +157,7 @@ __global__ void __launch_bounds__(kPairThreads)
 // The sum over this thread and those before it.
 SIMT_DEVICE uint64_t sum_up_to_thread(uint64_t value, uint64_t* warps) {
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
-        const auto other = static_cast<uint64_t>(
-            __shfl_up_sync(kWarp, static_cast<unsigned long long>(value), lanes));
-        value += lane >= lanes ? other : 0;
-    }
+    value = sum_up_to_lane(static_cast<unsigned long long>(value));
     if (lane == 31) warps[warp] = value;
     __syncthreads();
     for (unsigned w = 0; w < warp; ++w)
@@ -187,8 +180,7 @@ __global__ void __launch_bounds__(kSumThreads)
     if (threadIdx.x == kSumThreads - 1)
         begin = atomicAdd(&tiles.count->both, static_cast<unsigned long long>(sum));
     unsigned long long vectors = count == 0 ? 0 : uint64_t{count} * table[number].vectors;
-    for (int other = 16; other > 0; other /= 2)
-        vectors += __shfl_xor_sync(kWarp, vectors, other);
+    vectors = sum_of_group(vectors, 32);
     if (threadIdx.x % 32 == 0) add_scanned(scanned, vectors);
     __syncthreads();
     if (count == 0) return;

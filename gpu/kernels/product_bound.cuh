@@ -42,6 +42,7 @@
 #pragma once
 
 #include <nearcell/gpu/kernels/scan_chunks.cuh>
+#include <nearcell/gpu/kernels/warp_sums.cuh>
 
 namespace nearcell::gpu {
 
@@ -72,13 +73,6 @@ struct PairSums {
     RoundedSquares query;
     float product = 0, centre = 0;
 };
-
-// Over so many lanes in a row, which is a power of two; in all of them.
-SIMT_DEVICE float sum_of_group(float value, int lanes) {
-    for (int other = lanes / 2; other > 0; other /= 2)
-        value += __shfl_xor_sync(0xffffffffu, value, other);
-    return value;
-}
 
 SIMT_DEVICE bool is_short(float square) { return square <= kMostSquare; }
 

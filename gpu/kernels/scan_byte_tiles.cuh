@@ -17,8 +17,7 @@
 //
 // On an H100 the scans of 10,000 queries of 96 dimensions, 128 of 16,384 cells each, ten million
 // vectors, take 1.7 ms (bench/results/gpu-h100.txt, kernels): instructions are issued in 51 % of
-// the slots, HBM is at 29 %. Waiting for the results of instructions limits, with 20 warps a
-// processor.
+// the slots, HBM is at 29 %: neither limits, but 20 warps a processor do not hide all waiting.
 #pragma once
 
 #include <nearcell/gpu/kernels/byte_tiles.cuh>

@@ -4,7 +4,7 @@
 // cost: some three readings of 8 bytes a number. The result does not depend on their order.
 #pragma once
 
-#include <nearcell/gpu/kernels/packed_key.cuh>
+#include <nearcell/gpu/kernels/warp_sums.cuh>
 
 namespace nearcell::gpu {
 
@@ -38,12 +38,7 @@ SIMT_DEVICE void find_digit(const unsigned* bins, int shift, Digits& digits) {
     unsigned own = 0;
     for (unsigned i = 0; i < 8; ++i)
         own += bins[lane * 8 + i];
-    unsigned before = own;  // of lanes up to this one
-    for (unsigned lanes = 1; lanes < 32; lanes *= 2) {
-        const unsigned other = __shfl_up_sync(kWarp, before, lanes);
-        before += lane >= lanes ? other : 0;
-    }
-    before -= own;
+    unsigned before = sum_up_to_lane(own) - own;
     __syncwarp();  // rank has been read
     if (before >= rank || before + own < rank) return;
     unsigned digit = lane * 8;

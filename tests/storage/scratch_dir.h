@@ -17,8 +17,8 @@ namespace nearcell {
 class ScratchDir {
    public:
     ScratchDir() {
-        std::string name =
-            (std::filesystem::temp_directory_path() / "nearcell_test_XXXXXX").string();
+        std::string name = (std::filesystem::temp_directory_path() / "nearcell_test_").string();
+        name.append(6, 'X');  // what mkdtemp replaces
         if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
         path_ = name;
     }

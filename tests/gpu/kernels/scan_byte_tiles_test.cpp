@@ -57,23 +57,14 @@ TEST_F(ScanByteTiles, OfVectorsOfAnySize) {
         shape.residual = random.below(2) == 0;
         shape.zeros = random.below(2) == 0 ? 0 : 0.3;
         const EncodedCodes codes(shape, {40, 3, 60}, random);
-        Matrix queries(6, shape.dim);
-        for (size_t q = 0; q < queries.rows; ++q) {
-            for (size_t j = 0; j < shape.dim; ++j) {
-                const double base = static_cast<double>(codes.centroids.row(q % 3)[j]);
-                const double width = q % 4 == 3 ? 0 : q % 4 == 2 ? scale : shape.width;
-                queries.row(q)[j] = static_cast<float>(base + width * random.normal());
-            }
-        }
+        const Matrix queries = queries_near(codes, shape, scale, random);
         const Metric metric = kProducts[random.below(3)];
         ScanCase scan(codes, metric, shape.residual, random.below(2) == 0, {6, 5}, queries, random,
                       kChunkBlocks);
         scan.draw_limits(random);
         check_scan(scan);
         ASSERT_FALSE(HasFailure())
-            << "turn " << turn << ", kind " << static_cast<int>(shape.kind) << ", "
-            << metric_name(metric) << ", dim " << shape.dim << ", scale " << scale << ", offset "
-            << shape.offset << ", width " << shape.width << (shape.residual ? ", residual" : "");
+            << "turn " << turn << ", " << metric_name(metric) << ", " << text_of(shape, scale);
     }
 }
 
@@ -83,7 +74,6 @@ TEST_F(ScanByteTiles, OfNumbersThatAreHardToRound) {
     for (const float scale : {1.0f, 0x1p-126f, 0x1p-70f, 0x1p-30f, 0x1p40f, 0x1p61f, 0x1p100f}) {
         for (const Metric metric : kProducts) {
             RandomCodes codes(CodeKind::Float32, 40, 0, {33}, false, random);
-            Matrix queries(8, 40);
             for (size_t i = 0; i < 33; ++i) {
                 std::vector<uint32_t>& row = codes.cells[0][i];
                 const float sign = i % 4 < 2 ? 1.0f : -1.0f;
@@ -93,11 +83,8 @@ TEST_F(ScanByteTiles, OfNumbersThatAreHardToRound) {
                     row[j] = std::bit_cast<uint32_t>(i == 32 ? 0 : value);
                 }
             }
-            for (size_t q = 0; q < 8; ++q) {
-                for (size_t j = 0; j < 40; ++j)
-                    queries.row(q)[j] = q == 7 ? 0 : std::bit_cast<float>(codes.cells[0][q * 4][j]);
-            }
-            ScanCase scan(codes, metric, false, false, {8}, queries, random, kChunkBlocks);
+            ScanCase scan(codes, metric, false, false, {8}, queries_among(codes), random,
+                          kChunkBlocks);
             for (int turn = 0; turn < 4; ++turn) {
                 scan.draw_limits(random);
                 check_scan(scan);

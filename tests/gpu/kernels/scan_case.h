@@ -2,6 +2,10 @@
 // of them, and what it must offer.
 #pragma once
 
+#include <bit>
+#include <sstream>
+#include <string>
+
 #include <nearcell/kernels/backend.h>
 #include <nearcell/quantize/codec.h>
 #include <nearcell/gpu/kernels/scan_chunks.cuh>
@@ -69,6 +73,40 @@ struct EncodedCodes {
         }
     }
 };
+
+// Six queries: within cells, at their centres, and as far off as `scale`.
+inline Matrix queries_near(const EncodedCodes& codes, const EncodedCodes::Shape& shape,
+                           double scale, Random& random) {
+    Matrix queries(6, shape.dim);
+    for (size_t q = 0; q < queries.rows; ++q) {
+        for (size_t j = 0; j < shape.dim; ++j) {
+            const double base = static_cast<double>(codes.centroids.row(q % 3)[j]);
+            const double width = q % 4 == 3 ? 0 : q % 4 == 2 ? scale : shape.width;
+            queries.row(q)[j] = static_cast<float>(base + width * random.normal());
+        }
+    }
+    return queries;
+}
+
+// For messages.
+inline std::string text_of(const EncodedCodes::Shape& shape, double scale) {
+    std::ostringstream text;
+    text << "kind " << static_cast<int>(shape.kind) << ", dim " << shape.dim << ", scale " << scale
+         << ", offset " << shape.offset << ", width " << shape.width
+         << (shape.residual ? ", residual" : "");
+    return text.str();
+}
+
+// Of float32 codes every fourth vector of the first 28 of a cell, and zeros, as queries.
+inline Matrix queries_among(const RandomCodes& codes) {
+    const size_t dim = codes.view().dim;
+    Matrix queries(8, dim);
+    for (size_t q = 0; q < 8; ++q) {
+        for (size_t j = 0; j < dim; ++j)
+            queries.row(q)[j] = q == 7 ? 0 : std::bit_cast<float>(codes.cells[0][q * 4][j]);
+    }
+    return queries;
+}
 
 // A scan and what it must offer.
 struct ScanCase {

@@ -145,8 +145,10 @@ void check_settled(const SettleCase& data, size_t k, Random& random) {
     EXPECT_EQ(result.crowded, 0u);
 }
 
-TEST_F(SettleLists, OfEveryKind) {
-    Random random(1);
+// Calls use(data, kind) with codes of every kind, and each metric, in lists of so many.
+template <class Use>
+void for_every_kind(const std::vector<size_t>& counts, size_t room, Random& random,
+                    const Use& use) {
     uint64_t turn = 0;
     for (const CodeKind kind : kAllKinds) {
         if (kind == CodeKind::Bits) continue;
@@ -157,11 +159,18 @@ TEST_F(SettleLists, OfEveryKind) {
             const size_t dim = 1 + random.below(150);
             const bool centroids = turn % 3 != 0, residual = turn % 3 == 1;
             const RandomCodes codes(kind, dim, 0, {64, 16, 90}, centroids, random);
-            const SettleCase data(codes, metric, residual, {0, 1, 16, 17, 100, 130, 170}, 170,
-                                  random);
-            check_settled(data, turn % 4 == 0 ? 3 : 10, random);
+            use(SettleCase(codes, metric, residual, counts, room, random), kind);
         }
     }
+}
+
+TEST_F(SettleLists, OfEveryKind) {
+    Random random(1);
+    uint64_t turn = 0;
+    const std::vector<size_t> counts = {0, 1, 16, 17, 100, 130, 170};
+    for_every_kind(counts, 170, random, [&](const SettleCase& data, CodeKind) {
+        check_settled(data, ++turn % 4 == 0 ? 3 : 10, random);
+    });
     EXPECT_EQ(settle_lists_kernel(CodeKind::Bits, Metric::L2), nullptr);
 }
 
@@ -231,31 +240,21 @@ TEST_F(SettleLists, OfMoreThanThereIsRoomFor) {
 // Keys alone, of all kinds and lists.
 TEST_F(SettleLists, ScoresInRows) {
     Random random(6);
-    uint64_t turn = 0;
-    for (const CodeKind kind : kAllKinds) {
-        if (kind == CodeKind::Bits) continue;
-        for (const Metric metric : kProducts) {
-            SCOPED_TRACE(testing::Message()
-                         << "kind " << static_cast<int>(kind) << ", " << metric_name(metric));
-            config().seed = ++turn;
-            const bool centroids = turn % 3 != 0, residual = turn % 3 == 1;
-            const RandomCodes codes(kind, 1 + random.below(150), 0, {64, 16, 90}, centroids,
-                                    random);
-            const SettleCase data(codes, metric, residual, {0, 1, 16, 100, 130}, 100, random);
-            const KeyLists lists(data.lists, data.room);
-            const std::vector<Candidates> before = lists.held();
-            simt::launch({"score_in_rows", lists.queries(), kSelectThreads},
-                         score_in_rows_kernel(kind, metric), data.scoring(lists));
-            const std::vector<Candidates> after = lists.held();
-            for (size_t q = 0; q < after.size(); ++q) {
-                Candidates expected = before[q];
-                for (auto& [key, place] : expected) {
-                    if (data.lists[q].size() <= data.room) key = data.packed(q, place);
-                }
-                ASSERT_EQ(after[q], expected);
+    const std::vector<size_t> counts = {0, 1, 16, 100, 130};
+    for_every_kind(counts, 100, random, [](const SettleCase& data, CodeKind kind) {
+        const KeyLists lists(data.lists, data.room);
+        const std::vector<Candidates> before = lists.held();
+        simt::launch({"score_in_rows", lists.queries(), kSelectThreads},
+                     score_in_rows_kernel(kind, data.metric), data.scoring(lists));
+        const std::vector<Candidates> after = lists.held();
+        for (size_t q = 0; q < after.size(); ++q) {
+            Candidates expected = before[q];
+            for (auto& [key, place] : expected) {
+                if (data.lists[q].size() <= data.room) key = data.packed(q, place);
             }
+            ASSERT_EQ(after[q], expected);
         }
-    }
+    });
     EXPECT_EQ(score_in_rows_kernel(CodeKind::Bits, Metric::L2), nullptr);
 }
 

@@ -22,7 +22,7 @@ TEST_F(CallParity, TheSameBitsEveryTime) {
         options.probes = 5;
         index->to("cuda:0", device_options());
         SearchResult first = search(*index, options);
-        const bool is_bounded = std::string(pattern).find("RaBitQ") == std::string::npos;
+        const bool is_proven = std::string(pattern).find("RaBitQ") == std::string::npos;
         for (size_t i = 1; i < size().repetitions; ++i) {
             if (i % 5 == 0) {  // these change what a search costs, never what it returns
                 DeviceOptions other;
@@ -30,7 +30,7 @@ TEST_F(CallParity, TheSameBitsEveryTime) {
                 other.scratch_bytes = size_t{1} << (17 + i / 5);
                 index->to("cuda:0", other);
                 // But where bounds of codes may fail, which depends on the order of the search.
-                if (!is_bounded) first = search(*index, options);
+                if (!is_proven) first = search(*index, options);
             }
             expect_equal(search(*index, options), first,
                          std::string(pattern) + ", search " + std::to_string(i));
