@@ -34,32 +34,57 @@ struct AssignWork {
     float* keys;
     int threads;
 
-    void start(Session& session, size_t first, size_t count) const {
-        const simt::Stream stream = session.stream.get();
-        const RowOperand vectors = x.slice(session, first, count, threads);
-        auto* const best = session.scratch.take<unsigned long long>(count);
+    // A slice under way, of which there are two.
+    struct Slice {
+        RowOperand vectors;
+        unsigned long long* best;
+        unsigned *found, *doubtful;  // labels; and where the search could not tell, and how often
+        float* found_keys;
+    } slices[2] = {};
+    size_t started = 0, finished = 0;
+
+    // Only gives the stream work, so that a slice is copied while the one before is searched.
+    void start(Session& session, size_t first, size_t count) {
+        Slice& slice = slices[started++ % 2];
+        slice.vectors = x.slice(session, first, count, threads);
+        slice.best = session.scratch.take<unsigned long long>(count);
+        slice.doubtful = session.scratch.take<unsigned>(count + 1);
+        simt::fill_bytes(slice.doubtful + count, 0, sizeof(unsigned), session.stream.get());
         if (flat)
-            assign_by_search(session, vectors, best);
+            assign_by_search(session, slice);
         else
-            assign_directly(vectors, best, stream);
-        auto* const found = session.scratch.take<unsigned>(count);
-        auto* const found_keys = keys == nullptr ? nullptr : session.scratch.take<float>(count);
-        simt::launch(
-            {"write_labels", narrow(ceil_divide(count, kKeyThreads / 32)), kKeyThreads, 0, stream},
-            dot ? write_labels<TileKey::Dot> : write_labels<TileKey::L2>,
-            LabelJob{vectors, rows, best, found, found_keys});
-        auto* const words = session.download.get<uint32_t>(2 * count);
-        simt::copy_to_host(words, found, count * sizeof *words, stream);
-        if (keys != nullptr)
-            simt::copy_to_host(words + count, found_keys, count * sizeof *words, stream);
+            assign_directly(slice.vectors, slice.best, session.stream.get());
+        slice.found = session.scratch.take<unsigned>(count);
+        slice.found_keys = keys == nullptr ? nullptr : session.scratch.take<float>(count);
+        download(session, slice);
     }
-    void finish(Session& session, size_t first, size_t count) const {
-        const auto* const words = session.download.get<uint32_t>(2 * count);
+    void finish(Session& session, size_t first, size_t count) {
+        const Slice& slice = slices[finished++ % 2];
+        const auto* words = session.download.get<uint32_t>(2 * count + 1);
+        if (words[2 * count] > 0) {
+            look_directly(session, slice, words[2 * count]);
+            download(session, slice);
+            simt::synchronize(session.stream.get());
+        }
         std::copy_n(words, count, labels + first);
         if (keys != nullptr) std::memcpy(keys + first, words + count, count * sizeof(float));
     }
 
    private:
+    void download(Session& session, const Slice& slice) const {
+        const simt::Stream stream = session.stream.get();
+        const size_t count = slice.vectors.count;
+        simt::launch(
+            {"write_labels", narrow(ceil_divide(count, kKeyThreads / 32)), kKeyThreads, 0, stream},
+            dot ? write_labels<TileKey::Dot> : write_labels<TileKey::L2>,
+            LabelJob{slice.vectors, rows, slice.best, slice.found, slice.found_keys});
+        auto* const words = session.download.get<uint32_t>(2 * count + 1);
+        simt::copy_to_host(words, slice.found, count * sizeof *words, stream);
+        if (keys != nullptr)
+            simt::copy_to_host(words + count, slice.found_keys, count * sizeof *words, stream);
+        simt::copy_to_host(words + 2 * count, slice.doubtful + count, sizeof *words, stream);
+    }
+
     // Few vectors: the rows are shared among so many blocks that every processor has some.
     void assign_directly(const RowOperand& vectors, unsigned long long* best,
                          simt::Stream stream) const {
@@ -74,38 +99,31 @@ struct AssignWork {
                      AssignJob{vectors, rows, narrow(part_rows), best});
     }
 
-    void assign_by_search(Session& session, const RowOperand& vectors,
-                          unsigned long long* best) const {
+    void assign_by_search(Session& session, const Slice& slice) const {
         const simt::Stream stream = session.stream.get();
-        const size_t count = vectors.count;
+        const size_t count = slice.vectors.count;
         auto* const found = session.scratch.take<uint64_t>(count * kFound);
-        flat->find_nearest(vectors.data, count, kFound, found, stream);
-        auto* const doubtful = session.scratch.take<unsigned>(count + 1);
-        simt::fill_bytes(doubtful + count, 0, sizeof(unsigned), stream);
-        simt::launch(
-            {"choose_label", narrow(ceil_divide(count, kChooseThreads / kFound)), kChooseThreads, 0,
-             stream},
-            dot ? choose_label<TileKey::Dot> : choose_label<TileKey::L2>,
-            ChooseJob{vectors, rows, found, flat->longest(), best, doubtful, doubtful + count});
-        unsigned some = 0;
-        simt::copy_to_host(&some, doubtful + count, sizeof some, stream);
-        simt::synchronize(stream);
-        if (some > 0) look_directly(session, vectors, doubtful, some, best);
+        flat->find_nearest(slice.vectors.data, count, kFound, found, stream);
+        simt::launch({"choose_label", narrow(ceil_divide(count, kChooseThreads / kFound)),
+                      kChooseThreads, 0, stream},
+                     dot ? choose_label<TileKey::Dot> : choose_label<TileKey::L2>,
+                     ChooseJob{slice.vectors, rows, found, flat->longest(), slice.best,
+                               slice.doubtful, slice.doubtful + count});
     }
 
     // Where the search could not tell.
-    void look_directly(Session& session, const RowOperand& vectors, const unsigned* which,
-                       unsigned count, unsigned long long* best) const {
+    void look_directly(Session& session, const Slice& slice, unsigned count) const {
         const simt::Stream stream = session.stream.get();
+        const RowOperand& vectors = slice.vectors;
         auto* const values = session.scratch.take<float>(size_t{count} * vectors.dim);
         simt::launch({"gather_vectors", narrow(ceil_divide(count, kChooseThreads / 32)),
                       kChooseThreads, 0, stream},
-                     gather_vectors, vectors, which, count, values);
+                     gather_vectors, vectors, slice.doubtful, count, values);
         auto* const found = session.scratch.take<unsigned long long>(count);
         assign_directly({values, vectors.dim, count, vectors.dim}, found, stream);
         simt::launch(
             {"scatter_best", narrow(ceil_divide(count, kChooseThreads)), kChooseThreads, 0, stream},
-            scatter_best, found, which, count, best);
+            scatter_best, found, slice.doubtful, count, slice.best);
     }
 };
 
@@ -138,16 +156,16 @@ void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows
     if (rows.rows >= options_.searched_rows && there.is_dense())
         flat = flat_of(nearest.part(), rows, dot ? Metric::InnerProduct : Metric::L2);
     CallOperands operands(state_->sessions);
-    AssignWork work{there,
-                    nearest.all(operands, threads),
-                    flat,
-                    dot,
-                    static_cast<size_t>(state_->device.processors),
-                    labels,
-                    keys,
-                    threads};
+    AssignWork work{.x = there,
+                    .rows = nearest.all(operands, threads),
+                    .flat = flat,
+                    .dot = dot,
+                    .processors = static_cast<size_t>(state_->device.processors),
+                    .labels = labels,
+                    .keys = keys,
+                    .threads = threads};
     operands.wait();
-    const size_t each = there.row_bytes() + (2 + (flat ? kFound : 0)) * sizeof(uint64_t);
+    const size_t each = there.row_bytes() + (3 + (flat ? kFound : 0)) * sizeof(uint64_t);
     run_in_slices(state_->sessions, x.rows, rows_of_slice(options_.slice_bytes, each), work);
     operands.done();
 }

@@ -3,8 +3,10 @@
 // limits. Rounds grow by a factor, so each lets about that many times k rows of a query pass; the
 // first has no limits and is small. Places are in an order that makes the first a sample of all
 // (RowOrder). When more rows of a query pass than there is room for, the round is done again for
-// such queries alone, in parts: nothing is lost, and a part that is no larger than the room always
-// fits.
+// such queries alone, which have the room of all then, and if need be in parts: nothing is lost,
+// and a part that is no larger than the room always fits.
+//
+// Or they are given up, where the host shall not wait.
 //
 // Host code, compiled by nvcc, or by any compiler on the emulation. One thread.
 #pragma once
@@ -22,10 +24,11 @@
 
 namespace nearcell::gpu {
 
-constexpr size_t kFirstRows = 512, kGrowth = 8;  // of the rounds
-constexpr size_t kLeastRoom = 2048;              // candidates of a query
+constexpr size_t kFirstRows = 64, kGrowth = 8;  // of the rounds
+constexpr size_t kLeastRoom = 2048;             // candidates of a query
 constexpr size_t kMostGridY = 65535;
-constexpr size_t kMostBlockRows = 4096;  // places that a block scans for its tile of queries
+constexpr size_t kMostBlockRows = 8064;  // places that a block scans, whole stages
+constexpr size_t kFewQueries = 1024;     // room is not scarce up to there
 
 inline dim3 grid_of_warps(size_t vectors) {
     return static_cast<unsigned>(ceil_divide(vectors, kRoundThreads / 32));
@@ -44,6 +47,11 @@ ScanKernel scan_kernel(size_t segments) {
     }
 }
 
+// Tiles of queries of a block of scan_held.
+inline size_t query_tiles_of_block(size_t tiles) {
+    return tiles <= 3 ? std::max<size_t>(1, tiles) : kHeldWarps;
+}
+
 // What searches need of the base; the arrays are its owner's.
 struct ExactBase {
     simt::DeviceProperties device;
@@ -55,9 +63,13 @@ struct ExactBase {
     ScanKernel scan = nullptr;
 };
 
-// Room for candidates of a query: four times what a round is expected to find.
-inline size_t candidate_room(size_t wanted, size_t rows, size_t k) {
-    if (wanted == 0) wanted = std::max(kLeastRoom, 4 * kGrowth * k);
+// Room for candidates of a query: four times what a round is expected to find, and what is found
+// where 16 bits tell rows badly apart.
+inline size_t candidate_room(size_t wanted, size_t rows, size_t k, size_t queries) {
+    if (wanted == 0) {
+        wanted = std::max(kLeastRoom, 4 * kGrowth * k);
+        if (queries < kFewQueries) wanted *= kFewQueries / std::max<size_t>(1, queries);
+    }
     return std::min(rows, wanted);
 }
 
@@ -70,11 +82,14 @@ inline size_t batch_queries(size_t bytes, const Space& space, size_t room, size_
     return fit > kTileQueries ? fit / kTileQueries * kTileQueries : fit;
 }
 
+enum class Crowded { SearchAgain, GiveUp };
+
 class ExactBatch {
    public:
     ExactBatch(const ExactBase& base, const float* queries, size_t count, size_t k, size_t room,
-               simt::Stream stream)
+               Crowded crowded, simt::Stream stream)
         : base_(base),
+          crowded_(crowded),
           stream_(stream),
           count_(count),
           k_(k),
@@ -95,68 +110,88 @@ class ExactBatch {
                      limits_.data());
     }
 
-    // Looks at the whole base.
+    // Looks at the whole base. Without limits, every place of a round is a candidate.
     void add_all() {
         const size_t rows = base_.order.rows;
+        const bool unlimited = base_.space.metric == Metric::L1;
         for (size_t begin = 0, end = 0; begin < rows; begin = end) {
-            end = begin + (base_.space.metric == Metric::L1 ? room_ : (kGrowth - 1) * begin);
-            end = std::min(rows, std::max(end, begin + std::max(kFirstRows, 2 * k_)));
-            add_places(begin, end, nullptr);
+            end = begin + (unlimited ? room_ : (kGrowth - 1) * begin);
+            if (begin == 0) end = std::min(room_, std::max(kFirstRows, 2 * k_));
+            end = std::min(rows, end);
+            if (unlimited || begin == 0)
+                take_places(begin, end);
+            else
+                add_places(begin, end, nullptr);
         }
     }
 
     // k numbers of each query, of which held() count, in any order (pack_key).
-    std::vector<uint64_t> best() const { return to_host(best_); }
+    std::vector<uint64_t> best() const { return to_host(best_.data(), best_.size()); }
     const DeviceArray<uint64_t>& best_there() const { return best_; }
-    std::vector<unsigned> held() const { return to_host(held_); }
+    std::vector<unsigned> held() const { return to_host(held_.data(), held_.size()); }
     uint64_t rescored() const { return rescored_; }
 
    private:
+    // No more than there is room for.
+    void take_places(size_t begin, size_t end) {
+        const auto count = static_cast<unsigned>(end - begin);
+        score({nullptr, nullptr, room_, static_cast<unsigned>(begin), count}, nullptr, count_,
+              count);
+        rescored_ += uint64_t{count_} * count;
+    }
+
     // For all queries, or for some.
     void add_places(size_t begin, size_t end, const std::vector<unsigned>* some) {
         if (some != nullptr) active_.copy_from(some->data(), some->size());
         const unsigned* const active = some == nullptr ? nullptr : active_.data();
-        const size_t count = some == nullptr ? count_ : some->size();
-        counts_.fill_zero();
-        scan(begin, end, active, count);
-        rescore(active, count, end - begin);
-        simt::launch({"select_best", static_cast<unsigned>(count), kSelectThreads, 0, stream_},
-                     select_best,
-                     SelectJob{base_.space, bounds_.data(), active, counts_.data(), keys_.data(),
-                               room_, best_.data(), held_.data(), k_, limits_.data()});
-        const std::vector<unsigned> crowded = crowded_queries(some);
+        const size_t count = some == nullptr ? count_ : some->size(), room = room_of(count);
+        simt::fill_bytes(counts_.data(), 0, count * sizeof(unsigned), stream_);
+        scan(begin, end, active, count, room);
+        score({counts_.data(), candidates_.data(), room, 0, 0}, active, count, end - begin);
+        if (crowded_ == Crowded::GiveUp) return;
+        const std::vector<unsigned> crowded = crowded_queries(some, count, room);
         if (crowded.empty()) return;
-        const size_t part = std::max(room_, ceil_divide(end - begin, kGrowth));
+        if (room_of(crowded.size()) >= 2 * room) return add_places(begin, end, &crowded);
+        const size_t part = std::max(room, ceil_divide(end - begin, kGrowth));
         for (size_t first = begin; first < end; first += part)
             add_places(first, std::min(end, first + part), &crowded);
     }
 
+    // That of all, shared by some.
+    size_t room_of(size_t count) const {
+        return std::min<size_t>(base_.order.rows, room_ * (count_ / std::max<size_t>(1, count)));
+    }
+
     // Those of which more rows passed than there was room for.
-    std::vector<unsigned> crowded_queries(const std::vector<unsigned>* some) {
-        const std::vector<unsigned> counts = to_host(counts_);
+    std::vector<unsigned> crowded_queries(const std::vector<unsigned>* some, size_t count,
+                                          size_t room) {
+        const std::vector<unsigned> counts = to_host(counts_.data(), count);
         std::vector<unsigned> crowded;
-        const size_t count = some == nullptr ? count_ : some->size();
         for (size_t i = 0; i < count; ++i) {
-            const unsigned query = some == nullptr ? static_cast<unsigned>(i) : (*some)[i];
-            if (counts[query] > room_)
-                crowded.push_back(query);
+            if (counts[i] > room)
+                crowded.push_back(some == nullptr ? static_cast<unsigned>(i) : (*some)[i]);
             else
-                rescored_ += counts[query];
+                rescored_ += counts[i];
         }
         return crowded;
     }
 
-    void scan(size_t begin, size_t end, const unsigned* active, size_t count) {
-        const size_t tiles = ceil_divide(count, kTileQueries), step = kScanWarps * 32;
+    void scan(size_t begin, size_t end, const unsigned* active, size_t count, size_t room) {
+        const bool held = base_.space.padded <= kMostHeld * kSegment;
+        const size_t tiles = ceil_divide(count, kTileQueries);
+        const size_t block_tiles = held ? query_tiles_of_block(tiles) : 1;
+        const size_t columns = ceil_divide(tiles, block_tiles);
+        const size_t step = held ? kStageRows : kWideWarps * 32;
         // Blocks enough for every processor to have some, but no more rows than that needs: a block
         // reads its queries only once.
         const auto processors = static_cast<size_t>(std::max(1, base_.device.processors));
-        const size_t blocks = ceil_divide(8 * processors, tiles);
-        size_t block_rows = std::clamp(ceil_divide(end - begin, blocks), step, kMostBlockRows);
-        block_rows = std::max(block_rows, ceil_divide(end - begin, kMostGridY));
+        const size_t blocks = ceil_divide(8 * processors, columns);
+        const size_t rows = padded_places(end) - begin / kTileRows * kTileRows;
+        size_t block_rows = std::clamp(ceil_divide(rows, blocks), step, kMostBlockRows);
+        block_rows = std::max(block_rows, ceil_divide(rows, kMostGridY));
         block_rows = ceil_divide(block_rows, step) * step;
-        const dim3 grid(static_cast<unsigned>(tiles),
-                        static_cast<unsigned>(ceil_divide(end - begin, block_rows)));
+        const dim3 grid(static_cast<unsigned>(columns),
+                        static_cast<unsigned>(ceil_divide(rows, block_rows)));
         ScanJob job{};
         job.rows = base_.row_rounded;
         job.terms = base_.row_terms;
@@ -167,38 +202,48 @@ class ExactBatch {
         job.begin = begin;
         job.end = end;
         job.block_rows = block_rows;
+        job.block_tiles = static_cast<unsigned>(block_tiles);
         job.padded = base_.space.padded;
-        job.factor = is_similar(base_.space.metric) ? -1 : -2;
         job.counts = counts_.data();
         job.candidates = candidates_.data();
-        job.capacity = room_;
-        simt::launch({"scan_rows", grid, kScanThreads, 0, stream_}, base_.scan, job);
+        job.capacity = room;
+        simt::launch({"scan_rows", grid, held ? kHeldThreads : kWideThreads, 0, stream_},
+                     base_.scan, job);
+    }
+
+    // Of at most so many places of each: their keys, and the best of them and of those before.
+    void score(const FoundPlaces& found, const unsigned* active, size_t count, size_t places) {
+        rescore(found, active, count, places);
+        simt::launch(
+            {"select_best", static_cast<unsigned>(count), kSelectThreads, 0, stream_}, select_best,
+            SelectJob{base_.space, bounds_.data(), active, found, keys_.data(), best_.data(),
+                      held_.data(), k_, limits_.data(), crowded_ == Crowded::GiveUp});
     }
 
     // Few queries are spread over more blocks.
-    void rescore(const unsigned* active, size_t count, size_t places) {
-        const size_t most = ceil_divide(std::min(places, room_), kRescoreGroups);
+    void rescore(const FoundPlaces& found, const unsigned* active, size_t count, size_t places) {
+        const size_t most = ceil_divide(std::min(places, found.capacity), kRescoreGroups);
         const size_t split = std::clamp<size_t>(1024 / count, 1, std::min<size_t>(most, 64));
-        simt::launch(
-            {"rescore_rows",
-             {static_cast<unsigned>(count), static_cast<unsigned>(split)},
-             kRescoreThreads,
-             0,
-             stream_},
-            rescore_rows,
-            RescoreJob{base_.space.metric, base_.space.dim, base_.row_floats, queries_, base_.order,
-                       active, counts_.data(), candidates_.data(), room_, keys_.data()});
+        simt::launch({"rescore_rows",
+                      {static_cast<unsigned>(count), static_cast<unsigned>(split)},
+                      kRescoreThreads,
+                      0,
+                      stream_},
+                     rescore_rows,
+                     RescoreJob{base_.space.metric, base_.space.dim, base_.row_floats, queries_,
+                                base_.order, active, found, keys_.data()});
     }
 
     template <class T>
-    std::vector<T> to_host(const DeviceArray<T>& array) const {
-        std::vector<T> values(array.size());
-        array.copy_to(values.data(), values.size());
+    std::vector<T> to_host(const T* array, size_t count) const {
+        std::vector<T> values(count);
+        simt::copy_to_host(values.data(), array, count * sizeof(T), stream_);
         simt::synchronize(stream_);
         return values;
     }
 
     const ExactBase& base_;
+    Crowded crowded_;
     simt::Stream stream_;
     size_t count_, k_, room_;
     uint64_t rescored_ = 0;

@@ -126,10 +126,11 @@ void DeviceFlat::Base::round(const Vectors& vectors) {
     std::frexp(length, &exponent);
     space.scale = length > 0 ? std::ldexp(1.0, target_exponent(space.rounding) - exponent) : 1;
     order = order_of(vectors.rows);
-    rounded = DeviceArray<unsigned short>(vectors.rows * space.padded, stream.get());
-    terms = DeviceArray<float2>(vectors.rows, stream.get());
-    simt::launch({"round_rows", grid, kRoundThreads, 0, stream.get()}, round_rows, space,
-                 floats.data(), order, rounded.data(), terms.data());
+    const size_t places = padded_places(vectors.rows);
+    rounded = DeviceArray<unsigned short>(places * space.padded, stream.get());
+    terms = DeviceArray<float2>(places, stream.get());
+    simt::launch({"round_rows", grid_of_warps(places), kRoundThreads, 0, stream.get()}, round_rows,
+                 space, floats.data(), order, rounded.data(), terms.data());
     simt::synchronize(stream.get());
 }
 
@@ -202,13 +203,14 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
     const size_t kept = std::min(k, rows());
     if (kept == 0) return result;
     const OwnStream stream;
-    const size_t room = candidate_room(base.options.candidates, rows(), kept);
+    const size_t room = candidate_room(base.options.candidates, rows(), kept, queries.rows);
     const size_t batch = batch_queries(base.options.scratch_bytes, space, room, kept);
     for (size_t first = 0; first < queries.rows; first += batch) {
         const size_t count = std::min(batch, queries.rows - first);
         const DeviceArray<float> floats =
             upload(queries.slice(first, count), base.options.threads, stream.get());
-        ExactBatch searched(base, floats.data(), count, kept, room, stream.get());
+        ExactBatch searched(base, floats.data(), count, kept, room, Crowded::SearchAgain,
+                            stream.get());
         searched.add_all();
         std::vector<uint64_t> best = searched.best();
         write_results(space.metric, first, best, searched.held(), kept, base.options.threads,
@@ -222,11 +224,11 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
 void DeviceFlat::find_nearest(const float* vectors, size_t count, size_t k, uint64_t* best,
                               simt::Stream stream) const {
     const Base& base = *base_;
-    const size_t room = candidate_room(base.options.candidates, rows(), k);
+    const size_t room = std::min(rows(), std::max(kFirstRows, 8 * kGrowth * k));
     const size_t batch = batch_queries(base.options.scratch_bytes, base.space, room, k);
     for (size_t first = 0; first < count; first += batch) {
         const size_t some = std::min(batch, count - first);
-        ExactBatch searched(base, vectors + first * dim(), some, k, room, stream);
+        ExactBatch searched(base, vectors + first * dim(), some, k, room, Crowded::GiveUp, stream);
         searched.add_all();
         simt::copy_on_device(best + first * k, searched.best_there().data(),
                              some * k * sizeof(uint64_t), stream);

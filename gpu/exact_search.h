@@ -43,9 +43,10 @@ class DeviceFlat {
     // NonFinite.
     SearchResult search(const Vectors& queries, size_t k) const;
 
-    // The same for vectors that are on the device, one behind the other, and k <= rows(): best
-    // becomes k numbers of each, in any order, as pack_key says (packed_key.cuh). Vectors need not
-    // be finite, but then nothing is said of what is found.
+    // The same for vectors that are on the device, one behind the other, and k <= rows(), without
+    // waiting: best becomes k numbers of each, in any order, as pack_key says (packed_key.cuh). Of
+    // a vector to which so many rows seem equally near that there is no room for them, all are ~0.
+    // Vectors need not be finite, but then nothing is said of what is found.
     void find_nearest(const float* vectors, size_t count, size_t k, uint64_t* best,
                       simt::Stream stream) const;
 

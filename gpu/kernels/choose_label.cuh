@@ -28,7 +28,7 @@ struct ChooseJob {
     RowOperand vectors, rows;
     const uint64_t* found;     // kFound of each vector, as pack_key says, in any order
     double longest;            // at least the length of every row
-    unsigned long long* best;  // of each vector that is not doubtful
+    unsigned long long* best;  // of each vector; of the doubtful kNoRow
     unsigned* doubtful;        // their numbers, in any order
     unsigned* doubtful_count;  // 0 before
 };
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kChooseThreads) choose_label(ChooseJob job) {
     const bool there = vector < job.vectors.count;
     const unsigned mine = there ? vector : job.vectors.count - 1;  // all lanes shuffle
     const uint64_t found = job.found[size_t{mine} * kFound + threadIdx.x % kFound];
-    const unsigned row = tag_of(found);
+    const unsigned row = min(tag_of(found), job.rows.count - 1);  // nothing was found: doubtful
     const float* const a = job.vectors.at(mine, 0);
     const float* const b = job.rows.at(row, 0);
     float sum = 0;
@@ -80,11 +80,8 @@ __global__ void __launch_bounds__(kChooseThreads) choose_label(ChooseJob job) {
         best != kNoRow && is_beyond<kKey>(static_cast<double>(__uint_as_float(key_bits(first))),
                                           static_cast<double>(__uint_as_float(key_bits(last))),
                                           static_cast<double>(job.vectors.dim), length);
-    if (clear) {
-        job.best[vector] = best;
-    } else {
-        job.doubtful[atomicAdd(job.doubtful_count, 1u)] = vector;
-    }
+    job.best[vector] = clear ? best : kNoRow;
+    if (!clear) job.doubtful[atomicAdd(job.doubtful_count, 1u)] = vector;
 }
 
 // Doubtful vectors one behind the other, and what was found for them back to its places.

@@ -14,15 +14,17 @@
 // largest one, and whose sum is cut again. A block so errs by less than (m + 2) 2^-23 |ub||yb|, and
 // all dim / m blocks by less than g |ub||yb|, g = dim 2^-22, when m >= 4. (Fasi et al., "Numerical
 // behavior of NVIDIA tensor cores", 2021, found blocks of 4 or more, cut so or less. Adding in
-// order in float, as the emulation does, errs by dim 2^-24.)
+// order in float, as the emulation does, errs by dim 2^-24.) A sum that begins with n, which is one
+// more term of every block, errs by less than g (|n| + |ub||yb|).
 //
 // L2. Let T >= s times the distance of the k-th best of some rows. A row as near has |u - y| <= T,
 // so |ub - yb| <= T + ex + ey = t/2 + ex, where t = 2 (T + ey). Squared, with
-// 2 g |ub||yb| <= g (|ub|^2 + |yb|^2):
+// 2 g |ub||yb| <= g (|ub|^2 + |yb|^2) and g |n| <= g |ub|^2 + h ex^2:
 //
-//   -2 p + n <= a + t ex     n = |ub|^2 (1 - h) - ex^2     a = (T + ey)^2 - |yb|^2 (1 - h)
+//   n - 2 p <= a + t ex     n = |ub|^2 (1 - h) - ex^2 (1 + h)     a = (T + ey)^2 - |yb|^2 (1 - h)
 //
-// h is g and the rounding of the left side, at most 2^-24 * 3 (|ub|^2 + |yb|^2): h = g + 2^-22.
+// where h is 2 g and, for what rounding up forgets, 2^-22. The sum is that of n and ub . (-2 yb):
+// doubling is exact.
 //
 // InnerProduct, Cosine. Let K >= the k-th smallest key, key = -x'.q'. A row as near has
 // -u.y <= s r (K + c.q') = a, and |u.y - ub.yb| <= ex |y| + |ub| ey. With t >= |y| and ey <= w t, w
@@ -30,9 +32,10 @@
 //
 //   -p + 0 <= a + t e        e = ex + |ub| (w + g (1 + w))
 //
-// Both are one form: factor * p + terms.x <= limit.x + limit.y * terms.y, two multiply-adds and a
-// comparison. Keys are rounded to float, and rows with equal keys are ordered by their numbers, so
-// K and T are those of the largest real number that could still be rounded to the k-th key.
+// Both are one form: terms.x + ub . (factor yb) <= limit.x + limit.y * terms.y, of which the left
+// side comes from the tensor cores. Keys are rounded to float, and rows with equal keys are ordered
+// by their numbers, so K and T are those of the largest real number that could still be rounded to
+// the k-th key.
 #pragma once
 
 #include <nearcell/core/metric.h>
@@ -91,15 +94,16 @@ constexpr double product_error(const Space& space) {  // g
     return static_cast<double>(space.padded) * 0x1p-22;
 }
 constexpr double form_error(const Space& space) {  // h
-    return product_error(space) + 0x1p-22 + slack_of_sum(space.padded);
+    return 2 * product_error(space) + 0x1p-22 + slack_of_sum(space.padded);
 }
 
 // Where rows' lengths end after scaling; halves have less room below.
 constexpr int target_exponent(Rounding rounding) { return rounding == Rounding::Bfloat16 ? 0 : 8; }
-// Queries that are longer than this could overflow.
+// Queries that are longer than this could overflow, times their factor.
 constexpr double longest_query(Rounding rounding) {
-    return rounding == Rounding::Bfloat16 ? 0x1p50 : 0x1p15;
+    return rounding == Rounding::Bfloat16 ? 0x1p50 : 0x1p14;
 }
+constexpr float query_factor(Metric metric) { return is_similar(metric) ? -1.0f : -2.0f; }
 
 // Sums over the components of a vector before and after rounding.
 struct RoundedSums {
@@ -120,7 +124,8 @@ SIMT_DEVICE float2 row_terms(const Space& space, const RoundedSums& sums) {
     if (!is_similar(space.metric)) {
         const float up = round_up(error);
         const double squared = static_cast<double>(up) * static_cast<double>(up);
-        return make_float2(round_down(sums.rounded * (1 - form_error(space)) - squared), up);
+        const double h = form_error(space);
+        return make_float2(round_down(sums.rounded * (1 - h) - squared * (1 + h)), up);
     }
     const double w = relative_error(space.rounding);
     const double length = sqrt(sums.rounded) * (1 + slack_of_sum(space.padded));

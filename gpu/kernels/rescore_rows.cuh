@@ -13,16 +13,28 @@ namespace nearcell::gpu {
 constexpr int kRescoreThreads = 128;
 constexpr size_t kRescoreGroups = kRescoreThreads / 8;  // candidates of a block at a time
 
+// What a round has found of each query that takes part: that many places, from `capacity` times its
+// number on. More than the capacity: not all of them are there.
+struct FoundPlaces {
+    const unsigned* counts;  // null: of each query the `all` places from `begin` on
+    const unsigned* places;
+    size_t capacity;
+    unsigned begin, all;
+
+    SIMT_DEVICE unsigned count(size_t slot) const { return counts == nullptr ? all : counts[slot]; }
+    SIMT_DEVICE unsigned place(size_t slot, size_t i) const {
+        return counts == nullptr ? begin + static_cast<unsigned>(i) : places[slot * capacity + i];
+    }
+};
+
 struct RescoreJob {
     Metric metric;
     size_t dim;
     const float *rows, *queries;
     RowOrder order;
     const unsigned* active;  // the queries that take part, one a block in x; null: all
-    const unsigned* counts;
-    const unsigned* candidates;
-    size_t capacity;
-    uint64_t* keys;  // beside each candidate: its key, as pack_key says
+    FoundPlaces found;
+    uint64_t* keys;  // beside each place: its key, as pack_key says
 };
 
 // The sum of eight lanes' sums, in the order of sum_of.
@@ -67,19 +79,18 @@ SIMT_DEVICE double exact_score(Metric metric, const float* a, const float* b, si
 
 __global__ void __launch_bounds__(kRescoreThreads) rescore_rows(RescoreJob job) {
     const size_t query = job.active == nullptr ? blockIdx.x : job.active[blockIdx.x];
-    const size_t count = job.counts[query];
-    if (count > job.capacity) return;  // not all are there: the host asks again
-    const unsigned* const candidates = job.candidates + query * job.capacity;
+    const size_t slot = blockIdx.x, count = job.found.count(slot);
+    if (count > job.found.capacity) return;
     const size_t step = gridDim.y * kRescoreGroups;
     for (size_t first = blockIdx.y * kRescoreGroups; first < count; first += step) {
         const size_t mine = first + threadIdx.x / 8;
         const size_t i = mine < count ? mine : first;  // all lanes take part in the sums
-        const uint64_t row = row_at(job.order, candidates[i]);
+        const uint64_t row = row_at(job.order, job.found.place(slot, i));
         const double score = exact_score(job.metric, job.queries + query * job.dim,
                                          job.rows + row * job.dim, job.dim);
         const float key = key_from_score(job.metric, static_cast<float>(score));
         if (mine < count && threadIdx.x % 8 == 0)
-            job.keys[query * job.capacity + i] = pack_key(key, static_cast<unsigned>(row));
+            job.keys[slot * job.found.capacity + i] = pack_key(key, static_cast<unsigned>(row));
     }
 }
 

@@ -51,15 +51,31 @@ SIMT_DEVICE float value_of(Rounding rounding, unsigned short bits) {
                                           : __half2float(__ushort_as_half(bits));
 }
 
-// Rounds the vector whose component j is value(j); all lanes get the sums.
-template <class Value>
-SIMT_DEVICE RoundedSums round_vector(const Space& space, const Value& value, unsigned short* to) {
+// The rounded base: tiles of 16 places, in the order of an mma's A operand. Each 16 components of a
+// tile are 512 bytes, 16 of each lane: it has places lane / 4 and 8 more, and of a segment of 32
+// components, in two such parts, those from 8 (lane % 4) on.
+constexpr int kTileRows = 16, kSegment = 32;
+constexpr uint64_t padded_places(uint64_t rows) {
+    return (rows + kTileRows - 1) / kTileRows * kTileRows;
+}
+// Where component j of a place is.
+constexpr size_t place_in_tiles(size_t place, size_t j, size_t padded) {
+    const size_t row = place % kTileRows, part = j / kSegment * 2 + j % 8 / 4;
+    const size_t lane = row % 8 * 4 + j % kSegment / 8;
+    return (place - row) * padded + part * 256 + lane * 8 + (j % 4 / 2 * 2 + row / 8) * 2 + j % 2;
+}
+
+// Rounds the vector whose component j is value(j), calls put(j, rounded) for it, and all lanes get
+// the sums.
+template <class Value, class Put>
+SIMT_DEVICE RoundedSums round_vector(const Space& space, const Value& value, const Put& put) {
     RoundedSums sums;
     for (size_t j = threadIdx.x % 32; j < space.padded; j += 32) {
         const double exact = j < space.dim ? value(j) : 0;
         const unsigned short bits = round_value(space.rounding, static_cast<float>(exact));
-        const double rounded = static_cast<double>(value_of(space.rounding, bits));
-        to[j] = bits;
+        const float number = value_of(space.rounding, bits);
+        const double rounded = static_cast<double>(number);
+        put(j, number);
         sums.exact += exact * exact;
         sums.rounded += rounded * rounded;
         sums.error += (exact - rounded) * (exact - rounded);
@@ -90,11 +106,21 @@ __global__ void __launch_bounds__(kRoundThreads)
     }
 }
 
+// Places that fill the last tile have zeros, and terms that no limit lets pass.
 __global__ void __launch_bounds__(kRoundThreads)
     round_rows(Space space, const float* rows, RowOrder order, unsigned short* rounded,
                float2* terms) {
     const size_t place = vector_of_warp();
-    if (place >= order.rows) return;
+    if (place >= padded_places(order.rows)) return;
+    const auto put = [&](size_t j, float value) {
+        rounded[place_in_tiles(place, j, space.padded)] = round_value(space.rounding, value);
+    };
+    if (place >= order.rows) {
+        for (size_t j = threadIdx.x % 32; j < space.padded; j += 32)
+            put(j, 0);
+        if (threadIdx.x % 32 == 0) terms[place] = make_float2(__uint_as_float(0x7f800000u), 0);
+        return;
+    }
     const float* const vector = rows + row_at(order, place) * space.dim;
     const double inverse = inverse_length(space, vector);
     const auto component = [&](size_t j) {
@@ -102,7 +128,7 @@ __global__ void __launch_bounds__(kRoundThreads)
             static_cast<double>(vector[j]) * inverse - static_cast<double>(space.centre[j]);
         return moved * space.scale;
     };
-    const RoundedSums sums = round_vector(space, component, rounded + place * space.padded);
+    const RoundedSums sums = round_vector(space, component, put);
     if (threadIdx.x % 32 == 0) terms[place] = row_terms(space, sums);
 }
 
@@ -127,7 +153,8 @@ SIMT_DEVICE double similar_query_scale(const Space& space, const float* vector, 
     return scale_to(*length, target_exponent(space.rounding));
 }
 
-// limits: such that every row passes, until k are known.
+// Queries become rows of numbers, times the bound's factor. limits: such that every row passes,
+// until k are known.
 __global__ void __launch_bounds__(kRoundThreads)
     round_queries(Space space, const float* queries, size_t count, unsigned short* rounded,
                   QueryBound* bounds, float2* limits) {
@@ -143,7 +170,9 @@ __global__ void __launch_bounds__(kRoundThreads)
         const double x = static_cast<double>(vector[j]) * inverse;
         return (similar ? x : x - static_cast<double>(space.centre[j])) * scale;
     };
-    const RoundedSums sums = round_vector(space, component, to);
+    const RoundedSums sums = round_vector(space, component, [&](size_t j, float value) {
+        to[j] = round_value(space.rounding, query_factor(space.metric) * value);
+    });
     const double whole = similar ? scale * space.scale : scale;
     const QueryBound bound = query_bound(space, sums, whole, product, length);
     if (!bound.bounded) {  // no infinities in products

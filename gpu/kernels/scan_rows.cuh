@@ -1,35 +1,41 @@
 // The pass over the rounded base: one product of rows and queries on tensor cores, of which only
-// those rows leave the registers that may be among a query's nearest (exact_bound.cuh).
+// those rows leave the registers that may be among a query's nearest (exact_bound.cuh). Rows are
+// the A operand, and lie as it wants them (round_rows.cuh): its registers are what one load of 16
+// bytes gives. The 8 components that a lane has of a segment are not those that the operand's
+// layout names, but they are the same ones in row and query, and a product does not mind the order
+// of its terms. Sums begin with the rows' terms, and queries were multiplied by the form's factor,
+// so that a sum is the left side of the bound's comparison.
 //
-// A block takes 48 queries and some rows; a warp 16 rows (scan_held) or 32 (scan_wide) at a time.
-// Rows are the A operand, read from L2 straight to registers, 16 bytes a load: grid.x counts the
-// tiles of queries, so that blocks in flight read the same rows. The 8 components that a lane loads
-// at once are not those that the operand's layout names, but they are the same ones in row and
-// query, and a product does not mind the order of its terms.
+// scan_held, up to 128 components: each warp holds 48 queries in registers as the B operand; the
+// warps of a block share its tiles, which come from L2 to shared memory three stages of 48 rows
+// deep. Where there are few queries, warps with the same ones take tiles by turns. For 96
+// components a warp's step, 16 rows by 48 queries, is 36 products, 6 loads of 16 bytes a lane from
+// shared memory, and an epilogue of 24 comparisons and 12 multiply-adds a lane, for limits by the
+// larger error of a lane's two rows: some 120 instructions in all. L2 gives 192 bytes a row to 288
+// queries, 288 flops a byte, so that the 763 TFLOP/s bf16 that an H100 was measured to give would
+// need 2.6 TB/s. Issue slots limit, and the rate of mma.sync. HBM is read once for all blocks in
+// flight.
 //
-// scan_held, up to 128 components: the queries are the B operand and stay in registers. A tile of
-// 16 rows by 48 queries takes dim * 32 bytes of L2, dim * 1536 flops, and 768 scores in the
-// epilogue at two multiply-adds and a comparison each. That is 48 flops a byte: the 763 TFLOP/s
-// bf16 that an H100 was measured to give would need 15.9 TB/s from L2, more than it has, so L2
-// limits, then the epilogue; HBM is read once for all tiles in flight. scan_wide, any dimension:
-// the queries are read, too, from L1, for each 32 components: 10 loads of 16 bytes a lane for 24
-// products.
+// scan_wide, any dimension: rows and queries are read from L1 and L2, for each 32 components: 10
+// loads of 16 bytes a lane for 24 products. L2 limits.
 //
-// Parity and compute-sanitizer on an H100; whole calls of 10,000 queries and ten million rows of 96
-// dimensions reach 222 TFLOP/s there, 22 % of the peak (bench/results/gpu-h100.txt).
+// The kernels before these, in which each warp read its rows from L2 for 48 queries and spent some
+// 290 instructions on a step, gave 222 TFLOP/s on an H100 (bench/results/gpu-h100.txt). These have
+// not run on a GPU.
 #pragma once
 
-#include <nearcell/gpu/kernels/exact_bound.cuh>
+#include <nearcell/gpu/kernels/round_rows.cuh>
 
 namespace nearcell::gpu {
 
-constexpr int kScanThreads = 128, kScanWarps = kScanThreads / 32;
 constexpr int kTiles = 6, kTileQueries = kTiles * 8;  // products side by side
-constexpr int kSegment = 32;                          // components of one load
 constexpr int kMostHeld = 4;                          // segments of queries that registers hold
+constexpr int kHeldWarps = 6, kHeldThreads = 32 * kHeldWarps;
+constexpr int kStageTiles = 3, kStageRows = kStageTiles * kTileRows, kStages = 3;
+constexpr int kWideWarps = 4, kWideThreads = 32 * kWideWarps;
 
 // Blocks that a processor's registers shall have room for.
-constexpr int held_blocks(int segments) { return segments == 1 ? 4 : segments < kMostHeld ? 3 : 2; }
+constexpr int held_blocks(int segments) { return segments <= 3 ? 2 : 1; }
 
 // Each device has the code of one rounding: before sm_80 there are no products of bfloat16, and
 // from then on nobody asks for those of half.
@@ -45,101 +51,128 @@ constexpr bool runs_here() {
 }
 
 struct ScanJob {
-    const unsigned short* rows;  // rounded, in the order of places
+    const unsigned short* rows;  // rounded, in tiles
     const float2* terms;         // of each place
     const unsigned short* queries;
     const float2* limits;    // of each query
     const unsigned* active;  // the queries that take part; null: all
     size_t count;            // how many
-    size_t begin, end;       // places
-    size_t block_rows;       // places of a block, a multiple of 16
+    size_t begin, end;       // places; tiles that have others, too, are read as a whole
+    size_t block_rows;       // places of a block, a multiple of kTileRows
+    unsigned block_tiles;    // scan_held: by 48 queries; 1, 2, 3 or 6
     size_t padded;           // components of a rounded vector, a multiple of kSegment
-    float factor;            // of products: -2 for L2, -1
-    unsigned* counts;        // of each query: candidates found, also beyond the capacity
-    unsigned* candidates;    // places, `capacity` for each query, in any order
+    unsigned* counts;        // of each that takes part: what was found, also beyond the capacity
+    unsigned* candidates;    // places, `capacity` for each that takes part, in any order
     size_t capacity;
 };
 
-// The number of the query in column `slot` of the product, or -1.
-SIMT_DEVICE long long query_at(const ScanJob& job, size_t slot) {
-    if (slot >= job.count) return -1;
-    return static_cast<long long>(job.active == nullptr ? slot : job.active[slot]);
+// The query in column `slot` of the product.
+SIMT_DEVICE size_t query_at(const ScanJob& job, size_t slot) {
+    return job.active == nullptr ? slot : job.active[slot];
 }
 
 template <Rounding kRounding>
-SIMT_DEVICE void multiply(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3,
-                          unsigned b0, unsigned b1) {
-    const unsigned a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+SIMT_DEVICE void multiply(float (&sums)[4], const uint4& rows, unsigned b0, unsigned b1) {
+    const unsigned a[4] = {rows.x, rows.y, rows.z, rows.w}, b[2] = {b0, b1};
     if constexpr (kRounding == Rounding::Bfloat16)
         simt::mma_m16n8k16_bfloat16(sums, a, b);
     else
         simt::mma_m16n8k16_half(sums, a, b);
 }
 
-// Adds 16 rows by 8 queries by one segment.
+// Adds 16 rows by 8 queries by one segment, of which each half is an operand.
 template <Rounding kRounding>
-SIMT_DEVICE void multiply_segment(float (&sums)[4], const uint4& upper, const uint4& lower,
+SIMT_DEVICE void multiply_segment(float (&sums)[4], const uint4& first, const uint4& second,
                                   const uint4& query) {
-    multiply<kRounding>(sums, upper.x, lower.x, upper.y, lower.y, query.x, query.y);
-    multiply<kRounding>(sums, upper.z, lower.z, upper.w, lower.w, query.z, query.w);
+    multiply<kRounding>(sums, first, query.x, query.y);
+    multiply<kRounding>(sums, second, query.z, query.w);
 }
 
-// This lane's part of a vector: 16 bytes of each segment.
+// This lane's part of a tile: 16 bytes of each 32 of them.
+SIMT_DEVICE const uint4* tile_part(const ScanJob& job, size_t row) {
+    return reinterpret_cast<const uint4*>(job.rows + row * job.padded) + threadIdx.x % 32;
+}
+
+// This lane's part of a query: 16 bytes of each segment.
 SIMT_DEVICE const uint4* lane_part(const unsigned short* vectors, size_t vector, size_t padded) {
     return reinterpret_cast<const uint4*>(vectors + vector * padded) + threadIdx.x % 4;
 }
 
-// This lane's row of the upper or lower half of 16; beyond the end the last row, which the epilogue
-// leaves out.
-SIMT_DEVICE size_t clamp_row(size_t row, size_t end) { return row < end ? row : end - 1; }
-
 SIMT_DEVICE float2 limit_of_column(const ScanJob& job, size_t slot) {
-    const long long query = query_at(job, slot);
-    return query < 0 ? make_float2(-__uint_as_float(0x7f800000u), 0) : job.limits[query];
+    return slot < job.count ? job.limits[query_at(job, slot)]
+                            : make_float2(-__uint_as_float(0x7f800000u), 0);
 }
 
 // Once a query has more than fit, its count need not be right, only too large.
 SIMT_DEVICE void add_candidate(const ScanJob& job, size_t slot, size_t row) {
-    const auto query = static_cast<size_t>(query_at(job, slot));
-    if (simt::load_relaxed(job.counts + query) > job.capacity) return;
-    const unsigned at = atomicAdd(job.counts + query, 1u);
-    if (at < job.capacity) job.candidates[query * job.capacity + at] = static_cast<unsigned>(row);
+    if (simt::load_relaxed(job.counts + slot) > job.capacity) return;
+    const unsigned at = atomicAdd(job.counts + slot, 1u);
+    if (at < job.capacity) job.candidates[slot * job.capacity + at] = static_cast<unsigned>(row);
 }
 
-// What of 16 rows by 48 queries passes, as a set of bits: lane holds two rows by two columns of
-// each product, in the order of its sums.
-SIMT_DEVICE unsigned passing_scores(const ScanJob& job, const float (&sums)[kTiles][4],
-                                    const float2 (&limits)[kTiles][2], size_t row, size_t end) {
-    unsigned passing = 0;
-    SIMT_UNROLL
-    for (int half = 0; half < 2; ++half) {
-        const float2 terms = job.terms[clamp_row(row + 8 * static_cast<size_t>(half), end)];
+// The sums of a warp's 16 rows by 48 queries: a lane has two rows, of which `terms` are, by two
+// columns of each product.
+struct WarpTile {
+    float sums[kTiles][4];
+    float2 terms[2];
+
+    SIMT_DEVICE void start(float2 upper, float2 lower) {
+        terms[0] = upper;
+        terms[1] = lower;
         SIMT_UNROLL
         for (int n = 0; n < kTiles; ++n) {
-            SIMT_UNROLL
-            for (int c = 0; c < 2; ++c) {
-                const float left = __fmaf_rn(job.factor, sums[n][2 * half + c], terms.x);
-                const float right = __fmaf_rn(limits[n][c].y, terms.y, limits[n][c].x);
-                if (left <= right) passing |= 1u << (4 * n + 2 * half + c);
-            }
+            sums[n][0] = sums[n][1] = upper.x;
+            sums[n][2] = sums[n][3] = lower.x;
+        }
+    }
+};
+
+SIMT_DEVICE float right_side(float2 limit, float error) {
+    return __fmaf_rn(limit.y, error, limit.x);
+}
+
+// Whether any score may pass, by the larger error of both rows: limits grow with it.
+SIMT_DEVICE bool may_pass(const WarpTile& tile, const float2 (&limits)[kTiles][2]) {
+    const float error = fmaxf(tile.terms[0].y, tile.terms[1].y);
+    bool any = false;
+    SIMT_UNROLL
+    for (int n = 0; n < kTiles; ++n) {
+        SIMT_UNROLL
+        for (int c = 0; c < 2; ++c) {
+            const float right = right_side(limits[n][c], error);
+            any = any || tile.sums[n][c] <= right;
+            any = any || tile.sums[n][2 + c] <= right;
+        }
+    }
+    return any;
+}
+
+// What passes, as a set of bits in the order of the sums.
+SIMT_DEVICE unsigned passing_scores(const WarpTile& tile, const float2 (&limits)[kTiles][2]) {
+    unsigned passing = 0;
+    SIMT_UNROLL
+    for (int n = 0; n < kTiles; ++n) {
+        SIMT_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            const float right = right_side(limits[n][i % 2], tile.terms[i / 2].y);
+            if (tile.sums[n][i] <= right) passing |= 1u << (4 * n + i);
         }
     }
     return passing;
 }
 
 // The epilogue. Nearly always nothing passes, and there is one branch to find that out.
-SIMT_DEVICE void offer(const ScanJob& job, const float (&sums)[kTiles][4],
-                       const float2 (&limits)[kTiles][2], size_t first_slot, size_t first_row,
-                       size_t end) {
+SIMT_DEVICE void offer(const ScanJob& job, const WarpTile& tile, const float2 (&limits)[kTiles][2],
+                       size_t first_slot, size_t first_row) {
+    if (!may_pass(tile, limits)) return;
     const unsigned lane = threadIdx.x % 32;
-    const size_t upper = first_row + lane / 4;
-    unsigned passing = passing_scores(job, sums, limits, upper, end);
+    unsigned passing = passing_scores(tile, limits);
     while (passing != 0) {
         const auto bit = static_cast<unsigned>(__ffs(static_cast<int>(passing)) - 1);
         passing &= passing - 1;
-        const size_t row = upper + (bit % 4 / 2) * 8;
+        const size_t row = first_row + lane / 4 + (bit % 4 / 2) * 8;
         const size_t slot = first_slot + bit / 4 * 8 + 2 * (lane % 4) + bit % 2;
-        if (row < end) add_candidate(job, slot, row);
+        if (job.begin <= row && row < job.end) add_candidate(job, slot, row);
     }
 }
 
@@ -154,19 +187,79 @@ SIMT_DEVICE void load_limits(const ScanJob& job, size_t first_slot, float2 (&lim
     }
 }
 
-// The query that this lane loads for product n; for columns without one, the first.
+// The query that this lane loads for product n; for columns without one, the last.
 SIMT_DEVICE const uint4* query_part(const ScanJob& job, size_t first_slot, int n) {
     const size_t slot = first_slot + static_cast<size_t>(8 * n) + threadIdx.x % 32 / 4;
-    const long long query = query_at(job, slot < job.count ? slot : first_slot);
-    return lane_part(job.queries, static_cast<size_t>(query), job.padded);
+    const size_t query = query_at(job, slot < job.count ? slot : job.count - 1);
+    return lane_part(job.queries, query, job.padded);
 }
+
+// The tiles of a block: from that of its first place to that of its last.
+struct TileRange {
+    size_t begin, end;
+};
+SIMT_DEVICE TileRange tiles_of_block(const ScanJob& job) {
+    const size_t first = job.begin / kTileRows * kTileRows;
+    const size_t begin = first + blockIdx.y * job.block_rows;
+    return {begin, min(begin + job.block_rows, static_cast<size_t>(padded_places(job.end)))};
+}
+
+// Stages of rows on their way to shared memory, for all warps of a block.
+template <int kSegments>
+struct StagedRows {
+    static constexpr int kParts = 2 * kSegments * 32;  // of a tile, 16 bytes each
+
+    uint4 (&rows)[kStages][kStageTiles * kParts];
+    float2 (&terms)[kStages][kStageRows];
+
+    // Starts to copy the tiles from `first` on; beyond the end, nothing.
+    SIMT_DEVICE void fetch(const ScanJob& job, int stage, size_t first, size_t end) const {
+        const auto* const from = reinterpret_cast<const uint4*>(job.rows + first * job.padded);
+        const size_t left = first < end ? end - first : 0;
+        SIMT_UNROLL
+        for (int i = 0; i < kStageTiles * kParts / kHeldThreads; ++i) {
+            const unsigned at = threadIdx.x + static_cast<unsigned>(i * kHeldThreads);
+            if (at / kParts * kTileRows < left) simt::cp_async<16>(&rows[stage][at], from + at);
+        }
+        if (threadIdx.x < kStageRows && threadIdx.x < left)
+            simt::cp_async<8>(&terms[stage][threadIdx.x], job.terms + first + threadIdx.x);
+        simt::cp_async_commit();
+    }
+
+    // The products of a stage's tile with a warp's queries.
+    template <Rounding kRounding>
+    SIMT_DEVICE void multiply(int stage, int which, const uint4 (&queries)[kTiles][kSegments],
+                              WarpTile& tile) const {
+        const int upper = which * kTileRows + static_cast<int>(threadIdx.x % 32 / 4);
+        const uint4* const part = rows[stage] + which * kParts + threadIdx.x % 32;
+        tile.start(terms[stage][upper], terms[stage][upper + 8]);
+        SIMT_UNROLL
+        for (int s = 0; s < kSegments; ++s) {
+            const uint4 first = part[64 * s], second = part[64 * s + 32];
+            SIMT_UNROLL
+            for (int n = 0; n < kTiles; ++n)
+                multiply_segment<kRounding>(tile.sums[n], first, second, queries[n][s]);
+        }
+    }
+};
 
 template <Rounding kRounding, int kSegments>
 SIMT_DEVICE void scan_by_held(const ScanJob& job) {
-    const size_t first_slot = size_t{blockIdx.x} * kTileQueries;
-    const size_t begin = job.begin + blockIdx.y * job.block_rows;
-    const size_t end = min(begin + job.block_rows, job.end);
+    using Staged = StagedRows<kSegments>;
+    SIMT_SHARED(rows, uint4[kStages][kStageTiles * Staged::kParts]);
+    SIMT_SHARED(terms, float2[kStages][kStageRows]);
+    const Staged staged{rows, terms};
+    const auto [begin, end] = tiles_of_block(job);
+    for (int stage = 0; stage < kStages - 1; ++stage)
+        staged.fetch(job, stage, begin + static_cast<size_t>(stage * kStageRows), end);
+
+    // Warps with the same queries take tiles by turns.
+    const unsigned warp = threadIdx.x / 32, turns = kHeldWarps / job.block_tiles;
+    const size_t block_slot = size_t{blockIdx.x} * job.block_tiles * kTileQueries;
+    const size_t first_slot = block_slot + warp % job.block_tiles * kTileQueries;
+    unsigned waits = warp / job.block_tiles;
     uint4 queries[kTiles][kSegments];
+    float2 limits[kTiles][2];
     SIMT_UNROLL
     for (int n = 0; n < kTiles; ++n) {
         const uint4* const part = query_part(job, first_slot, n);
@@ -174,68 +267,65 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
         for (int s = 0; s < kSegments; ++s)
             queries[n][s] = simt::load16(part + 4 * s);
     }
-    float2 limits[kTiles][2];
     load_limits(job, first_slot, limits);
-    const size_t group = threadIdx.x % 32 / 4;
-    for (size_t row = begin + threadIdx.x / 32 * 16; row < end; row += kScanWarps * 16) {
-        const uint4* const upper = lane_part(job.rows, clamp_row(row + group, end), job.padded);
-        const uint4* const lower = lane_part(job.rows, clamp_row(row + group + 8, end), job.padded);
-        uint4 uppers[kSegments], lowers[kSegments];
-        SIMT_UNROLL
-        for (int s = 0; s < kSegments; ++s) {
-            uppers[s] = simt::load16(upper + 4 * s);
-            lowers[s] = simt::load16(lower + 4 * s);
+    int stage = 0;
+    for (size_t first = begin; first < end; first += kStageRows) {
+        simt::cp_async_wait<kStages - 2>();
+        __syncthreads();  // this stage is there, and all have done with the one before
+        const int before = stage == 0 ? kStages - 1 : stage - 1;
+        staged.fetch(job, before, first + size_t{kStages - 1} * kStageRows, end);
+        const size_t stage_end = first_slot < job.count ? min(first + kStageRows, end) : first;
+        for (size_t row = first; row < stage_end; row += kTileRows) {
+            if (waits-- != 0) continue;
+            waits = turns - 1;
+            WarpTile tile;
+            const auto which = static_cast<int>((row - first) / kTileRows);
+            staged.template multiply<kRounding>(stage, which, queries, tile);
+            offer(job, tile, limits, first_slot, row);
         }
-        float sums[kTiles][4] = {};
-        SIMT_UNROLL
-        for (int s = 0; s < kSegments; ++s) {
-            SIMT_UNROLL
-            for (int n = 0; n < kTiles; ++n)
-                multiply_segment<kRounding>(sums[n], uppers[s], lowers[s], queries[n][s]);
-        }
-        offer(job, sums, limits, first_slot, row, end);
+        stage = stage == kStages - 1 ? 0 : stage + 1;
     }
+    simt::cp_async_wait<0>();
 }
 
 template <Rounding kRounding>
 SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
     const size_t first_slot = size_t{blockIdx.x} * kTileQueries;
-    const size_t begin = job.begin + blockIdx.y * job.block_rows;
-    const size_t end = min(begin + job.block_rows, job.end);
+    const auto [begin, end] = tiles_of_block(job);
     const uint4* parts[kTiles];
     SIMT_UNROLL
     for (int n = 0; n < kTiles; ++n)
         parts[n] = query_part(job, first_slot, n);
+    float2 limits[kTiles][2];
+    load_limits(job, first_slot, limits);
     const size_t group = threadIdx.x % 32 / 4, segments = job.padded / kSegment;
-    for (size_t row = begin + threadIdx.x / 32 * 32; row < end; row += kScanWarps * 32) {
-        const uint4* rows[4];
-        SIMT_UNROLL
-        for (int r = 0; r < 4; ++r) {
-            const size_t of = clamp_row(row + group + 8 * static_cast<size_t>(r), end);
-            rows[r] = lane_part(job.rows, of, job.padded);
-        }
-        float sums[2][kTiles][4] = {};
+    for (size_t row = begin + threadIdx.x / 32 * 32; row < end; row += kWideWarps * 32) {
+        const size_t next = row + kTileRows < end ? row + kTileRows : row;  // the last one alone
+        const uint4 *const upper = tile_part(job, row), *const lower = tile_part(job, next);
+        WarpTile tiles[2];
+        tiles[0].start(job.terms[row + group], job.terms[row + group + 8]);
+        tiles[1].start(job.terms[next + group], job.terms[next + group + 8]);
         for (size_t s = 0; s < segments; ++s) {
             uint4 loaded[4];
             SIMT_UNROLL
-            for (int r = 0; r < 4; ++r)
-                loaded[r] = simt::load16(rows[r] + 4 * s);
+            for (int h = 0; h < 2; ++h) {
+                loaded[h] = simt::load16(upper + 64 * s + 32 * h);
+                loaded[2 + h] = simt::load16(lower + 64 * s + 32 * h);
+            }
             SIMT_UNROLL
             for (int n = 0; n < kTiles; ++n) {
                 const uint4 query = simt::load16(parts[n] + 4 * s);
-                multiply_segment<kRounding>(sums[0][n], loaded[0], loaded[1], query);
-                multiply_segment<kRounding>(sums[1][n], loaded[2], loaded[3], query);
+                multiply_segment<kRounding>(tiles[0].sums[n], loaded[0], loaded[1], query);
+                multiply_segment<kRounding>(tiles[1].sums[n], loaded[2], loaded[3], query);
             }
         }
-        float2 limits[kTiles][2];
-        load_limits(job, first_slot, limits);
-        offer(job, sums[0], limits, first_slot, row, end);
-        offer(job, sums[1], limits, first_slot, row + 16, end);
+        offer(job, tiles[0], limits, first_slot, row);
+        if (next != row) offer(job, tiles[1], limits, first_slot, next);
     }
 }
 
 template <Rounding kRounding, int kSegments>
-__global__ void __launch_bounds__(kScanThreads, held_blocks(kSegments)) scan_held(ScanJob job) {
+__global__ void __launch_bounds__(kHeldThreads, held_blocks(kSegments)) scan_held(ScanJob job) {
     if constexpr (runs_here<kRounding>())
         scan_by_held<kRounding, kSegments>(job);
     else
@@ -243,7 +333,7 @@ __global__ void __launch_bounds__(kScanThreads, held_blocks(kSegments)) scan_hel
 }
 
 template <Rounding kRounding>
-__global__ void __launch_bounds__(kScanThreads, 2) scan_wide(ScanJob job) {
+__global__ void __launch_bounds__(kWideThreads, 2) scan_wide(ScanJob job) {
     if constexpr (runs_here<kRounding>())
         scan_by_segments<kRounding>(job);
     else

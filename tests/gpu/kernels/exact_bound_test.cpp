@@ -136,15 +136,17 @@ float key_of(Metric metric, const std::vector<Wide>& x, const std::vector<Wide>&
     return static_cast<float>(sum);
 }
 
-// Whether a row passes, with a product that is as much too small as g allows.
+// Whether a row passes, with a sum that is as much too large as g allows.
 bool passes(const Space& space, const Moved& u, const Moved& y, float2 limit) {
     const std::vector<Wide> ub(u.values.begin(), u.values.end()),
         yb(y.values.begin(), y.values.end());
-    const Wide off = static_cast<Wide>(product_error(space)) * length(ub) * length(yb);
-    const float sum = static_cast<float>(product(ub, yb) - off);
     const float2 terms = row_terms(space, u.sums);
-    return std::fma(is_similar(space.metric) ? -1.0f : -2.0f, sum, terms.x) <=
-           std::fma(limit.y, terms.y, limit.x);
+    const Wide factor = static_cast<Wide>(query_factor(space.metric)),
+               start = static_cast<Wide>(terms.x);
+    const Wide largest = std::abs(start) + std::abs(factor) * length(ub) * length(yb);
+    const Wide sum =
+        start + factor * product(ub, yb) + static_cast<Wide>(product_error(space)) * largest;
+    return static_cast<float>(sum) <= std::fma(limit.y, terms.y, limit.x);
 }
 
 struct Tally {
