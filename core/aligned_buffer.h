@@ -30,6 +30,14 @@ class AlignedBuffer {
     }
     ~AlignedBuffer() = default;
 
+    // Elements whose values the caller writes before any are read: the threads that do so have the
+    // system give the memory, not the calling one.
+    static AlignedBuffer unwritten(size_t size) {
+        AlignedBuffer buffer;
+        buffer.own(size, true);
+        buffer.size_ = size;
+        return buffer;
+    }
     // A view of memory that outlives this buffer and all its copies' sources.
     static AlignedBuffer view(const T* data, size_t size) {
         AlignedBuffer buffer;

@@ -91,10 +91,13 @@ void read_rows(const Vectors& vectors, size_t first, MatrixView<float> out) {
     }
 }
 
-void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> out) {
-    for (size_t i = 0; i < out.rows; ++i) {
-        convert_row(vectors.row(rows[i]), vectors.type, vectors.cols, out.row(i));
-    }
+void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> out, int threads) {
+    constexpr size_t kRows = 1024;
+    parallel_for((out.rows + kRows - 1) / kRows, threads, [&](size_t task, int) {
+        const size_t end = std::min(out.rows, (task + 1) * kRows);
+        for (size_t i = task * kRows; i < end; ++i)
+            convert_row(vectors.row(rows[i]), vectors.type, vectors.cols, out.row(i));
+    });
 }
 
 void check_finite(const Vectors& vectors, std::string_view name, int threads) {

@@ -64,7 +64,7 @@ struct Vectors {
 void read_rows(const Vectors& vectors, size_t first, MatrixView<float> out);
 
 // Converts the listed rows to float32: out row i = vectors row rows[i].
-void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> out);
+void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> out, int threads);
 
 // The largest value that rows of so many columns may have: larger ones could make the squared
 // distance of two rows infinite.

@@ -204,7 +204,7 @@ void search_in_doubles(const Vectors& base, const Vectors& queries, std::span<co
                        Metric metric, int threads, SearchResult& result) {
     const size_t dim = base.cols, k = std::min(result.k, base.rows);
     std::vector<float> values(which.size() * dim);
-    gather_rows(queries, which.data(), {values.data(), which.size(), dim});
+    gather_rows(queries, which.data(), {values.data(), which.size(), dim}, threads);
     std::vector<std::vector<TopK>> best(static_cast<size_t>(resolve_threads(threads)));
     parallel_for(ceil_divide(base.rows, kPassRows), threads, [&](size_t task, int worker) {
         std::vector<TopK>& mine = best[static_cast<size_t>(worker)];

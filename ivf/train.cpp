@@ -21,9 +21,7 @@ constexpr size_t kHierarchicalFrom = 1024;
 // At most `count` of the rows, in their order, drawn by seed.
 std::vector<size_t> sample_rows(size_t rows, size_t count, uint64_t seed) {
     Random random(seed);
-    std::vector<size_t> sample = random_sample(rows, std::min(rows, count), random);
-    std::sort(sample.begin(), sample.end());
-    return sample;
+    return random_rows(rows, std::min(rows, count), random);
 }
 
 // Rows to train on, owned or the caller's own.
@@ -32,14 +30,14 @@ struct TrainingRows {
     MatrixView<const float> view;
 };
 
-TrainingRows take_rows(MatrixView<const float> x, size_t count, uint64_t seed) {
+TrainingRows take_rows(MatrixView<const float> x, size_t count, uint64_t seed, int threads) {
     TrainingRows rows;
     rows.view = x;
     if (x.rows <= count) return rows;
     rows.values.resize(count * x.cols);
     const MatrixView<float> out(rows.values.data(), count, x.cols);
     const std::vector<size_t> sample = sample_rows(x.rows, count, seed);
-    gather_rows(x, sample.data(), out);
+    gather_rows(x, sample.data(), out, threads);
     rows.view = out;
     return rows;
 }
@@ -58,11 +56,11 @@ std::vector<float> mean_of(MatrixView<const float> x) {
 }
 
 // The centroids in centroid_order.
-std::vector<float> in_order(std::vector<float> centroids, size_t dim) {
+std::vector<float> in_order(std::vector<float> centroids, size_t dim, int threads) {
     const MatrixView<const float> rows(centroids.data(), centroids.size() / dim, dim);
     std::vector<float> ordered;
     ordered.reserve(centroids.size());
-    for (const size_t i : centroid_order(rows))
+    for (const size_t i : centroid_order(rows, threads))
         ordered.insert(ordered.end(), rows.row(i), rows.row(i) + dim);
     return ordered;
 }
@@ -97,15 +95,15 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         wanted = std::max(wanted, transform.training_rows());
     }
     const std::vector<size_t> sample = sample_rows(x.rows, wanted, options.seed);
-    std::vector<float> values;
+    AlignedBuffer<float> values;
     MatrixView<const float> rows;
     if (sample.size() == x.rows && x.type == ElementType::Float32 &&
         options.metric != Metric::Cosine) {
         rows = MatrixView<const float>(static_cast<const float*>(x.data), x.rows, x.cols, x.stride);
     } else {
-        values.resize(sample.size() * options.dim);
-        const MatrixView<float> copy(values.data(), sample.size(), options.dim);
-        gather_rows(x, sample.data(), copy);
+        values = AlignedBuffer<float>::unwritten(sample.size() * options.dim);
+        const MatrixView<float> copy(values.mutable_data(), sample.size(), options.dim);
+        gather_rows(x, sample.data(), copy, call.threads);
         if (options.metric == Metric::Cosine) normalize_rows(copy, call.threads);
         rows = copy;
     }
@@ -115,18 +113,19 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     codec_training.threads = call.threads;
     codec_training.progress = call.progress;
     if (fresh->rerank_codec) {
-        fresh->rerank_codec->train(take_rows(rows, kCodecRows, options.seed + 1).view,
+        fresh->rerank_codec->train(take_rows(rows, kCodecRows, options.seed + 1, call.threads).view,
                                    codec_training, backend);
     }
 
     const size_t code_bits = options.codec.kind == CodeKind::Product4 ? 4 : 8;
     for (Transform& transform : fresh->transforms) {
         if (!transform.is_trained()) {
-            transform.train(take_rows(rows, transform.training_rows(), options.seed + 2).view,
-                            code_bits, backend, call.threads, call.progress);
+            transform.train(
+                take_rows(rows, transform.training_rows(), options.seed + 2, call.threads).view,
+                code_bits, backend, call.threads, call.progress);
         }
-        std::vector<float> next(rows.rows * transform.out_dim());
-        const MatrixView<float> out(next.data(), rows.rows, transform.out_dim());
+        auto next = AlignedBuffer<float>::unwritten(rows.rows * transform.out_dim());
+        const MatrixView<float> out(next.mutable_data(), rows.rows, transform.out_dim());
         transform.apply(rows, out, backend, call.threads);
         values.swap(next);
         rows = out;
@@ -146,12 +145,12 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         report_out.rows_used_for_cells = result.points_used;
         report_out.empty_splits = result.empty_splits;
         if (!result.objective.empty()) report_out.cells_objective = result.objective.back();
-        fresh->set_centroids(in_order(std::move(result.centroids), rows.cols));
+        fresh->set_centroids(in_order(std::move(result.centroids), rows.cols, call.threads));
     } else if (options.residual) {
         fresh->set_centroids(mean_of(rows));
     }
 
-    TrainingRows codec_rows = take_rows(rows, kCodecRows, options.seed + 3);
+    TrainingRows codec_rows = take_rows(rows, kCodecRows, options.seed + 3, call.threads);
     report_out.rows_used_for_codec = codec_rows.view.rows;
     if (options.residual) {
         std::vector<uint32_t> labels(codec_rows.view.rows);

@@ -2,7 +2,8 @@
 // other. Queries sorted by their nearest cell then look into the same cells as their neighbours in
 // the batch, and these cells lie side by side in memory and in files. Made by halving: the
 // centroids are split at the median of their first principal component, and each half likewise.
-// Cost: some 20 passes over the centroids a level, log2(rows) levels. Thread safe: no state.
+// Cost: some 20 passes over the centroids a level, log2(rows) levels, of which the threads share
+// the halves. The order is that of one thread. Thread safe: no state.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +14,6 @@
 namespace nearcell {
 
 // A permutation of the rows: order[i] is the row that should be number i.
-std::vector<size_t> centroid_order(MatrixView<const float> centroids);
+std::vector<size_t> centroid_order(MatrixView<const float> centroids, int threads);
 
 }  // namespace nearcell

@@ -28,7 +28,7 @@ class Batch {
             for (size_t row : rows)
                 weights_.push_back(all_weights_[row]);
         }
-        gather_rows(all_, rows.data(), {x_.data(), count, all_.cols});
+        gather_rows(all_, rows.data(), {x_.data(), count, all_.cols}, 1);
         return kmeans_points({x_.data(), count, all_.cols}, weights_, metric_, threads_);
     }
 

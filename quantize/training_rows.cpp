@@ -70,12 +70,9 @@ TrainingRows::TrainingRows(const Vectors& x, const KMeansOptions& options) {
 
 void TrainingRows::sample(const Vectors& x, size_t count, const KMeansOptions& options) {
     Random random(options.seed);
-    std::vector<size_t> rows = random_sample(x.rows, count, random);
-    std::sort(rows.begin(), rows.end());  // read in the order of memory
+    const std::vector<size_t> rows = random_rows(x.rows, count, random);
     copy_.resize(count * x.cols);
-    for_row_blocks(count, kRowsPerTask, options.threads, [&](size_t first, size_t size) {
-        gather_rows(x, rows.data() + first, {copy_.data() + first * x.cols, size, x.cols});
-    });
+    gather_rows(x, rows.data(), {copy_.data(), count, x.cols}, options.threads);
     if (options.weights.empty()) return;
     for (size_t row : rows)
         weights_.push_back(options.weights[row]);

@@ -59,6 +59,10 @@ TEST(Random, SamplesAreDistinctSeededAndUnbiased) {
         Random random(seed), again(seed);
         const std::vector<size_t> sample = random_sample(20, 5, random);
         ASSERT_EQ(sample, random_sample(20, 5, again));
+        std::vector<size_t> sorted = sample;
+        std::sort(sorted.begin(), sorted.end());
+        Random third(seed);
+        ASSERT_EQ(sorted, random_rows(20, 5, third));
         ASSERT_EQ(std::set<size_t>(sample.begin(), sample.end()).size(), 5u);
         for (const size_t i : sample) {
             ASSERT_LT(i, 20u);

@@ -83,7 +83,7 @@ TEST(Vectors, GathersRowsInAnyOrder) {
         const Sample sample(type, 9, 5, 1);
         const std::vector<size_t> rows = {8, 0, 3, 3};
         std::vector<float> out(rows.size() * 5);
-        gather_rows(sample.vectors, rows.data(), {out.data(), rows.size(), 5});
+        gather_rows(sample.vectors, rows.data(), {out.data(), rows.size(), 5}, 2);
         for (size_t i = 0; i < out.size(); ++i) {
             EXPECT_EQ(out[i], sample.values[rows[i / 5] * 5 + i % 5]) << element_name(type);
         }

@@ -33,8 +33,8 @@ TEST(CentroidOrder, IsAPermutationThatKeepsNeighboursTogether) {
         for (float& value : x)
             value = static_cast<float>(random.normal());
         const MatrixView<const float> rows(x.data(), n, kDim);
-        std::vector<size_t> order = centroid_order(rows), numbers(n);
-        EXPECT_EQ(order, centroid_order(rows));
+        std::vector<size_t> order = centroid_order(rows, 1), numbers(n);
+        EXPECT_EQ(order, centroid_order(rows, 3));
         for (size_t i = 0; i < n; ++i)
             numbers[i] = i;
         if (n == 500) {
@@ -47,8 +47,8 @@ TEST(CentroidOrder, IsAPermutationThatKeepsNeighboursTogether) {
 
 TEST(CentroidOrder, BearsEqualAndHugeRows) {
     const std::vector<float> same(40 * 4, 1.5f), huge(40 * 4, 3e38f);
-    EXPECT_EQ(centroid_order({same.data(), 40, 4}).size(), 40u);
-    EXPECT_EQ(centroid_order({huge.data(), 40, 4}).size(), 40u);
+    EXPECT_EQ(centroid_order({same.data(), 40, 4}, 1).size(), 40u);
+    EXPECT_EQ(centroid_order({huge.data(), 40, 4}, 1).size(), 40u);
 }
 
 }  // namespace
