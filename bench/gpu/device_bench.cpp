@@ -158,6 +158,8 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         if (++done != 2 || arguments.profile)
             continue;  // what says most is measured; now what explains it
         parts.run("build", longest / 2, [&] { bench_build(setting, base); });
+        parts.run("pca", longest, [&] { bench_pca(setting); });
+        parts.run("extract", longest, [&] { bench_network(setting); });
         parts.run("wide", 1.5 * longest, [&] { bench_wide(setting); });
     }
     return !parts.failed();

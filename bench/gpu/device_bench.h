@@ -25,9 +25,26 @@ struct Size {
     size_t repetitions, calls;  // at most; of batches, and of single queries
     double seconds;             // that one measurement may take, about
     size_t copy_bytes;
+    size_t pca_rows, pca_dim;
+    size_t pictures;  // of a call
 };
 constexpr Size kSizes[] = {
-    {"tiny", 800, 24, 200, 72, 8, 64, {16, 4, 1}, {1, 2, 4, 5, 6, 8}, 1, 3, 0.1, 1 << 16},
+    {"tiny",
+     800,
+     24,
+     200,
+     72,
+     8,
+     64,
+     {16, 4, 1},
+     {1, 2, 4, 5, 6, 8},
+     1,
+     3,
+     0.1,
+     1 << 16,
+     300,
+     32,
+     4},
     {"medium",
      1000000,
      96,
@@ -40,7 +57,10 @@ constexpr Size kSizes[] = {
      9,
      500,
      3,
-     size_t{256} << 20},
+     size_t{256} << 20,
+     200000,
+     512,
+     256},
     {"full",
      10000000,
      96,
@@ -53,9 +73,13 @@ constexpr Size kSizes[] = {
      9,
      500,
      3,
-     size_t{2} << 30},
+     size_t{2} << 30,
+     1000000,
+     1024,
+     1024},
 };
 constexpr size_t kNeighbours = 10, kMiddle = 1;  // of probes, for small batches
+constexpr size_t kFewPictures = 8;               // of one core
 
 struct Setting {
     const Size& size;
@@ -73,6 +97,13 @@ void profile_exact(const Setting& setting, const Rows& base, const Rows& queries
 
 // What building costs: k-means, and assigning rows to cells.
 void bench_build(const Setting& setting, const Rows& base);
+
+// Fitting a PCA and transforming by it, from host memory, and fitting rows that the device keeps.
+void bench_pca(const Setting& setting);
+
+// The forward pass of a network with random weights, planes in and features out of host memory, and
+// that of one core beside it.
+void bench_network(const Setting& setting);
 
 // Whole searches of an index by one spec, with recall against `truth`.
 void bench_index(const Setting& setting, const std::string& spec, const Rows& base,
