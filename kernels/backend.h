@@ -127,6 +127,17 @@ struct RowGroups {
     size_t count = 0;
 };
 
+// Rows that are to become codes: x, or with labels what is left of each when the centroid of its
+// label is taken from it, by one subtraction of floats a value.
+struct EncodeJob {
+    CodeView code;
+    MatrixView<const float> x;
+    const uint32_t* labels = nullptr;   // of each row; null: rows are coded as they are
+    MatrixView<const float> centroids;  // of code.dim values; not needed without labels
+    uint32_t* codes = nullptr;          // code.words words a row
+    int threads = 0;
+};
+
 class Backend {
    public:
     virtual ~Backend() = default;
@@ -208,6 +219,12 @@ class Backend {
     // The key of two vectors, for where one is wanted now and then (seeding): batches have their
     // own.
     virtual float key(const float* a, const float* b, size_t dim, Metric metric) const = 0;
+
+    // Rows to codes, with the bytes of the codec's own encoding (quantize/). False: this backend
+    // leaves it to the codec, which must write all codes; so it is for kinds that the backend does
+    // not know, for batches too small to be worth the way, and where a value does not fit the code,
+    // which the codec says in its error.
+    virtual bool encode_rows(const EncodeJob& /*job*/) const { return false; }
 
     // Rows of code.words words each to floats: out is count x code.dim.
     virtual void decode_rows(const CodeView& code, const uint32_t* rows, size_t count,

@@ -85,8 +85,8 @@ void put_planes(const float* x, const std::vector<uint8_t>& levels, size_t bits,
 
 void BitsCodec::train(MatrixView<const float>, const CodecTraining&, const Backend&) {}
 
-void BitsCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                       const Backend&) const {
+void BitsCodec::encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                               const Backend&) const {
     const size_t words = code_words(), factor_words = bits_factor_words(options_.bits);
     const bool halves = options_.bits == 1;
     for_row_blocks(x.rows, kRows, threads, [&](size_t first, size_t count) {

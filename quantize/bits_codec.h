@@ -21,11 +21,13 @@ class BitsCodec final : public Codec {
     void train(MatrixView<const float> x, const CodecTraining& training,
                const Backend& backend) override;
     bool is_trained() const override { return true; }
-    void encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                const Backend& backend) const override;
     CodeView view() const override;
     std::vector<float> parameters() const override { return {}; }
     void set_parameters(std::span<const float> parameters) override;
+
+   private:
+    void encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                        const Backend& backend) const override;
 };
 
 }  // namespace nearcell

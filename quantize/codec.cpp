@@ -9,6 +9,18 @@
 
 namespace nearcell {
 
+void Codec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
+                   const Backend& backend) const {
+    if (backend.encode_rows({view(), x, nullptr, {}, codes, threads})) return;
+    encode_on_host(x, codes, threads, backend);
+}
+
+bool Codec::encode_residuals(MatrixView<const float> x, const uint32_t* labels,
+                             MatrixView<const float> centroids, uint32_t* codes, int threads,
+                             const Backend& backend) const {
+    return backend.encode_rows({view(), x, labels, centroids, codes, threads});
+}
+
 void Codec::decode(const uint32_t* codes, MatrixView<float> out, const Backend& backend) const {
     backend.decode_rows(view(), codes, out.rows, out);
 }

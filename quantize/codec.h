@@ -44,9 +44,15 @@ class Codec {
     virtual void train(MatrixView<const float> x, const CodecTraining& training,
                        const Backend& backend) = 0;
     virtual bool is_trained() const = 0;
-    // Writes rows(x) codes of code_words() words each, row after row.
-    virtual void encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                        const Backend& backend) const = 0;
+    // Writes rows(x) codes of code_words() words each, row after row: by the backend where it does
+    // that, else by this thread and others; the bytes are the same.
+    void encode(MatrixView<const float> x, uint32_t* codes, int threads,
+                const Backend& backend) const;
+    // The same of x[i] - centroids[labels[i]], where the backend does that. False: it does not, and
+    // the codes are to be written by encode().
+    bool encode_residuals(MatrixView<const float> x, const uint32_t* labels,
+                          MatrixView<const float> centroids, uint32_t* codes, int threads,
+                          const Backend& backend) const;
     // Vectors from codes; encode(decode(c)) == c (Bits: the bits, not the three factors).
     void decode(const uint32_t* codes, MatrixView<float> out, const Backend& backend) const;
 
@@ -57,6 +63,9 @@ class Codec {
 
    protected:
     Codec(CodecOptions options, size_t dim) : options_(options), dim_(dim) {}
+    // encode() where the backend leaves it to the codec. Refuses values that the code cannot hold.
+    virtual void encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                                const Backend& backend) const = 0;
     CodecOptions options_;
     size_t dim_;
 };

@@ -46,8 +46,8 @@ void encode_row(const float* x, size_t dim, size_t row, uint32_t* code) {
 
 void FloatCodec::train(MatrixView<const float>, const CodecTraining&, const Backend&) {}
 
-void FloatCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                        const Backend&) const {
+void FloatCodec::encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                                const Backend&) const {
     const size_t words = code_words();
     for_row_blocks(x.rows, kRows, threads, [&](size_t first, size_t count) {
         for (size_t i = first; i < first + count; ++i) {

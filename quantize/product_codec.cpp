@@ -89,8 +89,8 @@ void ProductCodec::train_codebook(size_t m, MatrixView<const float> x,
               codebooks + centroids() * sub_begin_[m]);
 }
 
-void ProductCodec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                          const Backend& backend) const {
+void ProductCodec::encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                                  const Backend& backend) const {
     const size_t block = rows_a_task(x.rows, threads, backend);
     for_row_blocks(x.rows, block, threads, [&](size_t first, size_t count) {
         encode_rows(x.slice(first, count), codes + first * code_words(), backend);

@@ -17,13 +17,13 @@ class ProductCodec final : public Codec {
     void train(MatrixView<const float> x, const CodecTraining& training,
                const Backend& backend) override;
     bool is_trained() const override { return !codebooks_.empty(); }
-    void encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                const Backend& backend) const override;
     CodeView view() const override;
     std::vector<float> parameters() const override { return codebooks_; }
     void set_parameters(std::span<const float> parameters) override;
 
    private:
+    void encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                        const Backend& backend) const override;
     size_t centroids() const { return options_.kind == CodeKind::Product8 ? 256 : 16; }
     size_t width(size_t m) const { return sub_begin_[m + 1] - sub_begin_[m]; }
     // Writes codebook m of `codebooks`; an empty sample is all rows.

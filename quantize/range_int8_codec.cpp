@@ -96,8 +96,8 @@ void RangeInt8Codec::train(MatrixView<const float> x, const CodecTraining& train
     use(std::move(offset), std::move(step));
 }
 
-void RangeInt8Codec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                            const Backend&) const {
+void RangeInt8Codec::encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                                    const Backend&) const {
     const size_t words = code_words();
     for_row_blocks(x.rows, kRows, threads, [&](size_t first, size_t count) {
         for (size_t i = first; i < first + count; ++i) {

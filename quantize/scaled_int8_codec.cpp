@@ -42,8 +42,8 @@ uint8_t rounded_byte(float value) {
 
 void ScaledInt8Codec::train(MatrixView<const float>, const CodecTraining&, const Backend&) {}
 
-void ScaledInt8Codec::encode(MatrixView<const float> x, uint32_t* codes, int threads,
-                             const Backend&) const {
+void ScaledInt8Codec::encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
+                                     const Backend&) const {
     const size_t words = code_words();
     for_row_blocks(x.rows, kRows, threads, [&](size_t first, size_t count) {
         for (size_t i = first; i < first + count; ++i) {

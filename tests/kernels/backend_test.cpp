@@ -225,6 +225,8 @@ TEST_P(BackendTest, NothingIsKeptOrLeftUndone) {
     double values[4] = {1, 2, 3, 4};
     EXPECT_FALSE(backend.add_products(x.view(), values, values, values, 1));
     EXPECT_FALSE(backend.solve_symmetric(2, values, values));
+    uint32_t codes[6] = {};
+    EXPECT_FALSE(backend.encode_rows({{}, x.view(), nullptr, {}, codes, 1}));
     EXPECT_EQ(backend.least_rows(), 1u);
 }
 
