@@ -18,6 +18,7 @@ namespace nearcell {
 namespace {
 
 constexpr size_t kSliceRows = 16384;
+constexpr size_t kLeastKept = 4096;  // rows of a slice: fewer are not worth a place on a device
 
 void check_new_ids(std::span<const int64_t> ids, const IdMap& stored) {
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -145,6 +146,9 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
     IdMap* const mapped = id_map_if_built();
     std::vector<uint32_t> labels, code_buffer, rerank_buffer;  // of a slice
     const std::shared_ptr<const void> kept = backend->keep(centroid_view());
+    const CodeKind kind = codec->view().kind;
+    const bool completes = kind == CodeKind::Bits || keeps_factors();
+    const bool uses_rows = options.cells > 1 || kind != CodeKind::Float32;  // a backend does
     try {
         if (mapped != nullptr) mapped->reserve(mapped->size() + x.rows);
         const size_t slice = std::max(kSliceRows, backend->least_rows());
@@ -152,19 +156,29 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
             report(progress, "add", static_cast<double>(first), static_cast<double>(x.rows));
             const size_t count = std::min(slice, x.rows - first);
             const PreparedRows rows = prepare(x, first, count, threads);
+            const std::shared_ptr<const void> kept_rows =
+                count >= kLeastKept && uses_rows ? backend->keep(rows.coded) : nullptr;
             labels.assign(count, 0);
             if (options.cells > 1) {
                 backend->assign(rows.coded, centroid_view(), coarse_metric(), labels.data(),
                                 nullptr, threads);
             }
-            const std::vector<float> residual =
-                options.residual ? residuals(rows.coded, labels.data()) : std::vector<float>();
+            // On a device nothing but codes is made of residuals, unless the host wants them, too.
+            if (options.residual) code_buffer.resize(count * codec->code_words());
+            const bool is_coded =
+                options.residual &&
+                codec->encode_residuals(rows.coded, labels.data(), centroid_view(),
+                                        code_buffer.data(), threads, *backend);
+            const std::vector<float> residual = options.residual && (completes || !is_coded)
+                                                    ? residuals(rows.coded, labels.data())
+                                                    : std::vector<float>();
             const MatrixView<const float> coded =
                 options.residual ? MatrixView<const float>(residual.data(), count, coded_dim)
                                  : rows.coded;
-            const uint32_t* const codes = encode(*codec, coded, code_buffer, threads, *backend);
-            if (codec->view().kind == CodeKind::Bits || keeps_factors())
-                complete_codes(coded, code_buffer.data(), labels.data(), threads);
+            const uint32_t* const codes =
+                is_coded ? code_buffer.data()
+                         : encode(*codec, coded, code_buffer, threads, *backend);
+            if (completes) complete_codes(coded, code_buffer.data(), labels.data(), threads);
             const uint32_t* const rerank = rerank_codec ? encode(*rerank_codec, rows.original,
                                                                  rerank_buffer, threads, *backend)
                                                         : nullptr;
