@@ -1,8 +1,8 @@
 // CudaBackend: the batch operations over host arrays, of which those of many multiplications run on
-// a GPU: scores, assign, rotate, move_to_means of rows that are kept. They give the bits that the
-// CPU's give on every instruction set with fused multiply-adds. The others, and batches too small
-// to be worth the way, are done by the CPU. For training, assigning and encoding; whole searches go
-// through DeviceCells.
+// a GPU: scores, assign, rotate, encode_rows, move_to_means of rows that are kept. They give the
+// bits that the CPU's give on every instruction set with fused multiply-adds. The others, and
+// batches too small to be worth the way, are done by the CPU. For training, assigning and encoding;
+// whole searches go through DeviceCells.
 //
 // Cost: rows travel to the device, in slices of bounded memory, results back; one slice's copies
 // overlap another's kernels. Thread safety: calls from several threads are safe, each has streams
@@ -46,6 +46,8 @@ class CudaBackend final : public Backend {
     void rotate(MatrixView<const float> x, const float* factors, bool inverse,
                 MatrixView<float> out, int threads) const override;
 
+    // Product codes, and of rows that are kept those of one value a dimension and of one bit.
+    bool encode_rows(const EncodeJob& job) const override;
     void move_to_means(MatrixView<const float> x, const float* weights, const RowGroups& groups,
                        bool unit, MatrixView<float> means, int threads) const override;
     // With cuBLAS where it is found (gpu/linear_algebra.h). Sums have another order than pca/'s.
@@ -70,6 +72,7 @@ class CudaBackend final : public Backend {
 
    private:
     bool is_worthwhile(size_t products, size_t values) const;
+    bool can_encode(const EncodeJob& job, bool is_kept) const;
 
     struct State;
     CudaBackendOptions options_;

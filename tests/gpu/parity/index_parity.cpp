@@ -157,6 +157,25 @@ TEST_F(IndexParity, Changes) {
     EXPECT_EQ(search(*index, options).counts, std::vector<size_t>(size().queries, 0));
 }
 
+// Assigned and encoded there. On the emulation so few rows are the CPU's: there
+// tests/gpu/backend_encode_test.cpp has a device that takes all.
+TEST_F(IndexParity, RowsAddedOnTheDeviceHaveTheBytesOfTheCpus) {
+    if (cpu_backend().describe().starts_with("cpu base "))
+        GTEST_SKIP() << "the CPU's kernels in use have no fused multiply-adds";
+    for (const char* pattern :
+         {"SQ8", "IVF%,Flat", "IVF%,SQfp16", "IVF%,SQbf16nr", "IVF%,SQ8", "IVF%,I8", "IVF%,PQ#",
+          "IVF%,PQ#x4fs", "IVF%,RaBitQ", "IVF%,RaBitQ2", "IVF%,PQ#x4,Refine(SQfp16)",
+          "RR,IVF%,PQ#nr,RFlat"}) {
+        const auto index = make_index(spec_of(pattern), {size().dim, Metric::L2, 5});
+        index->train(base_.view());
+        const auto other = CellIndex::from_bytes(index->to_bytes());
+        index->add(base_.view());
+        other->to("cuda:0", device_options());
+        other->add(base_.view());
+        EXPECT_TRUE(other->to_bytes() == index->to_bytes()) << pattern;
+    }
+}
+
 TEST_F(IndexParity, TheReRankStoreStaysOnTheHost) {
     for (const char* pattern : {"IVF%,PQ#,RFlat", "IVF%,SQ8,Refine(SQfp16)", "IVF%,RaBitQ,RFlat"}) {
         const auto index = make(spec_of(pattern), Metric::Cosine);
