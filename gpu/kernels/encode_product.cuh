@@ -11,9 +11,10 @@
 // centroids takes K (2 d + 3 M) of them, reads 4 d bytes (neighbouring blocks share its lines in
 // L2) and writes M or M / 2. So the lanes bound it: 96 dimensions in 48 subspaces of 256 take 86 k
 // operations, of which an H100's 30 T a second would make 350 M rows; in 96 subspaces of 16 they
-// take 7.7 k, for which its memory would feed 7 times 10^9 rows, its lanes 4 times 10^9. From
-// shared memory come 40 bytes a dimension for 32 operations, less than its share of a cycle. All
-// that is far above what a bus brings: rows that come from the host are bound by their way.
+// take 7.7 k, for which its memory would feed 7 times 10^9 rows, its lanes 4 times 10^9, less what
+// bringing them in takes. From shared memory come 40 bytes a dimension for 32 operations, less than
+// its share of a cycle. All that is far above what a bus brings: rows that come from the host are
+// bound by their way.
 //
 // Has run on the emulation only, not on a GPU yet. The method is that of Jégou, Douze, Schmid,
 // "Product quantization for nearest neighbor search", 2011, section II.
