@@ -1,6 +1,7 @@
 // AlignedBuffer<T>: a growable array of plain values that starts on a 64-byte line, the alignment
 // every kernel may assume of stored blocks. Growth doubles. May instead be a view of memory that
-// somebody else owns (a mapped file): the first change then copies it. Not thread safe.
+// somebody else owns (a mapped file): the first change then copies it; or lie in memory that many
+// buffers share (move_to), until it outgrows its place there. Not thread safe.
 #pragma once
 
 #include <cstddef>
@@ -30,14 +31,6 @@ class AlignedBuffer {
     }
     ~AlignedBuffer() = default;
 
-    // Elements whose values the caller writes before any are read: the threads that do so have the
-    // system give the memory, not the calling one.
-    static AlignedBuffer unwritten(size_t size) {
-        AlignedBuffer buffer;
-        buffer.own(size, true);
-        buffer.size_ = size;
-        return buffer;
-    }
     // A view of memory that outlives this buffer and all its copies' sources.
     static AlignedBuffer view(const T* data, size_t size) {
         AlignedBuffer buffer;
@@ -53,6 +46,7 @@ class AlignedBuffer {
     }
     size_t size() const { return size_; }
     size_t capacity_bytes() const { return capacity_ * sizeof(T); }
+    bool is_shared() const { return owned_.get_deleter().keeper != nullptr; }
     const T& operator[](size_t i) const { return data_[i]; }
 
     // New elements are zero.
@@ -60,6 +54,12 @@ class AlignedBuffer {
         own(size > size_ ? size : size_);
         if (size > size_)
             std::memset(static_cast<void*>(data_ + size_), 0, (size - size_) * sizeof(T));
+        size_ = size;
+    }
+    // New elements may have any value: the caller writes them before any are read, and so the
+    // threads that do have the system give the memory, not the calling one.
+    void resize_for_overwrite(size_t size) {
+        own(size > size_ ? size : size_);
         size_ = size;
     }
     void reserve(size_t capacity) { own(capacity > size_ ? capacity : size_, true); }
@@ -70,6 +70,14 @@ class AlignedBuffer {
         fresh.size_ = size;
         swap(fresh);
     }
+    // Copies the elements to a line of memory with room for `capacity` of them, at least size().
+    // Others may use the rest of that memory; it stays as long as any of them holds the keeper.
+    void move_to(T* memory, size_t capacity, std::shared_ptr<const void> keeper) noexcept {
+        if (size_ != 0) std::memcpy(static_cast<void*>(memory), data_, size_ * sizeof(T));
+        owned_ = Memory(memory, Free{std::move(keeper)});
+        data_ = memory;
+        capacity_ = capacity;
+    }
     void swap(AlignedBuffer& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
@@ -79,8 +87,12 @@ class AlignedBuffer {
 
    private:
     struct Free {
-        void operator()(T* pointer) const { std::free(pointer); }
+        std::shared_ptr<const void> keeper;  // of memory that others use, too; null: it is ours
+        void operator()(T* pointer) const {
+            if (keeper == nullptr) std::free(pointer);
+        }
     };
+    using Memory = std::unique_ptr<T, Free>;
 
     // Makes the memory ours with room for `needed` elements.
     void own(size_t needed, bool exact = false) {
@@ -92,7 +104,7 @@ class AlignedBuffer {
         T* fresh = static_cast<T*>(allocate_aligned(64, bytes));
         if (fresh == nullptr) throw std::bad_alloc();
         if (size_ != 0) std::memcpy(static_cast<void*>(fresh), data_, size_ * sizeof(T));
-        owned_.reset(fresh);
+        owned_ = Memory(fresh, Free{});
         data_ = fresh;
         capacity_ = bytes / sizeof(T);
     }
@@ -100,7 +112,7 @@ class AlignedBuffer {
     T* data_ = nullptr;
     size_t size_ = 0;
     size_t capacity_ = 0;  // 0 while this is a view
-    std::unique_ptr<T, Free> owned_;
+    Memory owned_;
 };
 
 }  // namespace nearcell

@@ -2,12 +2,9 @@
 // many cells and rows, each in a page of its own, and a processor keeps the places of few pages.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <span>
-#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -31,28 +28,6 @@ inline void* allocate_aligned(size_t alignment, size_t bytes) {
     if (large && memory != nullptr) ::madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
     return memory;
-}
-
-// Has the system move what lies around many small arrays into large pages, where it can (Linux
-// from 6.1 on): their contents and addresses stay. Costs a copy of the memory, once. The arrays
-// must not be freed meanwhile.
-inline void move_to_large_pages(std::vector<std::span<const std::byte>> arrays) {
-#if defined(__linux__)
-    constexpr int kCollapse = 25;  // MADV_COLLAPSE, which older headers lack
-    std::sort(arrays.begin(), arrays.end(),
-              [](const auto& a, const auto& b) { return a.data() < b.data(); });
-    uintptr_t next = 0;  // the first page that was not asked for yet
-    for (const std::span<const std::byte>& array : arrays) {
-        if (array.empty()) continue;
-        const uintptr_t first = reinterpret_cast<uintptr_t>(array.data());
-        uintptr_t page = std::max(next, first / kLargePage * kLargePage);
-        for (; page < first + array.size(); page += kLargePage)
-            ::madvise(reinterpret_cast<void*>(page), kLargePage, kCollapse);  // a wish
-        next = page;
-    }
-#else
-    static_cast<void>(arrays);
-#endif
 }
 
 }  // namespace nearcell

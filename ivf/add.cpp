@@ -1,24 +1,28 @@
-// CellIndex::add: rows are assigned to cells, encoded, and appended, slice by slice; a failure on
-// the way takes back what was appended.
+// CellIndex::add: rows are assigned to cells and encoded, slice by slice; then each cell grows
+// once, by all of its rows. A failure on the way takes back what was appended.
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <new>
 #include <numeric>
 #include <span>
 #include <vector>
 
 #include <nearcell/core/half.h>
-#include <nearcell/core/large_pages.h>
 #include <nearcell/core/parallel.h>
+#include <nearcell/ivf/cell_memory.h>
+#include <nearcell/ivf/cell_rows.h>
 #include <nearcell/ivf/index_state.h>
 
 namespace nearcell {
 namespace {
 
 constexpr size_t kSliceRows = 16384;
+constexpr size_t kSliceBytes = size_t{128} << 20;  // of rows that go to a device together
 constexpr size_t kLeastKept = 4096;  // rows of a slice: fewer are not worth a place on a device
+constexpr size_t kPieceRows = 4096;  // of a cell, that a task fills in
+constexpr size_t kCodeBytes = size_t{2} << 30;  // of codes that wait for their places
 
 void check_new_ids(std::span<const int64_t> ids, const IdMap& stored) {
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -36,14 +40,8 @@ void check_new_ids(std::span<const int64_t> ids, const IdMap& stored) {
           twice == sorted.end() ? 0 : *twice, " twice; ids must be distinct");
 }
 
-// Codes of the rows of x, row after row: in the buffer, or x itself where that is its own code.
-const uint32_t* encode(const Codec& codec, MatrixView<const float> x, std::vector<uint32_t>& buffer,
-                       int threads, const Backend& backend) {
-    if (codec.view().kind == CodeKind::Float32 && x.stride == x.cols)
-        return reinterpret_cast<const uint32_t*>(x.data);
-    buffer.resize(x.rows * codec.code_words());
-    codec.encode(x, buffer.data(), threads, backend);
-    return buffer.data();
+bool is_float32(const Codec* codec) {
+    return codec != nullptr && codec->view().kind == CodeKind::Float32;
 }
 
 float finite(double value) {
@@ -62,14 +60,14 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
           " entries and x has ", x.rows, " rows: pass one id a row, or none");
     check_finite(x, "x", call.threads);
     const int64_t limit = std::numeric_limits<int64_t>::max() - 1;
-    std::vector<int64_t> generated;
+    AlignedBuffer<int64_t> generated;
     if (ids.empty()) {
         check(static_cast<uint64_t>(limit - state.next_id) >= x.rows, StatusCode::InvalidArgument,
               "no ", x.rows, " ids are left above the largest one stored, ", state.next_id - 1,
               ": pass ids");
-        generated.resize(x.rows);
-        std::iota(generated.begin(), generated.end(), state.next_id);
-        ids = generated;
+        generated.resize_for_overwrite(x.rows);
+        std::iota(generated.mutable_data(), generated.mutable_data() + x.rows, state.next_id);
+        ids = {generated.data(), x.rows};
     } else {
         check_new_ids(ids, state.id_map());
     }
@@ -137,6 +135,90 @@ void CellIndex::State::complete_codes(MatrixView<const float> rows, uint32_t* co
     });
 }
 
+void CellIndex::State::encode_rows(const Vectors& x, CodedRows& out, int threads,
+                                   const std::function<void(size_t done)>& tell) const {
+    const CellShape shape = this->shape();
+    const uint32_t* const values = static_cast<const uint32_t*>(x.data);
+    out.labels.resize_for_overwrite(x.rows);
+    if (!out.codes_given) out.code_buffer.resize_for_overwrite(x.rows * shape.code_words);
+    if (!out.rerank_given) out.rerank_buffer.resize_for_overwrite(x.rows * shape.rerank_words);
+    uint32_t* const labels = out.labels.mutable_data();
+    uint32_t* const codes = out.code_buffer.mutable_data();
+    uint32_t* const rerank = out.rerank_buffer.mutable_data();
+    out.codes = out.codes_given ? values : codes;
+    out.rerank = out.rerank_given ? values : rerank;
+
+    // What a device has to itself pays for the calls.
+    const bool is_device = backend->least_rows() > 1;
+    const size_t slice = is_device ? std::max(backend->least_rows(), kSliceBytes / (4 * coded_dim))
+                                   : kSliceRows;
+    const CodeKind kind = codec->view().kind;
+    const bool completes = kind == CodeKind::Bits || keeps_factors();
+    const bool uses_rows = options.cells > 1 || kind != CodeKind::Float32;  // a backend does
+    PreparedRows rows;
+    AlignedBuffer<float> residual_values;
+    for (size_t first = 0; first < x.rows; first += slice) {
+        tell(first);
+        const size_t count = std::min(slice, x.rows - first);
+        prepare(x, first, count, threads, rows);
+        const std::shared_ptr<const void> kept =
+            count >= kLeastKept && uses_rows ? backend->keep(rows.coded) : nullptr;
+        uint32_t* const code = codes + first * shape.code_words;
+        std::fill_n(labels + first, count, 0u);
+        if (options.cells > 1) {
+            backend->assign(rows.coded, centroid_view(), coarse_metric(), labels + first, nullptr,
+                            threads);
+        }
+        // On a device nothing but codes is made of residuals, unless the host wants them, too.
+        const bool is_coded =
+            options.residual && codec->encode_residuals(rows.coded, labels + first, centroid_view(),
+                                                        code, threads, *backend);
+        MatrixView<const float> coded = rows.coded;
+        if (options.residual && (completes || !is_coded)) {
+            residual_values.resize_for_overwrite(count * coded_dim);
+            const MatrixView<float> to(residual_values.mutable_data(), count, coded_dim);
+            subtract_centroids(rows.coded, labels + first, to, threads);
+            coded = to;
+        }
+        if (!out.codes_given && !is_coded) codec->encode(coded, code, threads, *backend);
+        if (completes) complete_codes(coded, code, labels + first, threads);
+        if (rerank_codec && !out.rerank_given) {
+            rerank_codec->encode(rows.original, rerank + first * shape.rerank_words, threads,
+                                 *backend);
+        }
+    }
+}
+
+void CellIndex::State::place_rows(const CodedRows& rows, const int64_t* ids, int threads) {
+    const CellShape shape = this->shape();
+    const CellRows groups({rows.labels.data(), rows.labels.size()}, cells.size(), threads);
+    std::vector<size_t> old_sizes(cells.size()), sizes(cells.size());
+    struct Piece {
+        size_t cell, first;  // of the cell's new rows
+        std::span<const uint32_t> rows;
+    };
+    std::vector<Piece> pieces;
+    for (size_t c = 0; c < cells.size(); ++c) {
+        const std::span<const uint32_t> all = groups.of(c);
+        old_sizes[c] = cells[c].size();
+        sizes[c] = old_sizes[c] + all.size();
+        check(sizes[c] <= std::numeric_limits<uint32_t>::max(), StatusCode::Unsupported,
+              "a cell would hold more than 2^32 - 1 vectors: use more cells");
+        for (size_t i = 0; i < all.size(); i += kPieceRows)
+            pieces.push_back({c, i, all.subspan(i, std::min(kPieceRows, all.size() - i))});
+    }
+    gather_cells(cells, sizes, shape, threads);
+    // Side by side, since that copies what is there already.
+    parallel_for(cells.size(), threads, [&](size_t c, int) {
+        if (sizes[c] != old_sizes[c]) cells[c].grow(sizes[c] - old_sizes[c], shape);
+    });
+    parallel_for(pieces.size(), threads, [&](size_t i, int) {
+        const Piece& piece = pieces[i];
+        cells[piece.cell].set(old_sizes[piece.cell] + piece.first, piece.rows, ids, rows.codes,
+                              rows.rerank, shape);
+    });
+}
+
 void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                               const Progress& progress) {
     const CellShape shape = this->shape();
@@ -144,72 +226,27 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
     for (size_t c = 0; c < cells.size(); ++c)
         old_sizes[c] = cells[c].size();
     IdMap* const mapped = id_map_if_built();
-    std::vector<uint32_t> labels, code_buffer, rerank_buffer;  // of a slice
     const std::shared_ptr<const void> kept = backend->keep(centroid_view());
-    const CodeKind kind = codec->view().kind;
-    const bool completes = kind == CodeKind::Bits || keeps_factors();
-    const bool uses_rows = options.cells > 1 || kind != CodeKind::Float32;  // a backend does
+    const double total = static_cast<double>(x.rows);
     try {
         if (mapped != nullptr) mapped->reserve(mapped->size() + x.rows);
-        const size_t slice = std::max(kSliceRows, backend->least_rows());
-        for (size_t first = 0; first < x.rows; first += slice) {
-            report(progress, "add", static_cast<double>(first), static_cast<double>(x.rows));
-            const size_t count = std::min(slice, x.rows - first);
-            const PreparedRows rows = prepare(x, first, count, threads);
-            const std::shared_ptr<const void> kept_rows =
-                count >= kLeastKept && uses_rows ? backend->keep(rows.coded) : nullptr;
-            labels.assign(count, 0);
-            if (options.cells > 1) {
-                backend->assign(rows.coded, centroid_view(), coarse_metric(), labels.data(),
-                                nullptr, threads);
-            }
-            // On a device nothing but codes is made of residuals, unless the host wants them, too.
-            if (options.residual) code_buffer.resize(count * codec->code_words());
-            const bool is_coded =
-                options.residual &&
-                codec->encode_residuals(rows.coded, labels.data(), centroid_view(),
-                                        code_buffer.data(), threads, *backend);
-            const std::vector<float> residual = options.residual && (completes || !is_coded)
-                                                    ? residuals(rows.coded, labels.data())
-                                                    : std::vector<float>();
-            const MatrixView<const float> coded =
-                options.residual ? MatrixView<const float>(residual.data(), count, coded_dim)
-                                 : rows.coded;
-            const uint32_t* const codes =
-                is_coded ? code_buffer.data()
-                         : encode(*codec, coded, code_buffer, threads, *backend);
-            if (completes) complete_codes(coded, code_buffer.data(), labels.data(), threads);
-            const uint32_t* const rerank = rerank_codec ? encode(*rerank_codec, rows.original,
-                                                                 rerank_buffer, threads, *backend)
-                                                        : nullptr;
-
-            // Rows of each cell together, so that cells can be filled side by side.
-            std::vector<size_t> starts(cells.size() + 1, 0);
-            for (const uint32_t label : labels)
-                ++starts[label + 1];
-            for (size_t c = 0; c < cells.size(); ++c) {
-                check(cells[c].size() + starts[c + 1] <= std::numeric_limits<uint32_t>::max(),
-                      StatusCode::Unsupported,
-                      "a cell would hold more than 2^32 - 1 vectors: use more cells");
-                starts[c + 1] += starts[c];
-            }
-            // Side by side, since that copies what is there already.
-            parallel_for(cells.size(), threads, [&](size_t c, int) {
-                const size_t here = starts[c + 1] - starts[c];
-                if (here != 0) cells[c].grow(here, shape);
-            });
-            std::vector<size_t> next(starts.begin(), starts.end() - 1);
-            std::vector<uint32_t> order(count);
-            for (size_t i = 0; i < count; ++i)
-                order[next[labels[i]]++] = static_cast<uint32_t>(i);
-            parallel_for(cells.size() > 1 ? cells.size() : 1, threads, [&](size_t c, int) {
-                const size_t here = starts[c + 1] - starts[c];
-                if (here == 0) return;
-                cells[c].set(cells[c].size() - here, {order.data() + starts[c], here}, ids + first,
-                             codes, rerank, shape);
-            });
+        CodedRows rows;
+        const bool as_given = x.type == ElementType::Float32 && options.metric != Metric::Cosine &&
+                              x.stride == x.cols;
+        rows.codes_given =
+            as_given && is_float32(codec.get()) && !options.residual && transforms.empty();
+        rows.rerank_given = as_given && is_float32(rerank_codec.get());
+        const size_t words = 1 + (rows.codes_given ? 0 : shape.code_words) +
+                             (rows.rerank_given ? 0 : shape.rerank_words);
+        const size_t some = std::max(kSliceRows, kCodeBytes / (4 * words));
+        for (size_t first = 0; first < x.rows; first += some) {
+            encode_rows(x.slice(first, std::min(some, x.rows - first)), rows, threads,
+                        [&](size_t done) {
+                            report(progress, "add", static_cast<double>(first + done), total);
+                        });
+            place_rows(rows, ids + first, threads);
         }
-        report(progress, "add", static_cast<double>(x.rows), static_cast<double>(x.rows));
+        report(progress, "add", total, total);
     } catch (...) {
         for (size_t c = 0; c < cells.size(); ++c) {
             if (cells[c].size() > old_sizes[c]) cells[c].truncate(old_sizes[c], shape);
@@ -227,24 +264,6 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
     }
     size += x.rows;
     refresh_views();
-    use_large_pages();
-}
-
-void CellIndex::State::use_large_pages() noexcept {
-    constexpr size_t kLeastBytes = 8 * kLargePage;
-    if (size < size_in_large_pages + size_in_large_pages / 4) return;
-    try {
-        std::vector<std::span<const std::byte>> arrays;
-        size_t bytes = 0;
-        for (const Cell& cell : cells) {
-            cell.append_arrays(arrays);
-            bytes += cell.memory_bytes();
-        }
-        if (bytes < kLeastBytes) return;
-        size_in_large_pages = size;
-        move_to_large_pages(std::move(arrays));
-    } catch (const std::bad_alloc&) {  // searches are slower, that is all
-    }
 }
 
 }  // namespace nearcell

@@ -11,6 +11,8 @@ size_t block_words(size_t vectors, CellShape shape) {
     return blocks_for(vectors) * shape.code_words * kBlock;
 }
 
+size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 // Word 0 of a vector's lane; its other words follow kBlock apart.
 size_t lane_start(size_t slot, CellShape shape) {
     return slot / kBlock * shape.code_words * kBlock + slot % kBlock;
@@ -29,14 +31,30 @@ size_t Cell::memory_bytes() const {
     return blocks_.capacity_bytes() + ids_.capacity_bytes() + rerank_.capacity_bytes();
 }
 
-void Cell::append_arrays(std::vector<std::span<const std::byte>>& arrays) const {
-    const auto append = [&](const auto& buffer) {
-        arrays.emplace_back(reinterpret_cast<const std::byte*>(buffer.data()),
-                            buffer.capacity_bytes());
+bool Cell::has_room(size_t vectors, CellShape shape) const {
+    return blocks_.capacity_bytes() >= block_words(vectors, shape) * sizeof(uint32_t) &&
+           ids_.capacity_bytes() >= vectors * sizeof(int64_t) &&
+           rerank_.capacity_bytes() >= vectors * shape.rerank_words * sizeof(uint32_t);
+}
+
+bool Cell::is_shared() const {
+    return blocks_.is_shared() && ids_.is_shared() && rerank_.is_shared();
+}
+
+size_t Cell::bytes_for(size_t vectors, CellShape shape) {
+    return block_words(vectors, shape) * sizeof(uint32_t) + whole_lines(vectors * sizeof(int64_t)) +
+           whole_lines(vectors * shape.rerank_words * sizeof(uint32_t));
+}
+
+void Cell::move_to(std::byte* memory, size_t vectors, CellShape shape,
+                   const std::shared_ptr<const void>& keeper) noexcept {
+    const auto move = [&](auto& buffer, auto* place, size_t count) {
+        buffer.move_to(place, count, keeper);
+        memory += whole_lines(count * sizeof *place);
     };
-    append(blocks_);
-    append(ids_);
-    append(rerank_);
+    move(blocks_, reinterpret_cast<uint32_t*>(memory), block_words(vectors, shape));
+    move(ids_, reinterpret_cast<int64_t*>(memory), vectors);
+    move(rerank_, reinterpret_cast<uint32_t*>(memory), vectors * shape.rerank_words);
 }
 
 void Cell::own() {
@@ -49,20 +67,24 @@ void Cell::grow(size_t count, CellShape shape) {
     ++version_;
     // The sizes are changed together at the end; what a failed step allocated stays as reserve.
     const size_t size = size_ + count;
-    blocks_.resize(block_words(size, shape));
+    const size_t old_words = blocks_.size(), words = block_words(size, shape);
+    blocks_.resize_for_overwrite(words);
     try {
-        ids_.resize(size);
-        rerank_.resize(size * shape.rerank_words);
+        ids_.resize_for_overwrite(size);
+        rerank_.resize_for_overwrite(size * shape.rerank_words);
     } catch (...) {
         truncate(size_, shape);
         throw;
+    }
+    if (words > old_words) {  // lanes past the end: 0
+        const size_t last = shape.code_words * kBlock;
+        std::fill_n(blocks_.mutable_data() + (words - last), last, 0u);
     }
     size_ = size;
 }
 
 void Cell::set(size_t first_slot, std::span<const uint32_t> which, const int64_t* ids,
                const uint32_t* codes, const uint32_t* rerank, CellShape shape) {
-    ++version_;
     const size_t words = shape.code_words;
     uint32_t* const blocks = blocks_.mutable_data();
     for (size_t i = 0; i < which.size();) {
@@ -86,11 +108,14 @@ void Cell::set(size_t first_slot, std::span<const uint32_t> which, const int64_t
                 lane[rest * kBlock + r] = codes[which[i] * words + rest];
         }
     }
+    int64_t* const own_ids = ids_.mutable_data() + first_slot;
+    for (size_t i = 0; i < which.size(); ++i)
+        own_ids[i] = ids[which[i]];
+    if (shape.rerank_words == 0) return;
+    uint32_t* const rows = rerank_.mutable_data() + first_slot * shape.rerank_words;
     for (size_t i = 0; i < which.size(); ++i) {
-        ids_.mutable_data()[first_slot + i] = ids[which[i]];
-        if (shape.rerank_words == 0) continue;
         std::copy_n(rerank + which[i] * shape.rerank_words, shape.rerank_words,
-                    rerank_.mutable_data() + (first_slot + i) * shape.rerank_words);
+                    rows + i * shape.rerank_words);
     }
 }
 

@@ -5,8 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
 #include <nearcell/core/aligned_buffer.h>
 #include <nearcell/kernels/backend.h>
@@ -31,16 +31,26 @@ class Cell {
     const uint32_t* blocks() const { return blocks_.data(); }
     const int64_t* ids() const { return ids_.data(); }
     const uint32_t* rerank_rows() const { return rerank_.data(); }
-    size_t memory_bytes() const;
-    // Adds the memory of its three arrays, where it is its own.
-    void append_arrays(std::vector<std::span<const std::byte>>& arrays) const;
+    size_t memory_bytes() const;  // 0 while it is a view
+
+    // Whether so many vectors fit into the memory that it has.
+    bool has_room(size_t vectors, CellShape shape) const;
+    // Whether move_to() put all of it where it is.
+    bool is_shared() const;
+    // What move_to() needs for so many vectors, a multiple of 64.
+    static size_t bytes_for(size_t vectors, CellShape shape);
+    // Moves it to memory that starts on a line, with room for `vectors`, at least size(). The
+    // keeper frees that memory, in which other cells may lie, too.
+    void move_to(std::byte* memory, size_t vectors, CellShape shape,
+                 const std::shared_ptr<const void>& keeper) noexcept;
 
     // Copies what is still a view of a file: removing and setting cannot run out of memory then.
     void own();
-    // Appends `count` vectors without contents; strong guarantee.
+    // Appends `count` vectors, which may be anything until they are set; strong guarantee.
     void grow(size_t count, CellShape shape);
-    // Fills the slots from first_slot on with these of some vectors, whose ids, codes and re-rank
-    // rows (rows of words; null without a re-rank store) are given.
+    // Fills slots that were grown, from first_slot on, with these of some vectors, whose ids, codes
+    // and re-rank rows (rows of words; null without a re-rank store) are given. Threads may fill
+    // different slots at once.
     void set(size_t first_slot, std::span<const uint32_t> which, const int64_t* ids,
              const uint32_t* codes, const uint32_t* rerank, CellShape shape);
     void truncate(size_t size, CellShape shape);

@@ -146,16 +146,15 @@ void CellIndex::State::require_trained(const char* operation) const {
           format_spec(options), " is not: call train() with representative vectors first");
 }
 
-PreparedRows CellIndex::State::prepare(const Vectors& x, size_t first, size_t count,
-                                       int threads) const {
-    PreparedRows rows;
+void CellIndex::State::prepare(const Vectors& x, size_t first, size_t count, int threads,
+                               PreparedRows& rows) const {
     const bool as_given = x.type == ElementType::Float32 && options.metric != Metric::Cosine;
     if (as_given) {
         rows.original = MatrixView<const float>(static_cast<const float*>(x.row(first)), count,
                                                 x.cols, x.stride);
     } else {
-        rows.original_values.resize(count * options.dim);
-        const MatrixView<float> values(rows.original_values.data(), count, options.dim);
+        rows.original_values.resize_for_overwrite(count * options.dim);
+        const MatrixView<float> values(rows.original_values.mutable_data(), count, options.dim);
         parallel_for((count + kRowsPerTask - 1) / kRowsPerTask, threads, [&](size_t task, int) {
             const size_t begin = task * kRowsPerTask;
             read_rows(x, first + begin, values.slice(begin, std::min(kRowsPerTask, count - begin)));
@@ -165,24 +164,25 @@ PreparedRows CellIndex::State::prepare(const Vectors& x, size_t first, size_t co
     }
     rows.coded = rows.original;
     for (const Transform& transform : transforms) {
-        std::vector<float> next(count * transform.out_dim());
-        const MatrixView<float> out(next.data(), count, transform.out_dim());
+        rows.scratch.resize_for_overwrite(count * transform.out_dim());
+        const MatrixView<float> out(rows.scratch.mutable_data(), count, transform.out_dim());
         transform.apply(rows.coded, out, *backend, threads);
-        rows.coded_values.swap(next);
+        rows.coded_values.swap(rows.scratch);
         rows.coded = out;
     }
-    return rows;
 }
 
-std::vector<float> CellIndex::State::residuals(MatrixView<const float> x,
-                                               const uint32_t* labels) const {
-    std::vector<float> values(x.rows * coded_dim);
-    for (size_t i = 0; i < x.rows; ++i) {
-        const float* centroid = centroids.data() + labels[i] * coded_dim;
-        for (size_t j = 0; j < coded_dim; ++j)
-            values[i * coded_dim + j] = x.row(i)[j] - centroid[j];
-    }
-    return values;
+void CellIndex::State::subtract_centroids(MatrixView<const float> x, const uint32_t* labels,
+                                          MatrixView<float> residuals, int threads) const {
+    parallel_for((x.rows + kRowsPerTask - 1) / kRowsPerTask, threads, [&](size_t task, int) {
+        for (size_t i = task * kRowsPerTask; i < std::min(x.rows, (task + 1) * kRowsPerTask); ++i) {
+            const float* const row = x.row(i);
+            const float* const centroid = centroids.data() + labels[i] * coded_dim;
+            float* const out = residuals.row(i);
+            for (size_t j = 0; j < coded_dim; ++j)
+                out[j] = row[j] - centroid[j];
+        }
+    });
 }
 
 const IdMap& CellIndex::State::id_map() const {

@@ -2,6 +2,7 @@
 // per operation (train.cpp, add.cpp, search.cpp, remove.cpp, file.cpp) works on it under its lock.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -22,8 +23,17 @@ namespace nearcell {
 
 // Rows on their way in: as given (normalised for cosine), and transformed.
 struct PreparedRows {
-    std::vector<float> original_values, coded_values;
+    AlignedBuffer<float> original_values, coded_values, scratch;
     MatrixView<const float> original, coded;
+};
+
+// Rows on their way from encoding to their cells.
+struct CodedRows {
+    bool codes_given = false, rerank_given = false;  // the rows, as they are given, are the codes
+    AlignedBuffer<uint32_t> labels;                  // cells
+    AlignedBuffer<uint32_t> code_buffer, rerank_buffer;
+    const uint32_t* codes = nullptr;  // row after row
+    const uint32_t* rerank = nullptr;
 };
 
 struct CellIndex::State {
@@ -48,7 +58,6 @@ struct CellIndex::State {
 
     std::vector<Cell> cells;
     size_t size = 0;
-    size_t size_in_large_pages = 0;  // when cells were last moved there
     int64_t next_id = 0;
     std::optional<Container> file;  // keeps the memory that opened cells view
 
@@ -83,7 +92,9 @@ struct CellIndex::State {
     float reach_of(float cutoff) const;
 
     // Rows [first, first + count) as float32, normalised for cosine, and transformed.
-    PreparedRows prepare(const Vectors& x, size_t first, size_t count, int threads) const;
+    // Uses the memory that `rows` has.
+    void prepare(const Vectors& x, size_t first, size_t count, int threads,
+                 PreparedRows& rows) const;
     // Whether what codes say of an error bounds scores of the original space.
     bool bounds_hold() const;
     // Whether a scan may score candidates from the re-rank store on its way, and whether it may
@@ -95,13 +106,17 @@ struct CellIndex::State {
     // the codes are of.
     void complete_codes(MatrixView<const float> rows, uint32_t* codes, const uint32_t* labels,
                         int threads) const;
-    // x - centroid of its label.
-    std::vector<float> residuals(MatrixView<const float> x, const uint32_t* labels) const;
+    // residuals = x - centroid of its label.
+    void subtract_centroids(MatrixView<const float> x, const uint32_t* labels,
+                            MatrixView<float> residuals, int threads) const;
 
     // Assigns, encodes and appends rows under ids; all or none. The caller checked everything.
     void append(const Vectors& x, const int64_t* ids, int threads, const Progress& progress);
-    // Searches go through cells at random: moves them to large pages when there are many more.
-    void use_large_pages() noexcept;
+    // Its two halves: labels and codes, telling after each slice how many rows are done, and the
+    // change of the cells.
+    void encode_rows(const Vectors& x, CodedRows& out, int threads,
+                     const std::function<void(size_t done)>& tell) const;
+    void place_rows(const CodedRows& rows, const int64_t* ids, int threads);
     // Makes sure that remove_at(places) cannot fail.
     void own_cells(std::span<const Location> places);
     // Removes what is at these places, each of which must be distinct.

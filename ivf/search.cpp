@@ -81,7 +81,7 @@ class CellSearch {
         threads_ =
             plan_scan(count, codes(count), resolve_threads(options_.threads), state_.costs.known())
                 .threads;
-        rows_ = state_.prepare(queries_, first, count, threads_);
+        state_.prepare(queries_, first, count, threads_, rows_);
         probe_cells_.assign(count * probes_, 0);
         probe_keys_.assign(count * probes_, 0.0f);
         const bool has_centroids = !state_.centroids.empty();

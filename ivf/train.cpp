@@ -101,7 +101,7 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         options.metric != Metric::Cosine) {
         rows = MatrixView<const float>(static_cast<const float*>(x.data), x.rows, x.cols, x.stride);
     } else {
-        values = AlignedBuffer<float>::unwritten(sample.size() * options.dim);
+        values.resize_for_overwrite(sample.size() * options.dim);
         const MatrixView<float> copy(values.mutable_data(), sample.size(), options.dim);
         gather_rows(x, sample.data(), copy, call.threads);
         if (options.metric == Metric::Cosine) normalize_rows(copy, call.threads);
@@ -124,7 +124,8 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
                 take_rows(rows, transform.training_rows(), options.seed + 2, call.threads).view,
                 code_bits, backend, call.threads, call.progress);
         }
-        auto next = AlignedBuffer<float>::unwritten(rows.rows * transform.out_dim());
+        AlignedBuffer<float> next;
+        next.resize_for_overwrite(rows.rows * transform.out_dim());
         const MatrixView<float> out(next.mutable_data(), rows.rows, transform.out_dim());
         transform.apply(rows, out, backend, call.threads);
         values.swap(next);
@@ -156,7 +157,10 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         std::vector<uint32_t> labels(codec_rows.view.rows);
         backend.assign(codec_rows.view, fresh->centroid_view(), fresh->coarse_metric(),
                        labels.data(), nullptr, call.threads);
-        std::vector<float> residuals = fresh->residuals(codec_rows.view, labels.data());
+        std::vector<float> residuals(labels.size() * fresh->coded_dim);
+        fresh->subtract_centroids(codec_rows.view, labels.data(),
+                                  {residuals.data(), labels.size(), fresh->coded_dim},
+                                  call.threads);
         codec_rows.values.swap(residuals);
         codec_rows.view = {codec_rows.values.data(), labels.size(), fresh->coded_dim};
     }

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <span>
+#include <memory>
 #include <vector>
 
 #include <nearcell/core/random.h>
@@ -109,27 +109,48 @@ TEST(AlignedBuffer, RefusesSizesBeyondMemoryAndStaysAsItWas) {
     expect_equal(buffer, {0, 0, 5});
 }
 
-// Where the system does it or not: addresses and contents stay.
-TEST(LargePages, KeepWhatIsMovedThere) {
-    std::vector<AlignedBuffer<int>> buffers;
-    std::vector<std::span<const std::byte>> arrays{{}};
-    std::vector<const int*> places;
-    for (int i = 0; i < 900; ++i) {
-        buffers.emplace_back(static_cast<size_t>(1 + i % 7 * 900));
-        for (size_t j = 0; j < buffers.back().size(); ++j)
-            buffers.back().mutable_data()[j] = i + static_cast<int>(j);
+TEST(AlignedBuffer, SharesMemoryUntilItOutgrowsItsPlace) {
+    struct Line {
+        alignas(64) int values[16] = {};
+    };
+    const auto lines = std::make_shared<std::vector<Line>>(2);
+    int* const places[2] = {(*lines)[0].values, (*lines)[1].values};
+    std::vector<AlignedBuffer<int>> buffers(2);
+    for (size_t i = 0; i < 2; ++i) {
+        buffers[i].resize(3);
+        buffers[i].mutable_data()[2] = static_cast<int>(i) + 5;
+        EXPECT_FALSE(buffers[i].is_shared());
+        buffers[i].move_to(places[i], 16, lines);
+        EXPECT_TRUE(buffers[i].is_shared());
+        EXPECT_EQ(buffers[i].data(), places[i]);
+        EXPECT_EQ(buffers[i].capacity_bytes(), 64u);
     }
-    for (const AlignedBuffer<int>& buffer : buffers) {
-        arrays.emplace_back(reinterpret_cast<const std::byte*>(buffer.data()),
-                            buffer.capacity_bytes());
-        places.push_back(buffer.data());
-    }
-    move_to_large_pages(arrays);
-    for (size_t i = 0; i < buffers.size(); ++i) {
-        ASSERT_EQ(buffers[i].data(), places[i]);
-        for (size_t j = 0; j < buffers[i].size(); ++j)
-            ASSERT_EQ(buffers[i][j], static_cast<int>(i + j));
-    }
+    EXPECT_EQ(lines.use_count(), 3);
+    buffers[0].resize(16);
+    EXPECT_EQ(buffers[0].data(), places[0]);
+    const AlignedBuffer<int> copy(buffers[0]);
+    EXPECT_FALSE(copy.is_shared());
+    buffers[0].resize(17);  // leaves its place
+    EXPECT_FALSE(buffers[0].is_shared());
+    EXPECT_EQ(lines.use_count(), 2);
+    expect_equal(buffers[0], {0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+    expect_equal(buffers[1], {0, 0, 6});
+    AlignedBuffer<int> moved(std::move(buffers[1]));
+    expect_equal(moved, {0, 0, 6});
+    moved = AlignedBuffer<int>();
+    EXPECT_EQ(lines.use_count(), 1);
+}
+
+TEST(AlignedBuffer, GrowsWithoutZeroing) {
+    AlignedBuffer<int> buffer;
+    buffer.resize_for_overwrite(3);
+    for (int i = 0; i < 3; ++i)
+        buffer.mutable_data()[i] = i;
+    buffer.resize_for_overwrite(1);
+    buffer.resize_for_overwrite(2);
+    EXPECT_EQ(buffer.size(), 2u);
+    buffer.mutable_data()[1] = 8;
+    expect_equal(buffer, {0, 8});
 }
 
 }  // namespace

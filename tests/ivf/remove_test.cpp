@@ -8,6 +8,8 @@
 #include <limits>
 #include <new>
 
+#include <nearcell/ivf/cell_memory.h>
+
 #include "ivf/model.h"
 #include "storage/scratch_dir.h"
 
@@ -123,6 +125,41 @@ TEST_P(OutOfMemory, UpdateIsAllOrNothing) {
         return all;
     }();
     expect([&](CellIndex& index, const CallOptions& call) { index.update(ids, rows, call); });
+}
+
+TEST(GatherCells, ThatFailsLeavesContents) {
+    constexpr CellShape kShape{2, 0};
+    constexpr GatherLimits kLimits{1, 2000};
+    const std::vector<size_t> sizes(12, 40);
+    for (int64_t allowed = 0;; ++allowed) {
+        std::vector<Cell> cells(12);
+        for (Cell& cell : cells) {
+            const std::vector<int64_t> ids = {4, 9};
+            const std::vector<uint32_t> which = {0, 1}, codes = {1, 2, 3, 4};
+            cell.grow(2, kShape);
+            cell.set(0, which, ids.data(), codes.data(), nullptr, kShape);
+        }
+        allowance = allowed;
+        bool failed = false;
+        try {
+            gather_cells(cells, sizes, kShape, 1, kLimits);
+        } catch (const std::bad_alloc&) {
+            failed = true;
+        }
+        allowance = kNoLimit;
+        for (const Cell& cell : cells) {
+            ASSERT_EQ(cell.size(), 2u);
+            ASSERT_EQ(cell.ids()[1], 9);
+            uint32_t code[2];
+            cell.copy_code(1, code, kShape);
+            ASSERT_EQ(code[0], 3u);
+            ASSERT_EQ(code[1], 4u);
+        }
+        if (failed) continue;
+        EXPECT_GT(allowed, 4);
+        EXPECT_TRUE(cells[11].is_shared());
+        return;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Specs, OutOfMemory,

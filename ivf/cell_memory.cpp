@@ -1,0 +1,69 @@
+#include <nearcell/ivf/cell_memory.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include <nearcell/core/large_pages.h>
+#include <nearcell/core/parallel.h>
+
+namespace nearcell {
+namespace {
+
+// Consecutive cells that will share an array.
+struct Part {
+    size_t first = 0, end = 0;
+    size_t bytes = 0;
+};
+
+// Views of a file, and what is empty, need no memory until they grow.
+bool needs_none(const Cell& cell, size_t size) {
+    return cell.memory_bytes() == 0 && size == cell.size();
+}
+
+bool worthwhile(std::span<const Cell> cells, std::span<const size_t> sizes, CellShape shape,
+                const GatherLimits& limits) {
+    size_t all = 0, apart = 0;
+    for (size_t c = 0; c < cells.size(); ++c) {
+        if (needs_none(cells[c], sizes[c])) continue;
+        const bool fits = cells[c].has_room(sizes[c], shape);
+        const size_t bytes = fits ? cells[c].memory_bytes() : Cell::bytes_for(sizes[c], shape);
+        all += bytes;
+        if (!fits || !cells[c].is_shared()) apart += bytes;
+    }
+    return apart >= limits.least_bytes && apart >= all / 4;
+}
+
+}  // namespace
+
+void gather_cells(std::span<Cell> cells, std::span<const size_t> sizes, CellShape shape,
+                  int threads, const GatherLimits& limits) {
+    // A single cell's arrays are large enough by themselves.
+    if (cells.size() == 1 || !worthwhile(cells, sizes, shape, limits)) return;
+    const bool empty =
+        std::all_of(cells.begin(), cells.end(), [](const Cell& cell) { return cell.size() == 0; });
+    const auto room = [&](size_t c) { return empty ? sizes[c] : sizes[c] + sizes[c] / 4; };
+    std::vector<Part> parts(1);
+    for (size_t c = 0; c < cells.size(); ++c) {
+        if (parts.back().bytes >= limits.array_bytes) parts.push_back({c, c, 0});
+        parts.back().end = c + 1;
+        if (!needs_none(cells[c], sizes[c])) parts.back().bytes += Cell::bytes_for(room(c), shape);
+    }
+    parallel_for(parts.size(), threads, [&](size_t p, int) {
+        const Part& part = parts[p];
+        if (part.bytes == 0) return;
+        void* const memory = allocate_aligned(64, part.bytes);
+        if (memory == nullptr) throw std::bad_alloc();
+        const std::shared_ptr<const void> keeper(memory, std::free);
+        std::byte* place = static_cast<std::byte*>(memory);
+        for (size_t c = part.first; c < part.end; ++c) {
+            if (needs_none(cells[c], sizes[c])) continue;
+            cells[c].move_to(place, room(c), shape, keeper);
+            place += Cell::bytes_for(room(c), shape);
+        }
+    });
+}
+
+}  // namespace nearcell
