@@ -1,5 +1,6 @@
 #include <nearcell/quantize/float_codec.h>
 
+#include <bit>
 #include <cstring>
 
 #include <nearcell/core/error.h>
@@ -26,20 +27,33 @@ struct BFloat16 {
     static uint16_t bits(float value) { return bfloat16_from_float(value); }
 };
 
+// Without its sign bit, a float's order is that of its bits; NaN and infinity come last.
+template <class Half>
+bool fits(float value) {
+    constexpr int32_t kLimit = std::bit_cast<int32_t>(Half::kRoundsToInfinity);
+    return (std::bit_cast<int32_t>(value) & 0x7fffffff) < kLimit;
+}
+
+template <class Half>
+void check_fits(const float* x, size_t dim, size_t row) {
+    int32_t refused = 0;
+    for (size_t j = 0; j < dim; ++j)
+        refused |= fits<Half>(x[j]) ? 0 : 1;
+    for (size_t j = 0; refused != 0 && j < dim; ++j) {
+        check(fits<Half>(x[j]), StatusCode::InvalidArgument, "x[", row, ", ", j, "] = ", x[j],
+              " does not fit ", Half::kName, ", whose largest value is ", Half::kLargest,
+              ": scale the vectors or store them as float32");
+    }
+}
+
 template <class Half>
 void encode_row(const float* x, size_t dim, size_t row, uint32_t* code) {
-    for (size_t j = 0; j < dim; ++j) {
-        const bool fits = -Half::kRoundsToInfinity < x[j] && x[j] < Half::kRoundsToInfinity;
-        check(fits, StatusCode::InvalidArgument, "x[", row, ", ", j, "] = ", x[j], " does not fit ",
-              Half::kName, ", whose largest value is ", Half::kLargest,
-              ": scale the vectors or store them as float32");
-        const uint32_t bits = Half::bits(x[j]);
-        if (j % 2 == 0) {
-            code[j / 2] = bits;
-        } else {
-            code[j / 2] |= bits << 16;
-        }
+    check_fits<Half>(x, dim, row);
+    for (size_t w = 0; w < dim / 2; ++w) {
+        const uint32_t even = Half::bits(x[2 * w]), odd = Half::bits(x[2 * w + 1]);
+        code[w] = even | odd << 16;
     }
+    if (dim % 2 != 0) code[dim / 2] = Half::bits(x[dim - 1]);
 }
 
 }  // namespace
