@@ -150,8 +150,8 @@ void CellIndex::State::encode_rows(const Vectors& x, CodedRows& out, int threads
 
     // What a device has to itself pays for the calls.
     const bool is_device = backend->least_rows() > 1;
-    const size_t slice = is_device ? std::max(backend->least_rows(), kSliceBytes / (4 * coded_dim))
-                                   : kSliceRows;
+    const size_t slice =
+        is_device ? std::max(backend->least_rows(), kSliceBytes / (4 * coded_dim)) : kSliceRows;
     const CodeKind kind = codec->view().kind;
     const bool completes = kind == CodeKind::Bits || keeps_factors();
     const bool uses_rows = options.cells > 1 || kind != CodeKind::Float32;  // a backend does
