@@ -11,7 +11,6 @@
 
 #include <nearcell/core/half.h>
 #include <nearcell/core/parallel.h>
-#include <nearcell/ivf/cell_memory.h>
 #include <nearcell/ivf/cell_rows.h>
 #include <nearcell/ivf/index_state.h>
 
@@ -207,7 +206,7 @@ void CellIndex::State::place_rows(const CodedRows& rows, const int64_t* ids, int
         for (size_t i = 0; i < all.size(); i += kPieceRows)
             pieces.push_back({c, i, all.subspan(i, std::min(kPieceRows, all.size() - i))});
     }
-    gather_cells(cells, sizes, shape, threads);
+    memory.make_room(cells, sizes, shape, threads);
     // Side by side, since that copies what is there already.
     parallel_for(cells.size(), threads, [&](size_t c, int) {
         if (sizes[c] != old_sizes[c]) cells[c].grow(sizes[c] - old_sizes[c], shape);

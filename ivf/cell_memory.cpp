@@ -23,31 +23,14 @@ bool needs_none(const Cell& cell, size_t size) {
     return cell.memory_bytes() == 0 && size == cell.size();
 }
 
-bool worthwhile(std::span<const Cell> cells, std::span<const size_t> sizes, CellShape shape,
-                const GatherLimits& limits) {
-    size_t all = 0, apart = 0;
-    for (size_t c = 0; c < cells.size(); ++c) {
-        if (needs_none(cells[c], sizes[c])) continue;
-        const bool fits = cells[c].has_room(sizes[c], shape);
-        const size_t bytes = fits ? cells[c].memory_bytes() : Cell::bytes_for(sizes[c], shape);
-        all += bytes;
-        if (!fits || !cells[c].is_shared()) apart += bytes;
-    }
-    return apart >= limits.least_bytes && apart >= all / 4;
-}
-
-}  // namespace
-
-void gather_cells(std::span<Cell> cells, std::span<const size_t> sizes, CellShape shape,
-                  int threads, const GatherLimits& limits) {
-    // A single cell's arrays are large enough by themselves.
-    if (cells.size() == 1 || !worthwhile(cells, sizes, shape, limits)) return;
+void gather(std::span<Cell> cells, std::span<const size_t> sizes, CellShape shape,
+            size_t array_bytes, int threads) {
     const bool empty =
         std::all_of(cells.begin(), cells.end(), [](const Cell& cell) { return cell.size() == 0; });
-    const auto room = [&](size_t c) { return empty ? sizes[c] : sizes[c] + sizes[c] / 4; };
+    const auto room = [&](size_t c) { return empty ? sizes[c] : sizes[c] + sizes[c] / 2; };
     std::vector<Part> parts(1);
     for (size_t c = 0; c < cells.size(); ++c) {
-        if (parts.back().bytes >= limits.array_bytes) parts.push_back({c, c, 0});
+        if (parts.back().bytes >= array_bytes) parts.push_back({c, c, 0});
         parts.back().end = c + 1;
         if (!needs_none(cells[c], sizes[c])) parts.back().bytes += Cell::bytes_for(room(c), shape);
     }
@@ -64,6 +47,26 @@ void gather_cells(std::span<Cell> cells, std::span<const size_t> sizes, CellShap
             place += Cell::bytes_for(room(c), shape);
         }
     });
+}
+
+}  // namespace
+
+void CellMemory::make_room(std::span<Cell> cells, std::span<const size_t> sizes, CellShape shape,
+                           int threads) {
+    if (cells.size() == 1) return;  // its arrays are large by themselves
+    size_t vectors = 0, moving = 0;
+    for (size_t c = 0; c < cells.size(); ++c) {
+        vectors += sizes[c];
+        if (sizes[c] > cells[c].size() && !cells[c].has_room(sizes[c], shape))
+            moving += Cell::bytes_for(sizes[c], shape);
+    }
+    const size_t least = std::max(limits_.least_bytes, Cell::bytes_for(vectors, shape) / 4);
+    if (moving == 0 || apart_ + moving < least) {
+        apart_ += moving;
+        return;
+    }
+    gather(cells, sizes, shape, limits_.array_bytes, threads);
+    apart_ = 0;
 }
 
 }  // namespace nearcell

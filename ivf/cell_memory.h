@@ -1,7 +1,6 @@
-// gather_cells: memory for many cells that grow together. Searches go through cells at random, and
-// a processor keeps the places of few pages, so small cells share large arrays, in large pages.
-// That also makes a large addition cheap: one allocation for hundreds of cells, and few page
-// faults.
+// CellMemory: where many cells lie. Searches go through cells at random, and a processor keeps the
+// places of few pages, so small cells share large arrays, in large pages. That also makes a large
+// addition cheap: one allocation for hundreds of cells, and few page faults. Not thread safe.
 #pragma once
 
 #include <cstddef>
@@ -16,13 +15,22 @@ struct GatherLimits {
     size_t array_bytes = size_t{64} << 20;  // after which a shared array ends
 };
 
-// Makes room for sizes[c] vectors, at least its size, in each cell c, when that moves much: when
-// what does not fit where it is and what was moved apart since the last time are together a quarter
-// of all memory of the cells or more. Then all cells move, but those that are views of a file and
-// need not grow; cells get room to grow by a quarter more, unless all were empty. Otherwise nothing
-// happens, and cells grow one by one. An array is freed when its last cell has left it. When memory
-// runs out, some cells may have moved. Cost: linear in the number of cells; a copy of what moves.
-void gather_cells(std::span<Cell> cells, std::span<const size_t> sizes, CellShape shape,
-                  int threads, const GatherLimits& limits = {});
+class CellMemory {
+   public:
+    explicit CellMemory(const GatherLimits& limits = {}) : limits_(limits) {}
+
+    // Called before each cell c grows to sizes[c], at least its size. When what does not fit where
+    // it is, and what did not at earlier calls, make up a quarter of all cells or more, all of them
+    // move to shared arrays that have room for it, but for views of a file that need not grow; room
+    // for half as much again, unless all were empty. Otherwise they stay, and grow one by one. An
+    // array is freed when its last cell has left it. When memory runs out, some cells may have
+    // moved. Cost: linear in the number of cells; a copy of what moves.
+    void make_room(std::span<Cell> cells, std::span<const size_t> sizes, CellShape shape,
+                   int threads);
+
+   private:
+    GatherLimits limits_;
+    size_t apart_ = 0;  // bytes of cells that grew one by one since all moved
+};
 
 }  // namespace nearcell

@@ -12,6 +12,7 @@
 
 #include <nearcell/ivf/cell.h>
 #include <nearcell/ivf/cell_index.h>
+#include <nearcell/ivf/cell_memory.h>
 #include <nearcell/ivf/id_map.h>
 #include <nearcell/ivf/planner.h>
 #include <nearcell/ivf/transform.h>
@@ -57,6 +58,7 @@ struct CellIndex::State {
     float default_cutoff = std::numeric_limits<float>::infinity();
 
     std::vector<Cell> cells;
+    CellMemory memory;  // of the cells
     size_t size = 0;
     int64_t next_id = 0;
     std::optional<Container> file;  // keeps the memory that opened cells view

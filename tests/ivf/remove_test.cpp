@@ -127,7 +127,7 @@ TEST_P(OutOfMemory, UpdateIsAllOrNothing) {
     expect([&](CellIndex& index, const CallOptions& call) { index.update(ids, rows, call); });
 }
 
-TEST(GatherCells, ThatFailsLeavesContents) {
+TEST(CellMemory, ThatRunsOutLeavesContents) {
     constexpr CellShape kShape{2, 0};
     constexpr GatherLimits kLimits{1, 2000};
     const std::vector<size_t> sizes(12, 40);
@@ -142,7 +142,7 @@ TEST(GatherCells, ThatFailsLeavesContents) {
         allowance = allowed;
         bool failed = false;
         try {
-            gather_cells(cells, sizes, kShape, 1, kLimits);
+            CellMemory(kLimits).make_room(cells, sizes, kShape, 1);
         } catch (const std::bad_alloc&) {
             failed = true;
         }
