@@ -23,6 +23,13 @@ constexpr size_t kLeastKept = 4096;  // rows of a slice: fewer are not worth a p
 constexpr size_t kPieceRows = 4096;  // of a cell, that a task fills in
 constexpr size_t kCodeBytes = size_t{2} << 30;  // of codes that wait for their places
 
+// Whether ids ascend from `next` on, which is above all that are stored: they are new, then, and
+// distinct, and nothing need be looked up.
+bool follow_all(std::span<const int64_t> ids, int64_t next) {
+    return ids.front() >= next && ids.back() < std::numeric_limits<int64_t>::max() &&
+           std::adjacent_find(ids.begin(), ids.end(), std::greater_equal<>()) == ids.end();
+}
+
 void check_new_ids(std::span<const int64_t> ids, const IdMap& stored) {
     for (size_t i = 0; i < ids.size(); ++i) {
         check(ids[i] >= 0, StatusCode::InvalidArgument, "ids[", i, "] = ", ids[i],
@@ -67,7 +74,7 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
         generated.resize_for_overwrite(x.rows);
         std::iota(generated.mutable_data(), generated.mutable_data() + x.rows, state.next_id);
         ids = {generated.data(), x.rows};
-    } else {
+    } else if (!follow_all(ids, state.next_id)) {
         check_new_ids(ids, state.id_map());
     }
     const int64_t first = ids.empty() ? state.next_id : ids.front();
@@ -134,7 +141,7 @@ void CellIndex::State::complete_codes(MatrixView<const float> rows, uint32_t* co
     });
 }
 
-void CellIndex::State::encode_rows(const Vectors& x, CodedRows& out, int threads,
+void CellIndex::State::encode_rows(const Vectors& x, EncodedRows& out, int threads,
                                    const std::function<void(size_t done)>& tell) const {
     const CellShape shape = this->shape();
     const uint32_t* const values = static_cast<const uint32_t*>(x.data);
@@ -188,7 +195,7 @@ void CellIndex::State::encode_rows(const Vectors& x, CodedRows& out, int threads
     }
 }
 
-void CellIndex::State::place_rows(const CodedRows& rows, const int64_t* ids, int threads) {
+void CellIndex::State::place_rows(const EncodedRows& rows, const int64_t* ids, int threads) {
     const CellShape shape = this->shape();
     const CellRows groups({rows.labels.data(), rows.labels.size()}, cells.size(), threads);
     std::vector<size_t> old_sizes(cells.size()), sizes(cells.size());
@@ -229,7 +236,7 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
     const double total = static_cast<double>(x.rows);
     try {
         if (mapped != nullptr) mapped->reserve(mapped->size() + x.rows);
-        CodedRows rows;
+        EncodedRows rows;
         const bool as_given = x.type == ElementType::Float32 && options.metric != Metric::Cosine &&
                               x.stride == x.cols;
         rows.codes_given =

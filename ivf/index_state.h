@@ -29,7 +29,7 @@ struct PreparedRows {
 };
 
 // Rows on their way from encoding to their cells.
-struct CodedRows {
+struct EncodedRows {
     bool codes_given = false, rerank_given = false;  // the rows, as they are given, are the codes
     AlignedBuffer<uint32_t> labels;                  // cells
     AlignedBuffer<uint32_t> code_buffer, rerank_buffer;
@@ -116,9 +116,9 @@ struct CellIndex::State {
     void append(const Vectors& x, const int64_t* ids, int threads, const Progress& progress);
     // Its two halves: labels and codes, telling after each slice how many rows are done, and the
     // change of the cells.
-    void encode_rows(const Vectors& x, CodedRows& out, int threads,
+    void encode_rows(const Vectors& x, EncodedRows& out, int threads,
                      const std::function<void(size_t done)>& tell) const;
-    void place_rows(const CodedRows& rows, const int64_t* ids, int threads);
+    void place_rows(const EncodedRows& rows, const int64_t* ids, int threads);
     // Makes sure that remove_at(places) cannot fail.
     void own_cells(std::span<const Location> places);
     // Removes what is at these places, each of which must be distinct.

@@ -332,6 +332,31 @@ TEST(CellIndexErrors, LeaveTheIndexAsItWas) {
 
 // With so large a margin the scan scores every code again, as the deepest re-ranking does; with
 // none it trusts the estimates.
+// Ids that ascend above all that are stored are not looked up; whatever looks like them is.
+TEST(CellIndex, TakesIdsThatFollow) {
+    auto index = trained_index("IVF9,Flat", kDim, Metric::L2);
+    const std::vector<float> x = random_rows(4, kDim, 2);
+    const MatrixView<const float> rows(x.data(), 4, kDim);
+    using Ids = std::vector<int64_t>;
+    constexpr int64_t kLast = std::numeric_limits<int64_t>::max();
+    EXPECT_EQ(index->add(rows, Ids{2, 5, 6, 9}), 2);
+    EXPECT_EQ(index->add(rows.slice(0, 2), Ids{10, 40}), 10);
+    for (const Ids& ids : {Ids{41, 41}, Ids{41, kLast}, Ids{-1, 41}, Ids{42, 41, 42}}) {
+        const MatrixView<const float> some = rows.slice(0, ids.size());
+        EXPECT_EQ(code_of([&] { index->add(some, ids); }), StatusCode::InvalidArgument);
+    }
+    EXPECT_EQ(code_of([&] {
+                  index->add(rows.slice(0, 2), Ids{40, 41});
+              }),
+              StatusCode::AlreadyExists);
+    EXPECT_EQ(index->add(rows.slice(0, 2), Ids{7, 41}), 7);  // looked up, and new
+    EXPECT_EQ(index->add(rows.slice(0, 1)), 42);
+    EXPECT_EQ(index->ids(), (Ids{2, 5, 6, 7, 9, 10, 40, 41, 42}));
+    EXPECT_TRUE(index->contains(40));
+    EXPECT_EQ(index->add(rows.slice(0, 1), Ids{43}), 43);  // the map is there now
+    EXPECT_TRUE(index->contains(43));
+}
+
 TEST(CellIndex, MarginsOfRaBitQCodes) {
     for (const char* spec : {"IVF9,RaBitQ,RFlat", "RaBitQ,Refine(SQ8)", "RR,RaBitQ,Refine(SQfp16)",
                              "PCA8,IVF9,RaBitQ,RFlat", "IVF9,RaBitQ,Refine(SQbf16)"}) {
