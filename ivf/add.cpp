@@ -5,7 +5,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <numeric>
 #include <span>
 #include <vector>
 
@@ -65,23 +64,18 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
     check(ids.empty() || ids.size() == x.rows, StatusCode::InvalidArgument, "ids has ", ids.size(),
           " entries and x has ", x.rows, " rows: pass one id a row, or none");
     check_finite(x, "x", call.threads);
-    const int64_t limit = std::numeric_limits<int64_t>::max() - 1;
-    AlignedBuffer<int64_t> generated;
     if (ids.empty()) {
-        check(static_cast<uint64_t>(limit - state.next_id) >= x.rows, StatusCode::InvalidArgument,
-              "no ", x.rows, " ids are left above the largest one stored, ", state.next_id - 1,
-              ": pass ids");
-        generated.resize_for_overwrite(x.rows);
-        std::iota(generated.mutable_data(), generated.mutable_data() + x.rows, state.next_id);
-        ids = {generated.data(), x.rows};
-    } else if (!follow_all(ids, state.next_id)) {
-        check_new_ids(ids, state.id_map());
+        const int64_t first = state.next_id, limit = std::numeric_limits<int64_t>::max() - 1;
+        check(static_cast<uint64_t>(limit - first) >= x.rows, StatusCode::InvalidArgument, "no ",
+              x.rows, " ids are left above the largest one stored, ", first - 1, ": pass ids");
+        state.append(x, {nullptr, first}, call.threads, call.progress);
+        state.next_id += static_cast<int64_t>(x.rows);
+        return first;
     }
-    const int64_t first = ids.empty() ? state.next_id : ids.front();
-    state.append(x, ids.data(), call.threads, call.progress);
-    for (const int64_t id : ids)
-        state.next_id = std::max(state.next_id, id + 1);
-    return first;
+    if (!follow_all(ids, state.next_id)) check_new_ids(ids, state.id_map());
+    state.append(x, {ids.data()}, call.threads, call.progress);
+    state.next_id = std::max(state.next_id, *std::max_element(ids.begin(), ids.end()) + 1);
+    return ids.front();
 }
 
 void CellIndex::State::complete_codes(MatrixView<const float> rows, uint32_t* codes,
@@ -195,7 +189,7 @@ void CellIndex::State::encode_rows(const Vectors& x, EncodedRows& out, int threa
     }
 }
 
-void CellIndex::State::place_rows(const EncodedRows& rows, const int64_t* ids, int threads) {
+void CellIndex::State::place_rows(const EncodedRows& rows, RowIds ids, int threads) {
     const CellShape shape = this->shape();
     const CellRows groups({rows.labels.data(), rows.labels.size()}, cells.size(), threads);
     std::vector<size_t> old_sizes(cells.size()), sizes(cells.size());
@@ -225,8 +219,7 @@ void CellIndex::State::place_rows(const EncodedRows& rows, const int64_t* ids, i
     });
 }
 
-void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
-                              const Progress& progress) {
+void CellIndex::State::append(const Vectors& x, RowIds ids, int threads, const Progress& progress) {
     const CellShape shape = this->shape();
     std::vector<size_t> old_sizes(cells.size());
     for (size_t c = 0; c < cells.size(); ++c)
@@ -250,7 +243,7 @@ void CellIndex::State::append(const Vectors& x, const int64_t* ids, int threads,
                         [&](size_t done) {
                             report(progress, "add", static_cast<double>(first + done), total);
                         });
-            place_rows(rows, ids + first, threads);
+            place_rows(rows, ids.from(first), threads);
         }
         report(progress, "add", total, total);
     } catch (...) {

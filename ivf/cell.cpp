@@ -83,7 +83,7 @@ void Cell::grow(size_t count, CellShape shape) {
     size_ = size;
 }
 
-void Cell::set(size_t first_slot, std::span<const uint32_t> which, const int64_t* ids,
+void Cell::set(size_t first_slot, std::span<const uint32_t> which, RowIds ids,
                const uint32_t* codes, const uint32_t* rerank, CellShape shape) {
     const size_t words = shape.code_words;
     uint32_t* const blocks = blocks_.mutable_data();
@@ -110,7 +110,7 @@ void Cell::set(size_t first_slot, std::span<const uint32_t> which, const int64_t
     }
     int64_t* const own_ids = ids_.mutable_data() + first_slot;
     for (size_t i = 0; i < which.size(); ++i)
-        own_ids[i] = ids[which[i]];
+        own_ids[i] = ids.of(which[i]);
     if (shape.rerank_words == 0) return;
     uint32_t* const rows = rerank_.mutable_data() + first_slot * shape.rerank_words;
     for (size_t i = 0; i < which.size(); ++i) {

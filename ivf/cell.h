@@ -19,6 +19,19 @@ struct CellShape {
     size_t rerank_words = 0;  // 0: no re-rank store
 };
 
+// The ids of rows: one by one, or where `given` is null, counted from `first` on.
+struct RowIds {
+    const int64_t* given = nullptr;
+    int64_t first = 0;
+
+    int64_t of(size_t row) const {
+        return given != nullptr ? given[row] : first + static_cast<int64_t>(row);
+    }
+    RowIds from(size_t row) const {
+        return given != nullptr ? RowIds{given + row} : RowIds{nullptr, of(row)};
+    }
+};
+
 class Cell {
    public:
     Cell() = default;
@@ -51,8 +64,8 @@ class Cell {
     // Fills slots that were grown, from first_slot on, with these of some vectors, whose ids, codes
     // and re-rank rows (rows of words; null without a re-rank store) are given. Threads may fill
     // different slots at once.
-    void set(size_t first_slot, std::span<const uint32_t> which, const int64_t* ids,
-             const uint32_t* codes, const uint32_t* rerank, CellShape shape);
+    void set(size_t first_slot, std::span<const uint32_t> which, RowIds ids, const uint32_t* codes,
+             const uint32_t* rerank, CellShape shape);
     void truncate(size_t size, CellShape shape);
     // The id that moved into the slot, or -1 when the slot was the last.
     int64_t swap_remove(size_t slot, CellShape shape);

@@ -113,12 +113,12 @@ struct CellIndex::State {
                             MatrixView<float> residuals, int threads) const;
 
     // Assigns, encodes and appends rows under ids; all or none. The caller checked everything.
-    void append(const Vectors& x, const int64_t* ids, int threads, const Progress& progress);
+    void append(const Vectors& x, RowIds ids, int threads, const Progress& progress);
     // Its two halves: labels and codes, telling after each slice how many rows are done, and the
     // change of the cells.
     void encode_rows(const Vectors& x, EncodedRows& out, int threads,
                      const std::function<void(size_t done)>& tell) const;
-    void place_rows(const EncodedRows& rows, const int64_t* ids, int threads);
+    void place_rows(const EncodedRows& rows, RowIds ids, int threads);
     // Makes sure that remove_at(places) cannot fail.
     void own_cells(std::span<const Location> places);
     // Removes what is at these places, each of which must be distinct.

@@ -75,7 +75,7 @@ void CellIndex::update(std::span<const int64_t> ids, const Vectors& x, const Cal
           twice == sorted.end() ? 0 : *twice, " twice; ids must be distinct");
     state.own_cells(old_places);
     // The new rows go in under the same ids, which the map then points at; then the old ones go.
-    state.append(x, ids.data(), call.threads, call.progress);
+    state.append(x, {ids.data()}, call.threads, call.progress);
     state.remove_at(std::move(old_places));
 }
 

@@ -44,7 +44,7 @@ class CellMemoryTest : public testing::TestWithParam<int> {
             std::iota(codes.begin(), codes.end(), static_cast<uint32_t>(5000 * c + 3 * old));
             std::iota(rerank.begin(), rerank.end(), static_cast<uint32_t>(7000 * c + 2 * old));
             cells[c].grow(count, kShape);
-            cells[c].set(old, which, ids.data(), codes.data(), rerank.data(), kShape);
+            cells[c].set(old, which, {ids.data()}, codes.data(), rerank.data(), kShape);
         }
     }
     void expect_contents(const std::vector<size_t>& wanted) const {

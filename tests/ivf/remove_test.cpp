@@ -137,7 +137,7 @@ TEST(CellMemory, ThatRunsOutLeavesContents) {
             const std::vector<int64_t> ids = {4, 9};
             const std::vector<uint32_t> which = {0, 1}, codes = {1, 2, 3, 4};
             cell.grow(2, kShape);
-            cell.set(0, which, ids.data(), codes.data(), nullptr, kShape);
+            cell.set(0, which, {ids.data()}, codes.data(), nullptr, kShape);
         }
         allowance = allowed;
         bool failed = false;
