@@ -1,7 +1,6 @@
 // CudaBackend::assign: every key on CUDA cores, or, among many rows, an exact search on tensor
 // cores for the few that come into question.
 #include <algorithm>
-#include <cstring>
 
 #include <nearcell/core/error.h>
 #include <nearcell/gpu/backend_state.h>
@@ -66,8 +65,9 @@ struct AssignWork {
             download(session, slice);
             simt::synchronize(session.stream.get());
         }
-        std::copy_n(words, count, labels + first);
-        if (keys != nullptr) std::memcpy(keys + first, words + count, count * sizeof(float));
+        copy_values(words, labels + first, count, threads);
+        const auto* const found = reinterpret_cast<const float*>(words + count);
+        if (keys != nullptr) copy_values(found, keys + first, count, threads);
     }
 
    private:

@@ -78,10 +78,7 @@ struct EncodeWork {
         const auto* const found = session.download.get<uint32_t>(words + 1);
         fits = fits && found[words] == 0;
         if (!fits) return;
-        uint32_t* const codes = job.codes + first * code.words;
-        // Copied as floats are, which nobody looks at.
-        copy_rows({reinterpret_cast<const float*>(found), count, code.words},
-                  {reinterpret_cast<float*>(codes), count, code.words}, job.threads);
+        copy_values(found, job.codes + first * code.words, words, job.threads);
     }
 
    private:

@@ -18,10 +18,20 @@ inline size_t rows_of_slice(size_t bytes, size_t bytes_a_row) {
     return std::max<size_t>(1, bytes / std::max<size_t>(1, bytes_a_row));
 }
 
+constexpr size_t kTaskValues = size_t{1} << 16;  // that a task copies
+
+// Copies values by all threads.
+template <class T>
+void copy_values(const T* from, T* to, size_t count, int threads) {
+    parallel_for((count + kTaskValues - 1) / kTaskValues, threads, [&](size_t task, int) {
+        const size_t first = task * kTaskValues;
+        std::copy_n(from + first, std::min(kTaskValues, count - first), to + first);
+    });
+}
+
 // Copies rows whose strides may differ, by all threads.
 inline void copy_rows(MatrixView<const float> from, MatrixView<float> to, int threads) {
-    constexpr size_t kTaskFloats = size_t{1} << 16;
-    const size_t each = rows_of_slice(kTaskFloats, from.cols);
+    const size_t each = rows_of_slice(kTaskValues, from.cols);
     parallel_for((from.rows + each - 1) / each, threads, [&](size_t task, int) {
         const size_t first = task * each, count = std::min(each, from.rows - first);
         if (from.stride == from.cols && to.stride == to.cols) {

@@ -10,8 +10,8 @@
 
 #include <nearcell/core/half.h>
 #include <nearcell/core/parallel.h>
-#include <nearcell/ivf/cell_rows.h>
 #include <nearcell/ivf/index_state.h>
+#include <nearcell/quantize/cluster_rows.h>
 
 namespace nearcell {
 namespace {
@@ -191,7 +191,8 @@ void CellIndex::State::encode_rows(const Vectors& x, EncodedRows& out, int threa
 
 void CellIndex::State::place_rows(const EncodedRows& rows, RowIds ids, int threads) {
     const CellShape shape = this->shape();
-    const CellRows groups({rows.labels.data(), rows.labels.size()}, cells.size(), threads);
+    ClusterRows groups;
+    groups.group({rows.labels.data(), rows.labels.size()}, cells.size(), threads);
     std::vector<size_t> old_sizes(cells.size()), sizes(cells.size());
     struct Piece {
         size_t cell, first;  // of the cell's new rows
@@ -199,7 +200,7 @@ void CellIndex::State::place_rows(const EncodedRows& rows, RowIds ids, int threa
     };
     std::vector<Piece> pieces;
     for (size_t c = 0; c < cells.size(); ++c) {
-        const std::span<const uint32_t> all = groups.of(c);
+        const std::span<const uint32_t> all = groups.rows(c);
         old_sizes[c] = cells[c].size();
         sizes[c] = old_sizes[c] + all.size();
         check(sizes[c] <= std::numeric_limits<uint32_t>::max(), StatusCode::Unsupported,

@@ -24,10 +24,10 @@ struct Donor {
 };
 
 bool rows_all_alike(const KMeansPoints& points, const ClusterRows& groups, size_t cluster) {
-    const uint32_t* rows = groups.rows(cluster);
+    const std::span<const uint32_t> rows = groups.rows(cluster);
     const float* first = points.x.row(rows[0]);
-    for (size_t i = 1; i < groups.size(cluster); ++i) {
-        const float* row = points.x.row(rows[i]);
+    for (const uint32_t other : rows.subspan(1)) {
+        const float* row = points.x.row(other);
         if (std::memcmp(first, row, points.x.cols * sizeof(float)) != 0) return false;
     }
     return true;
@@ -36,7 +36,8 @@ bool rows_all_alike(const KMeansPoints& points, const ClusterRows& groups, size_
 // The row of the cluster that is farthest but `rank` from its centroid, ties by the smaller row.
 size_t far_row(const ClusterRows& groups, const std::vector<float>& keys, size_t cluster,
                size_t rank) {
-    std::vector<uint32_t> rows(groups.rows(cluster), groups.rows(cluster) + groups.size(cluster));
+    const std::span<const uint32_t> all = groups.rows(cluster);
+    std::vector<uint32_t> rows(all.begin(), all.end());
     const auto nth = rows.begin() + static_cast<ptrdiff_t>(rank % rows.size());
     std::nth_element(rows.begin(), nth, rows.end(), [&](uint32_t a, uint32_t b) {
         return keys[a] != keys[b] ? keys[a] > keys[b] : a < b;

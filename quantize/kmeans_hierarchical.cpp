@@ -73,7 +73,7 @@ KMeansRun run_hierarchical(const KMeansPoints& points, const KMeansPlan& plan, R
     Lloyd members(points, group_plan.clusters, plan.backend, plan.threads);
     members.assign(grouping.centroids);
     ClusterRows groups;
-    groups.group(members.labels(), group_plan.clusters);
+    groups.group(members.labels(), group_plan.clusters, plan.threads);
 
     std::vector<size_t> group_rows(groups.clusters());
     for (size_t g = 0; g < group_rows.size(); ++g)

@@ -14,18 +14,6 @@ constexpr size_t kSumRows = 4096;  // rows of one partial sum of the objective
 
 }  // namespace
 
-void ClusterRows::group(const std::vector<uint32_t>& labels, size_t clusters) {
-    begin.assign(clusters + 1, 0);
-    order.resize(labels.size());
-    for (uint32_t label : labels)
-        ++begin[label + size_t{1}];
-    for (size_t c = 0; c < clusters; ++c)
-        begin[c + 1] += begin[c];
-    std::vector<size_t> next(begin.begin(), begin.end() - 1);
-    for (size_t i = 0; i < labels.size(); ++i)
-        order[next[labels[i]]++] = static_cast<uint32_t>(i);
-}
-
 double clustering_objective(const KMeansPoints& points, const std::vector<float>& keys,
                             int threads) {
     const size_t tasks = (keys.size() + kSumRows - 1) / kSumRows;
@@ -110,13 +98,13 @@ size_t Lloyd::blend(std::vector<float>& centroids, std::vector<double>& seen) {
 
 double Lloyd::cluster_weight(size_t cluster) const {
     double weight = 0;
-    for (size_t i = 0; i < groups_.size(cluster); ++i)
-        weight += points_.weight(groups_.rows(cluster)[i]);
+    for (const uint32_t row : groups_.rows(cluster))
+        weight += points_.weight(row);
     return weight;
 }
 
 void Lloyd::move_to_means(std::vector<float>& centroids) {
-    groups_.group(labels_, clusters_);
+    groups_.group(labels_, clusters_, threads_);
     backend_.move_to_means(points_.x, points_.weights, groups_.view(), points_.spherical(),
                            {centroids.data(), clusters_, points_.x.cols}, threads_);
 }

@@ -12,6 +12,7 @@
 #include <nearcell/core/matrix_view.h>
 #include <nearcell/core/metric.h>
 #include <nearcell/kernels/backend.h>
+#include <nearcell/quantize/cluster_rows.h>
 
 namespace nearcell {
 
@@ -26,20 +27,6 @@ struct KMeansPoints {
         return weights == nullptr ? 1.0 : static_cast<double>(weights[row]);
     }
     bool spherical() const { return metric == Metric::InnerProduct; }
-};
-
-// Rows in stable order of their label: those of cluster c are order[begin[c]] to order[begin[c +
-// 1]].
-struct ClusterRows {
-    std::vector<uint32_t> order;
-    std::vector<size_t> begin;
-
-    // Counting sort: cost rows + clusters.
-    void group(const std::vector<uint32_t>& labels, size_t clusters);
-    size_t clusters() const { return begin.size() - 1; }
-    size_t size(size_t cluster) const { return begin[cluster + 1] - begin[cluster]; }
-    const uint32_t* rows(size_t cluster) const { return order.data() + begin[cluster]; }
-    RowGroups view() const { return {order.data(), begin.data(), clusters()}; }
 };
 
 // A fixed-order sum of weight x key over the points, as a squared distance or a similarity.
