@@ -113,15 +113,16 @@ size_t CellCall::batch_queries() const {
 // not so, and then, and ever after, each search looks by itself, for those queries alone.
 void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     const size_t mark = session_.scratch.mark();
-    const unsigned long long before = counted_[kCrowded];
+    const auto before = counted_;
     const bool looks_at_once = held_.parts() > 1 || held_.is_crowded();
     options_.crowded = looks_at_once ? nullptr : counters_ + kCrowded;
     const uint64_t scored_before = host_scored_;
     search_once(batch, first, count);
-    if (options_.crowded == nullptr || counted_[kCrowded] == before) return;
+    if (options_.crowded == nullptr || counted_[kCrowded] == before[kCrowded]) return;
     held_.note_crowding();
     options_.crowded = nullptr;
     host_scored_ = scored_before;
+    simt::copy_to_device(counters_, before.data(), sizeof(before), session_.stream.get());
     session_.scratch.rewind(mark);
     search_once(batch, first, count);
 }

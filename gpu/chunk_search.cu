@@ -186,6 +186,7 @@ void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<
     Scratch& scratch = session_.scratch;
     const simt::Stream stream = session_.stream.get();
     const size_t mark = scratch.mark();
+    again_ = true;
     for (size_t first = 0; first < which.size();) {
         const size_t part = std::max<size_t>(1, options_.scratch_bytes / (room * kCandidateBytes));
         const size_t count = std::min(part, which.size() - first);
@@ -207,6 +208,7 @@ void ChunkSearch::search_crowded(const ChunkQueries& queries, const std::vector<
         room = std::max(room, most);
         scratch.rewind(mark);
     }
+    again_ = false;
 }
 
 template <class T>
@@ -279,7 +281,7 @@ void ChunkSearch::run_rounds(const ChunkQueries& queries, Buffers& buffers, unsi
         const size_t end = begin != 0 ? growth * begin : sample > 0 ? growth : first;
         const Round round{first_rank, static_cast<unsigned>(begin),
                           static_cast<unsigned>(std::min(end, most_chunks))};
-        make_pairs(queries, buffers, round, options_.counters);
+        make_pairs(queries, buffers, round, again_ ? nullptr : options_.counters);
         if (begin == 0 && sample > 0 && !sorts) take_samples(queries, buffers, sample);
         run_round(queries, buffers, round);
         begin = round.end;

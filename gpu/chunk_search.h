@@ -128,6 +128,7 @@ class ChunkSearch {
     ChunkScanKernel product_scan_;  // null: the device has none for these codes
     bool by_tiles_;
     size_t room_;
+    bool again_ = false;  // queries that were counted already
 };
 
 }  // namespace nearcell::gpu
