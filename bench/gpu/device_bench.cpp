@@ -116,10 +116,10 @@ class Parts {
     bool failed_ = false;
 };
 
-void bench_wide(const Setting& setting) {
+void bench_wide(const Setting& setting, size_t rows, size_t dim) {
     const Size& size = setting.size;
-    const Rows base = manifold(size.wide_rows, size.wide_dim, 1);
-    const Rows queries = manifold(size.batches[0], size.wide_dim, 2);
+    const Rows base = manifold(rows, dim, 1);
+    const Rows queries = manifold(size.batches[0], dim, 2);
     const std::vector<int64_t> truth = bench_exact(setting, base, queries);
     bench_index(setting, "IVF" + std::to_string(size.cells / 4) + ",SQfp16nr", base, queries,
                 truth);
@@ -160,7 +160,11 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         parts.run("build", longest / 2, [&] { bench_build(setting, base); });
         parts.run("pca", longest, [&] { bench_pca(setting); });
         parts.run("extract", longest, [&] { bench_network(setting); });
-        parts.run("wide", 1.5 * longest, [&] { bench_wide(setting); });
+        for (const size_t wider : {1, 2}) {
+            const size_t rows = size.wide_rows / wider, dim = size.wide_dim * wider;
+            parts.run(std::to_string(dim) + " dimensions", 1.5 * longest,
+                      [&] { bench_wide(setting, rows, dim); });
+        }
     }
     return !parts.failed();
 }

@@ -18,7 +18,7 @@ namespace nearcell::bench {
 struct Size {
     std::string_view name;
     size_t rows, dim;             // of the main data
-    size_t wide_rows, wide_dim;   // of those for exact search alone
+    size_t wide_rows, wide_dim;   // of wider data; and half as many of twice the dimensions
     size_t cells, rows_per_cell;  // k-means: cells, and training rows of each
     size_t batches[3];            // queries of a call, the largest first
     size_t probes[6];
