@@ -51,8 +51,8 @@ inline std::vector<size_t> random_sample(size_t total, size_t count, Random& ran
     return order;
 }
 
-// The same numbers in ascending order: rows are read in the order of memory then.
-inline std::vector<size_t> random_rows(size_t total, size_t count, Random& random) {
+// The numbers of random_sample in ascending order: rows are read in the order of memory then.
+inline std::vector<size_t> sorted_sample(size_t total, size_t count, Random& random) {
     std::vector<bool> drawn(total);
     for (const size_t i : random_sample(total, count, random))
         drawn[i] = true;

@@ -21,7 +21,7 @@ constexpr size_t kHierarchicalFrom = 1024;
 // At most `count` of the rows, in their order, drawn by seed.
 std::vector<size_t> sample_rows(size_t rows, size_t count, uint64_t seed) {
     Random random(seed);
-    return random_rows(rows, std::min(rows, count), random);
+    return sorted_sample(rows, std::min(rows, count), random);
 }
 
 // Rows to train on, owned or the caller's own.

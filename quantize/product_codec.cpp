@@ -20,7 +20,7 @@ constexpr size_t kMostRows = 3072;
 std::vector<size_t> sampled_rows(size_t rows, size_t limit, uint64_t seed) {
     if (rows <= limit) return {};
     Random random(seed);
-    return random_rows(rows, limit, random);
+    return sorted_sample(rows, limit, random);
 }
 
 size_t rows_a_task(size_t rows, int threads, const Backend& backend) {

@@ -70,7 +70,7 @@ TrainingRows::TrainingRows(const Vectors& x, const KMeansOptions& options) {
 
 void TrainingRows::sample(const Vectors& x, size_t count, const KMeansOptions& options) {
     Random random(options.seed);
-    const std::vector<size_t> rows = random_rows(x.rows, count, random);
+    const std::vector<size_t> rows = sorted_sample(x.rows, count, random);
     copy_.resize(count * x.cols);
     gather_rows(x, rows.data(), {copy_.data(), count, x.cols}, options.threads);
     if (options.weights.empty()) return;

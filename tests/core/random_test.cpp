@@ -62,7 +62,7 @@ TEST(Random, SamplesAreDistinctSeededAndUnbiased) {
         std::vector<size_t> sorted = sample;
         std::sort(sorted.begin(), sorted.end());
         Random third(seed);
-        ASSERT_EQ(sorted, random_rows(20, 5, third));
+        ASSERT_EQ(sorted, sorted_sample(20, 5, third));
         ASSERT_EQ(std::set<size_t>(sample.begin(), sample.end()).size(), 5u);
         for (const size_t i : sample) {
             ASSERT_LT(i, 20u);
