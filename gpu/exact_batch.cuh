@@ -179,9 +179,9 @@ class ExactBatch {
     void scan(size_t begin, size_t end, const unsigned* active, size_t count, size_t room) {
         const bool held = base_.space.padded <= kMostHeld * kSegment;
         const size_t tiles = ceil_divide(count, kTileQueries);
-        const size_t block_tiles = held ? query_tiles_of_block(tiles) : 1;
+        const size_t block_tiles = held ? query_tiles_of_block(tiles) : kWideQueryWarps;
         const size_t columns = ceil_divide(tiles, block_tiles);
-        const size_t step = held ? kStageRows : kWideWarps * 32;
+        const size_t step = held ? kStageRows : kWideRows;
         // Blocks enough for every processor to have some, but no more rows than that needs: a block
         // reads its queries only once.
         const auto processors = static_cast<size_t>(std::max(1, base_.device.processors));
@@ -207,8 +207,10 @@ class ExactBatch {
         job.counts = counts_.data();
         job.candidates = candidates_.data();
         job.capacity = room;
-        simt::launch({"scan_rows", grid, held ? kHeldThreads : kWideThreads, 0, stream_},
-                     base_.scan, job);
+        if (held)
+            return simt::launch({"scan_rows", grid, kHeldThreads, 0, stream_}, base_.scan, job);
+        simt::allow_shared_memory(base_.scan, kWideBytes);
+        simt::launch({"scan_rows", grid, kWideThreads, kWideBytes, stream_}, base_.scan, job);
     }
 
     // Of at most so many places of each: their keys, and the best of them and of those before.

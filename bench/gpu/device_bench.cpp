@@ -160,7 +160,7 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         parts.run("build", longest / 2, [&] { bench_build(setting, base); });
         parts.run("pca", longest, [&] { bench_pca(setting); });
         parts.run("extract", longest, [&] { bench_network(setting); });
-        for (const size_t wider : {1, 2}) {
+        for (const size_t wider : {size_t{1}, size_t{2}}) {
             const size_t rows = size.wide_rows / wider, dim = size.wide_dim * wider;
             parts.run(std::to_string(dim) + " dimensions", 1.5 * longest,
                       [&] { bench_wide(setting, rows, dim); });

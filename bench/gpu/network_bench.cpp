@@ -1,7 +1,7 @@
 #include <nearcell/extract/models.h>
-#include "../../tests/extract/network_case.h"
-#include "../../tests/storage/scratch_dir.h"
 #include "device_bench.h"
+#include "extract/network_case.h"
+#include "storage/scratch_dir.h"
 
 namespace nearcell::bench {
 namespace {

@@ -47,9 +47,9 @@ SIMT_DEVICE void write_factors(double square, double dot, unsigned dim, bool is_
 SIMT_DEVICE void stage_rows(const CodedRows& rows, unsigned first, unsigned j,
                             float (&to)[32][33]) {
     SIMT_NO_UNROLL
-    for (unsigned some = 0; some < 32; some += 8) {
+    for (unsigned some = 0; some < 32; some += 4) {
         SIMT_UNROLL
-        for (unsigned i = some; i < some + 8; ++i) {
+        for (unsigned i = some; i < some + 4; ++i) {
             if (first + i < rows.x.count) to[i][threadIdx.x % 32] = rows.value(first + i, j);
         }
     }

@@ -13,15 +13,16 @@
 // shared memory, and an epilogue of 24 comparisons and 12 multiply-adds a lane, for limits by the
 // larger error of a lane's two rows: some 120 instructions in all. L2 gives 192 bytes a row to 288
 // queries, 288 flops a byte, so that the 763 TFLOP/s bf16 that an H100 was measured to give would
-// need 2.6 TB/s. Issue slots limit, and the rate of mma.sync. HBM is read once for all blocks in
-// flight.
+// need 2.6 TB/s. The rate of mma.sync limits. HBM is read once for all blocks in flight.
 //
-// scan_wide, any dimension: rows and queries are read from L1 and L2, for each 32 components: 10
-// loads of 16 bytes a lane for 24 products. L2 limits.
+// scan_wide, any dimension: a block takes 128 rows by 192 queries, a warp 64 by 48, and both come
+// to shared memory for 32 components at a time, three stages deep: 14 loads of 16 bytes a lane for
+// 48 products, which is less than shared memory can give. L2 gives 20 KiB for 1.6 million flops, 77
+// flops a byte, and limits at some 400 TFLOP/s of the H100.
 //
 // The kernels before these, in which each warp read its rows from L2 for 48 queries and spent some
-// 290 instructions on a step, gave 222 TFLOP/s on an H100 (bench/results/gpu-h100.txt). These have
-// not run on a GPU.
+// 290 instructions on a step of 96 components, gave 222 TFLOP/s on an H100, and of 768 components
+// 170 (bench/results/gpu-h100.txt). These have not run on a GPU.
 #pragma once
 
 #include <nearcell/gpu/kernels/round_rows.cuh>
@@ -32,7 +33,10 @@ constexpr int kTiles = 6, kTileQueries = kTiles * 8;  // products side by side
 constexpr int kMostHeld = 4;                          // segments of queries that registers hold
 constexpr int kHeldWarps = 6, kHeldThreads = 32 * kHeldWarps;
 constexpr int kStageTiles = 3, kStageRows = kStageTiles * kTileRows, kStages = 3;
-constexpr int kWideWarps = 4, kWideThreads = 32 * kWideWarps;
+constexpr int kWideThreads = 256, kWideRowWarps = 2, kWideQueryWarps = 4;
+constexpr int kWarpTiles = 4;  // of 16 rows, a warp's of scan_wide
+constexpr int kWideTiles = kWarpTiles * kWideRowWarps, kWideRows = kWideTiles * kTileRows;
+constexpr int kWideQueries = kTileQueries * kWideQueryWarps;
 
 // Blocks that a processor's registers shall have room for.
 constexpr int held_blocks(int segments) { return segments <= 3 ? 2 : 1; }
@@ -288,40 +292,115 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
     simt::cp_async_wait<0>();
 }
 
-template <Rounding kRounding>
-SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
-    const size_t first_slot = size_t{blockIdx.x} * kTileQueries;
-    const auto [begin, end] = tiles_of_block(job);
-    const uint4* parts[kTiles];
-    SIMT_UNROLL
-    for (int n = 0; n < kTiles; ++n)
-        parts[n] = query_part(job, first_slot, n);
-    float2 limits[kTiles][2];
-    load_limits(job, first_slot, limits);
-    const size_t group = threadIdx.x % 32 / 4, segments = job.padded / kSegment;
-    for (size_t row = begin + threadIdx.x / 32 * 32; row < end; row += kWideWarps * 32) {
-        const size_t next = row + kTileRows < end ? row + kTileRows : row;  // the last one alone
-        const uint4 *const upper = tile_part(job, row), *const lower = tile_part(job, next);
-        WarpTile tiles[2];
-        tiles[0].start(job.terms[row + group], job.terms[row + group + 8]);
-        tiles[1].start(job.terms[next + group], job.terms[next + group + 8]);
-        for (size_t s = 0; s < segments; ++s) {
-            uint4 loaded[4];
+// One segment of a block's rows and queries.
+struct WideStage {
+    uint4 rows[kWideTiles][64], queries[kWideQueries][4];
+};
+constexpr size_t kWideBytes = kStages * sizeof(WideStage);
+
+// Segments on their way to shared memory, those of one group of rows after those of the last.
+class WideFetch {
+   public:
+    SIMT_DEVICE WideFetch(const ScanJob& job, size_t first_slot, TileRange range)
+        : segments_(job.padded / kSegment),
+          row_(range.begin),
+          end_(range.end),
+          from_(reinterpret_cast<const uint4*>(job.rows)) {
+        SIMT_UNROLL
+        for (unsigned i = 0; i < kQueryLoads; ++i) {
+            const size_t slot = first_slot + threadIdx.x / 4 + i * (kWideThreads / 4);
+            const size_t query = query_at(job, slot < job.count ? slot : job.count - 1);
+            queries_[i] = lane_part(job.queries, query, job.padded);
+        }
+    }
+
+    // Starts to copy the next one, beyond the end none; of tiles there, the last one again.
+    SIMT_DEVICE void start(WideStage& to) {
+        if (row_ < end_) {
             SIMT_UNROLL
-            for (int h = 0; h < 2; ++h) {
-                loaded[h] = simt::load16(upper + 64 * s + 32 * h);
-                loaded[2 + h] = simt::load16(lower + 64 * s + 32 * h);
+            for (unsigned i = 0; i < kRowLoads; ++i) {
+                const unsigned at = threadIdx.x + i * kWideThreads;
+                const size_t row = min(row_ + at / 64 * kTileRows, end_ - kTileRows);
+                simt::cp_async<16>(&to.rows[at / 64][at % 64],
+                                   from_ + row * segments_ * 4 + segment_ * 64 + at % 64);
             }
             SIMT_UNROLL
-            for (int n = 0; n < kTiles; ++n) {
-                const uint4 query = simt::load16(parts[n] + 4 * s);
-                multiply_segment<kRounding>(tiles[0].sums[n], loaded[0], loaded[1], query);
-                multiply_segment<kRounding>(tiles[1].sums[n], loaded[2], loaded[3], query);
+            for (unsigned i = 0; i < kQueryLoads; ++i) {
+                const unsigned at = threadIdx.x / 4 + i * (kWideThreads / 4);
+                simt::cp_async<16>(&to.queries[at][threadIdx.x % 4], queries_[i] + 4 * segment_);
+            }
+            if (++segment_ == segments_) {
+                segment_ = 0;
+                row_ += kWideRows;
             }
         }
-        offer(job, tiles[0], limits, first_slot, row);
-        if (next != row) offer(job, tiles[1], limits, first_slot, next);
+        simt::cp_async_commit();
     }
+
+   private:
+    static constexpr unsigned kRowLoads = kWideTiles * 64 / kWideThreads;
+    static constexpr unsigned kQueryLoads = kWideQueries * 4 / kWideThreads;
+    size_t segments_, segment_ = 0, row_, end_;
+    const uint4 *from_, *queries_[kQueryLoads];
+};
+
+template <Rounding kRounding>
+SIMT_DEVICE void multiply_stage(const WideStage& stage, unsigned row_warp, unsigned query_warp,
+                                WarpTile (&tiles)[kWarpTiles]) {
+    const unsigned lane = threadIdx.x % 32;
+    uint4 halves[kWarpTiles][2];
+    SIMT_UNROLL
+    for (unsigned t = 0; t < kWarpTiles; ++t) {
+        halves[t][0] = stage.rows[row_warp * kWarpTiles + t][lane];
+        halves[t][1] = stage.rows[row_warp * kWarpTiles + t][lane + 32];
+    }
+    SIMT_UNROLL
+    for (unsigned n = 0; n < kTiles; ++n) {
+        const unsigned column = query_warp * kTileQueries + 8 * n + lane / 4;
+        const uint4 query = stage.queries[column][lane % 4];
+        SIMT_UNROLL
+        for (unsigned t = 0; t < kWarpTiles; ++t)
+            multiply_segment<kRounding>(tiles[t].sums[n], halves[t][0], halves[t][1], query);
+    }
+}
+
+template <Rounding kRounding>
+SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
+    SIMT_DYNAMIC_SHARED(stages, WideStage);
+    const auto range = tiles_of_block(job);
+    const size_t block_slot = size_t{blockIdx.x} * kWideQueries;
+    WideFetch fetch(job, block_slot, range);
+    for (int stage = 0; stage < kStages - 1; ++stage)
+        fetch.start(stages[stage]);
+
+    const unsigned warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4;
+    const unsigned row_warp = warp / kWideQueryWarps, query_warp = warp % kWideQueryWarps;
+    const size_t first_slot = block_slot + query_warp * kTileQueries;
+    const bool works = first_slot < job.count;
+    float2 limits[kTiles][2];
+    load_limits(job, first_slot, limits);
+    int stage = 0;
+    for (size_t first = range.begin; first < range.end; first += kWideRows) {
+        const size_t warp_row = first + row_warp * (kWarpTiles * kTileRows);
+        WarpTile tiles[kWarpTiles];
+        SIMT_UNROLL
+        for (unsigned t = 0; t < kWarpTiles; ++t) {
+            const size_t row = min(warp_row + t * kTileRows, range.end - kTileRows) + group;
+            tiles[t].start(job.terms[row], job.terms[row + 8]);
+        }
+        for (size_t s = 0; s < job.padded; s += kSegment) {
+            simt::cp_async_wait<kStages - 2>();
+            __syncthreads();  // this stage is there, and all have done with the one before
+            fetch.start(stages[stage == 0 ? kStages - 1 : stage - 1]);
+            if (works) multiply_stage<kRounding>(stages[stage], row_warp, query_warp, tiles);
+            stage = stage == kStages - 1 ? 0 : stage + 1;
+        }
+        if (!works) continue;
+        SIMT_UNROLL
+        for (unsigned t = 0; t < kWarpTiles; ++t)
+            offer(job, tiles[t], limits, first_slot, warp_row + t * kTileRows);
+    }
+    simt::cp_async_wait<0>();
 }
 
 template <Rounding kRounding, int kSegments>
@@ -333,7 +412,7 @@ __global__ void __launch_bounds__(kHeldThreads, held_blocks(kSegments)) scan_hel
 }
 
 template <Rounding kRounding>
-__global__ void __launch_bounds__(kWideThreads, 2) scan_wide(ScanJob job) {
+__global__ void __launch_bounds__(kWideThreads, 1) scan_wide(ScanJob job) {
     if constexpr (runs_here<kRounding>())
         scan_by_segments<kRounding>(job);
     else

@@ -193,6 +193,8 @@ TEST_F(ExactSearchTest, ManyQueries) {
     const Matrix base = normals(900, 40, 1);
     for (const size_t queries : {47, 48, 49, 100, 150, 300})
         expect_as_cpu(base, normals(queries, 40, queries), Metric::L2, 5);
+    for (const size_t queries : {50, 200})
+        expect_as_cpu(normals(300, 130, 1), normals(queries, 130, queries), Metric::L2, 5);
 }
 
 TEST_F(ExactSearchTest, TiesGoToTheSmallerRow) {
@@ -370,19 +372,24 @@ bool is_noticed(const simt::Site& without, uint64_t seed, const Matrix& base, co
 }
 
 TEST_F(ExactSearchTest, NoticesEveryMissingBarrier) {
-    const Matrix base = normals(1200, 8, 1), queries = normals(2, 8, 2);
-    const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, kMany, 1);
-    expect_equal(device_exact_search(base.view(), queries.view(), Metric::L2, kMany), truth, "all");
-    size_t barriers = 0;
-    for (const simt::Site& site : simt::sites()) {
-        if (site.kind != simt::SiteKind::BlockBarrier && site.kind != simt::SiteKind::WarpBarrier)
-            continue;
-        ++barriers;
-        for (uint64_t seed = 1; seed <= 3; ++seed)
-            EXPECT_TRUE(is_noticed(site, seed, base, queries, truth))
-                << site.file << ':' << site.line << ", seed " << seed;
+    for (const size_t dim : {8, 130}) {  // both scans
+        simt::reset();
+        const Matrix base = normals(1200, dim, 1), queries = normals(2, dim, 2);
+        const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, kMany, 1);
+        expect_equal(device_exact_search(base.view(), queries.view(), Metric::L2, kMany), truth,
+                     "all");
+        size_t barriers = 0;
+        for (const simt::Site& site : simt::sites()) {
+            if (site.kind != simt::SiteKind::BlockBarrier &&
+                site.kind != simt::SiteKind::WarpBarrier)
+                continue;
+            ++barriers;
+            for (uint64_t seed = 1; seed <= 3; ++seed)
+                EXPECT_TRUE(is_noticed(site, seed, base, queries, truth))
+                    << site.file << ':' << site.line << ", seed " << seed << ", dim " << dim;
+        }
+        EXPECT_EQ(barriers, 8u);
     }
-    EXPECT_EQ(barriers, 8u);
 }
 
 TEST_F(ExactSearchTest, TakesEveryElementType) {
