@@ -38,8 +38,12 @@ CellCall::CellCall(const HeldCells& held, Session& session, const simt::DevicePr
       session_(session),
       device_(device),
       search_(search),
-      counters_(session.scratch.take<unsigned long long>(kCallCounters)) {
-    simt::fill_bytes(counters_, 0, kCallCounters * sizeof(*counters_), session.stream.get());
+      counters_(session.scratch.take<unsigned long long>(kCallCounters + 2 * kMostRounds)) {
+    // One filling for all that has to be 0 at first.
+    const size_t zeros = kCallCounters + 2 * kMostRounds;
+    simt::fill_bytes(counters_, 0, zeros * sizeof(*counters_), session.stream.get());
+    options_.rounds = reinterpret_cast<RoundCount*>(counters_ + kCallCounters);
+    coarse_rounds_ = options_.rounds + kMostRounds;
     options_.counters = counters_;
     options_.metric = held.metric();
     options_.refined = search.refine && held.rerank_on_device();
@@ -72,6 +76,7 @@ CellCall::CellCall(const HeldCells& held, Session& session, const simt::DevicePr
 
 ChunkSearchOptions CellCall::coarse_options() const {
     ChunkSearchOptions options;
+    options.rounds = coarse_rounds_;
     options.metric = held_.coarse_metric();
     options.k = search_.probes;
     options.scratch_bytes = held_.options().scratch_bytes;
@@ -185,6 +190,7 @@ void CellCall::scan_part(const ChunkQueries& queries, BestLists best, float* lim
     for (size_t first = 0; first < queries.count; first += most) {
         const size_t count = std::min(most, queries.count - first), mark = session_.scratch.mark();
         ChunkSearch scan(held_.cells(), session_, device_, options_);
+        options_.rounds = nullptr;
         scan.search(queries.slice(first, count), slice_of(best, first),
                     limits == nullptr ? nullptr : limits + first);
         session_.scratch.rewind(mark);
@@ -207,6 +213,7 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
         held_.load(part, search_.threads);
         make_masks();
         ChunkSearch scan(held_.cells(), session_, device_, options_);
+        options_.rounds = nullptr;
         const std::vector<RangeHits> found = scan.range(queries, limit, by_rows);
         std::vector<unsigned> shifts(held_.place_shifts() == nullptr ? 0 : held_.cell_count());
         if (!shifts.empty()) {
@@ -268,6 +275,7 @@ ChunkQueries CellCall::prepare(const DeviceBatch& batch, size_t first, size_t co
     for (size_t begin = 0; begin < count; begin += most) {
         const size_t some = std::min(most, count - begin), mark = session_.scratch.mark();
         ChunkSearch coarse(held_.centroids(), session_, device_, coarse_options());
+        coarse_rounds_ = nullptr;
         coarse.search(queries.slice(begin, some), slice_of(best, begin));
         session_.scratch.rewind(mark);
     }

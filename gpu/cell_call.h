@@ -59,6 +59,7 @@ class CellCall {
     // of values; how many queries were crowded. On the device, and as last seen.
     unsigned long long* counters_;
     std::array<unsigned long long, kCallCounters> counted_{};
+    RoundCount* coarse_rounds_;  // as ChunkSearchOptions::rounds; null once they were used
     uint64_t host_scored_ = 0;
 };
 

@@ -1,6 +1,7 @@
 #include <nearcell/gpu/chunk_search.h>
 
 #include <algorithm>
+#include <utility>
 
 #include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/kernels/arrays.cuh>
@@ -57,6 +58,7 @@ size_t most_tiles(size_t pairs, size_t chunks) {
 struct ChunkSearch::Buffers {
     float *limits, *lengths;
     unsigned *wanted, *before, *ends;
+    SearchStart start;  // with limits: still to be done
     RoundCount* rounds;
     ScanPair* pairs;
     PairTile *tiles, *sample_tiles;
@@ -107,7 +109,7 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     buffers.wanted = scratch.take<unsigned>(count);
     buffers.before = scratch.take<unsigned>(count * queries.probes.width);
     buffers.ends = scratch.take<unsigned>(count);
-    buffers.rounds = scratch.take<RoundCount>(kMostRounds);
+    buffers.rounds = zero_rounds();
     buffers.pairs = scratch.take<ScanPair>(count * most_chunks);
     buffers.tiles = scratch.take<PairTile>(most_tiles(count * most_chunks, chunks));
     buffers.sample_tiles = scratch.take<PairTile>(count);
@@ -116,22 +118,22 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
                      buffers.keys, room};
     buffers.best = best;
     buffers.most_chunks = most_chunks;
-    const simt::Stream stream = session_.stream.get();
-    start({queries.probes,
-           {store_.chunk_first()},
-           count,
-           limits,
-           buffers.limits,
-           buffers.wanted,
-           best.held,
-           buffers.lists.counts,
-           buffers.before,
-           buffers.rounds});
+    buffers.start = {queries.probes, {store_.chunk_first()}, count,
+                     limits,         buffers.limits,         buffers.wanted,
+                     best.held,      buffers.lists.counts,   buffers.before};
     if (options_.refined) {
-        simt::launch({"row_lengths", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
+        simt::launch({"row_lengths", blocks_of(count, kArrayThreads), kArrayThreads, 0,
+                      session_.stream.get()},
                      row_lengths, queries.coded, count, stored_.code.dim, buffers.lengths);
     }
     return buffers;
+}
+
+RoundCount* ChunkSearch::zero_rounds() {
+    if (options_.rounds != nullptr) return std::exchange(options_.rounds, nullptr);
+    auto* const rounds = session_.scratch.take<RoundCount>(kMostRounds);
+    simt::fill_bytes(rounds, 0, kMostRounds * sizeof *rounds, session_.stream.get());
+    return rounds;
 }
 
 void ChunkSearch::start(const SearchStart& job) {
@@ -376,20 +378,23 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     job.end = round.end;
     job.pairs = buffers.pairs;
     const bool sorted = sorts_pairs(queries, buffers);
+    const SearchStart starting = std::exchange(buffers.start, {});
     job.tile = !by_tiles_ ? kPairTile : sorted ? kByteTile : shared_tile(queries.count);
     if (queries.probes.cells == nullptr) {
         const size_t tiles = ceil_divide(queries.count, size_t{job.tile}) * round.chunks();
         const unsigned grid = blocks_of(std::max(tiles, queries.count), kPairThreads);
-        simt::launch({"pair_all", grid, kPairThreads, 0, stream}, pair_all, job, stored_.chunks,
-                     round_tiles, samples, scanned);
+        simt::launch({"pair_all", grid, kPairThreads, 0, stream}, pair_all, job, starting,
+                     stored_.chunks, round_tiles, samples, scanned);
         return;
     }
-    const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
     if (!sorted) {
-        simt::launch({"list_pairs", grid, kPairThreads, 0, stream}, list_pairs, job, stored_.chunks,
-                     round_tiles, samples, scanned);
+        simt::launch(
+            {"list_pairs", blocks_of(queries.count * 32, kPairThreads), kPairThreads, 0, stream},
+            list_pairs, job, starting, stored_.chunks, round_tiles, samples, scanned);
         return;
     }
+    if (starting.limits != nullptr) start(starting);
+    const unsigned grid = blocks_of(queries.count * queries.probes.width, kPairThreads);
     const size_t mark = session_.scratch.mark();
     job.counts = session_.scratch.take<unsigned>(chunks);
     unsigned* const starts = session_.scratch.take<unsigned>(chunks);
@@ -499,7 +504,6 @@ void ChunkSearch::rerank(const ChunkQueries& queries, BestLists from, BestLists 
     all.wanted = wanted;
     all.held = to.held;
     all.counts = scratch.take<unsigned>(queries.count);
-    all.rounds = scratch.take<RoundCount>(kMostRounds);
     start(all);
     score(queries, lists, true);
     const auto grid = static_cast<unsigned>(queries.count);
@@ -552,10 +556,10 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
     const size_t most = store_.most_chunks(queries.probes.width), count = queries.count;
     const BestLists none{nullptr, nullptr, session_.scratch.take<unsigned>(count), 0};
     Buffers buffers = make_buffers(queries, room, most, none, nullptr);
-    simt::launch({"fill_limits", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
-                 fill_values<float>, buffers.limits, count, limit);
     const Round whole{0, 0, static_cast<unsigned>(most)};
     make_pairs(queries, buffers, whole, options_.counters);
+    simt::launch({"fill_limits", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
+                 fill_values<float>, buffers.limits, count, limit);
     if (by_tiles_)
         scan_tiles(queries, buffers, whole, 0, nullptr);
     else

@@ -54,6 +54,8 @@ struct ChunkSearchOptions {
     // candidates than there is room for, and leaves it to the caller to search again without this;
     // else it waits, to see for itself.
     unsigned long long* crowded = nullptr;
+    // On the device: kMostRounds numbers that are 0 still, for one search; null: it makes its own.
+    RoundCount* rounds = nullptr;
 };
 
 // What a range search found of one query: packed keys and places, in any order.
@@ -105,6 +107,7 @@ class ChunkSearch {
     void make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round,
                     unsigned long long* scanned);
     void start(const SearchStart& job);
+    RoundCount* zero_rounds();
     void sort(size_t queries, BestLists best);
     void scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products);
     void scan_tiles(const ChunkQueries& queries, const Buffers& buffers, const Round& round,

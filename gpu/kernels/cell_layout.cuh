@@ -20,6 +20,13 @@ namespace nearcell::gpu {
 constexpr unsigned kPairTile = 64;
 constexpr unsigned kCallCounters = 8;  // numbers that a call's kernels count (cell_call.h)
 
+// Tiles and pairs of a round, 0 at first: tiles in the upper half.
+union RoundCount {
+    unsigned long long both;
+    unsigned halves[2];
+};
+constexpr unsigned kMostRounds = 64;  // of a search, whose counts are used in turn
+
 struct Chunk {
     unsigned first_block;  // of all blocks of the store
     unsigned vectors;      // at least one

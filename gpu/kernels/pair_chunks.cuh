@@ -13,12 +13,6 @@ namespace nearcell::gpu {
 constexpr int kPairThreads = 256;
 constexpr int kSumThreads = 1024;
 
-// Tiles and pairs of a round, 0 at first: tiles in the upper half.
-union RoundCount {
-    unsigned long long both;
-    unsigned halves[2];
-};
-constexpr unsigned kMostRounds = 64;
 // Where the tiles of a round go.
 struct RoundTiles {
     PairTile* tiles;
@@ -53,7 +47,8 @@ SIMT_DEVICE unsigned chunks_of(const CellChunks& chunks, unsigned cell) {
     return chunks.first[cell + 1] - chunks.first[cell];
 }
 
-// What a search starts with: arrays of each query but `before`, queries x width.
+// What a search starts with: arrays of each query but `before`, queries x width. Null, no limits:
+// it has started.
 struct SearchStart {
     Probes probes;
     CellChunks chunks;
@@ -61,21 +56,19 @@ struct SearchStart {
     const float* known;  // limits, beyond which nothing need be found; null: none
     float* limits;
     unsigned *wanted, *held, *counts, *before;
-    RoundCount* rounds;  // kMostRounds
 };
 
-// One warp a query.
-__global__ void __launch_bounds__(kPairThreads) start_search(SearchStart start) {
-    if (blockIdx.x == 0 && threadIdx.x < kMostRounds) start.rounds[threadIdx.x].both = 0;
-    const Probes& probes = start.probes;
-    const size_t query = (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
-    if (query >= start.queries) return;
+SIMT_DEVICE void start_query(const SearchStart& start, size_t query) {
+    start.limits[query] =
+        start.known == nullptr ? __uint_as_float(0x7f800000u) : start.known[query];
+    start.wanted[query] = start.held[query] = start.counts[query] = 0;
+}
+
+// By a warp, of which each lane writes what is before the ranks that it has itself afterwards.
+SIMT_DEVICE void start_by_warp(const SearchStart& start, size_t query) {
     const unsigned lane = threadIdx.x % 32;
-    if (lane == 0) {
-        start.limits[query] =
-            start.known == nullptr ? __uint_as_float(0x7f800000u) : start.known[query];
-        start.wanted[query] = start.held[query] = start.counts[query] = 0;
-    }
+    const Probes& probes = start.probes;
+    if (lane == 0) start_query(start, query);
     unsigned total = 0;
     for (size_t first = 0; first < probes.width; first += 32) {
         const size_t rank = first + lane;
@@ -87,19 +80,34 @@ __global__ void __launch_bounds__(kPairThreads) start_search(SearchStart start) 
     }
 }
 
-// Calls use(chunk, query, rank) for the pairs of this thread's probe.
+SIMT_DEVICE size_t query_of_warp() { return (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32; }
+
+// One warp a query.
+__global__ void __launch_bounds__(kPairThreads) start_search(SearchStart start) {
+    if (query_of_warp() < start.queries) start_by_warp(start, query_of_warp());
+}
+
+// Calls use(chunk, probe) for the pairs of a query's probe.
 template <class Use>
-SIMT_DEVICE void for_pairs(const RoundPairs& round, const Use& use) {
-    const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    const size_t query = i / round.probes.width, rank = i % round.probes.width;
-    if (query >= round.queries || rank < round.first_rank) return;
+SIMT_DEVICE void for_probe(const RoundPairs& round, size_t query, size_t rank, const Use& use) {
+    if (rank < round.first_rank) return;
     if (round.probes.ends != nullptr && rank >= round.probes.ends[query]) return;
-    const unsigned cell = cell_of(round.probes, query, rank), before = round.before[i];
+    const size_t probe = query * round.probes.width + rank;
+    const unsigned cell = cell_of(round.probes, query, rank), before = round.before[probe];
     const unsigned first = round.chunks.first[cell], count = chunks_of(round.chunks, cell);
     const unsigned from = round.begin > before ? round.begin - before : 0;
     const unsigned to = min(count, round.end > before ? round.end - before : 0);
     for (unsigned chunk = from; chunk < to; ++chunk)
-        use(first + chunk, query, i);
+        use(first + chunk, probe);
+}
+
+// Calls use(chunk, query, probe) for the pairs of this thread's probe.
+template <class Use>
+SIMT_DEVICE void for_pairs(const RoundPairs& round, const Use& use) {
+    const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x, query = i / round.probes.width;
+    if (query >= round.queries) return;
+    for_probe(round, query, i % round.probes.width,
+              [&](unsigned chunk, size_t probe) { use(chunk, query, probe); });
 }
 
 // `scanned` may be null.
@@ -118,12 +126,16 @@ __global__ void __launch_bounds__(kPairThreads) place_pairs(RoundPairs round) {
     });
 }
 
-// Where few queries share a chunk, each pair is a tile, and pairs come in any order. samples: the
-// tiles of each query's first chunk, again; may be null.
+// Where few queries share a chunk, each pair is a tile, and pairs come in any order. One warp a
+// query, which it starts if it has not started. samples: the tiles of each query's first chunk,
+// again; may be null.
 __global__ void __launch_bounds__(kPairThreads)
-    list_pairs(RoundPairs round, const Chunk* table, RoundTiles to, RoundTiles samples,
-               unsigned long long* scanned) {
-    for_pairs(round, [&](unsigned chunk, size_t query, size_t probe) {
+    list_pairs(RoundPairs round, SearchStart start, const Chunk* table, RoundTiles to,
+               RoundTiles samples, unsigned long long* scanned) {
+    const size_t query = query_of_warp();
+    if (query >= round.queries) return;
+    if (start.limits != nullptr) start_by_warp(start, query);
+    const auto list = [&](unsigned chunk, size_t probe) {
         const unsigned at = atomicAdd(&to.count->halves[1], 1u);
         round.pairs[at] = ScanPair{static_cast<unsigned>(query), key_of(round.probes, probe)};
         to.tiles[at] = {table[chunk], at, at + 1};
@@ -132,20 +144,28 @@ __global__ void __launch_bounds__(kPairThreads)
         if (is_first && samples.tiles != nullptr)
             samples.tiles[atomicAdd(&samples.count->halves[1], 1u)] = to.tiles[at];
         add_scanned(scanned, table[chunk].vectors);
-    });
+    };
+    for (size_t rank = threadIdx.x % 32; rank < round.probes.width; rank += 32)
+        for_probe(round, query, rank, list);
 }
 
 // All queries look into all chunks from begin to end, which are those of one cell: they share the
-// pairs.
+// pairs. Starts queries if they have not started.
 __global__ void __launch_bounds__(kPairThreads)
-    pair_all(RoundPairs round, const Chunk* table, RoundTiles to, RoundTiles samples,
-             unsigned long long* scanned) {
+    pair_all(RoundPairs round, SearchStart start, const Chunk* table, RoundTiles to,
+             RoundTiles samples, unsigned long long* scanned) {
     const auto queries = static_cast<unsigned>(round.queries);
     const unsigned groups = (queries + round.tile - 1) / round.tile;
     const unsigned tile = blockIdx.x * blockDim.x + threadIdx.x;
     if (tile == 0) to.count->halves[1] = groups * (round.end - round.begin);
     if (tile == 0 && samples.tiles != nullptr) samples.count->halves[1] = groups;
-    if (tile < queries) round.pairs[tile] = ScanPair{tile, 0};
+    if (tile < queries) {
+        round.pairs[tile] = ScanPair{tile, 0};
+        if (start.limits != nullptr) {
+            start_query(start, tile);
+            start.before[tile] = 0;
+        }
+    }
     if (tile >= groups * (round.end - round.begin)) return;
     const Chunk chunk = table[round.begin + tile / groups];
     const unsigned from = tile % groups * round.tile, end = min(from + round.tile, queries);

@@ -155,46 +155,67 @@ struct ProbesCase {
     }
 };
 
+// The arrays of queries, and what a search starts them with.
+struct StartCase {
+    const ProbesCase& probes;
+    DeviceArray<float> limits;
+    DeviceArray<unsigned> wanted, held, counts, before;
+
+    explicit StartCase(const ProbesCase& probes_)
+        : probes(probes_),
+          limits(probes.queries),
+          wanted(probes.queries),
+          held(probes.queries),
+          counts(probes.queries),
+          before(probes.queries * probes.width) {}
+    SearchStart job(const float* known, const DeviceArray<unsigned>& to_before) const {
+        return {{probes.device_cells.data(), nullptr, probes.width},
+                {probes.device_first.data()},
+                probes.queries,
+                known,
+                limits.data(),
+                wanted.data(),
+                held.data(),
+                counts.data(),
+                to_before.data()};
+    }
+    void expect_started(const float* known, const DeviceArray<unsigned>& seen_before) const {
+        const size_t queries = probes.queries;
+        const std::vector<unsigned> sums = seen_before.to_host(), zeros(queries, 0);
+        for (size_t q = 0; q < queries; ++q) {
+            unsigned sum = 0;
+            for (size_t i = q * probes.width; i < (q + 1) * probes.width; ++i) {
+                EXPECT_EQ(sums[i], sum) << "query " << q;
+                sum += probes.first[probes.cells[i] + 1] - probes.first[probes.cells[i]];
+            }
+        }
+        for (const DeviceArray<unsigned>* array : {&wanted, &held, &counts})
+            EXPECT_EQ(array->to_host(), zeros);
+        std::vector<float> expected(queries, kInfinity);
+        if (known != nullptr)
+            simt::copy_to_host(expected.data(), known, queries * sizeof(float), {});
+        EXPECT_EQ(limits.to_host(), expected);
+    }
+};
+
 // Starts a search, and expects what it starts with.
 void start(const ProbesCase& probes, const float* known) {
-    const size_t queries = probes.queries;
-    const DeviceArray<float> limits(queries);
-    const DeviceArray<unsigned> wanted(queries), held(queries), counts(queries);
-    const DeviceArray<RoundCount> rounds(kMostRounds);
-    const SearchStart job{{probes.device_cells.data(), nullptr, probes.width},
-                          {probes.device_first.data()},
-                          queries,
-                          known,
-                          limits.data(),
-                          wanted.data(),
-                          held.data(),
-                          counts.data(),
-                          probes.before.data(),
-                          rounds.data()};
-    simt::launch({"start_search", blocks_of(queries * 32, kPairThreads), kPairThreads},
-                 start_search, job);
-    const std::vector<unsigned> before = probes.before.to_host(), zeros(queries, 0);
-    for (size_t q = 0; q < queries; ++q) {
-        unsigned sum = 0;
-        for (size_t i = q * probes.width; i < (q + 1) * probes.width; ++i) {
-            EXPECT_EQ(before[i], sum) << "query " << q;
-            sum += probes.first[probes.cells[i] + 1] - probes.first[probes.cells[i]];
-        }
-    }
-    for (const DeviceArray<unsigned>* array : {&wanted, &held, &counts})
-        EXPECT_EQ(array->to_host(), zeros);
-    for (const RoundCount& round : rounds.to_host())
-        EXPECT_EQ(round.both, 0u);
-    std::vector<float> expected(queries, kInfinity);
-    if (known != nullptr) simt::copy_to_host(expected.data(), known, queries * sizeof(float), {});
-    EXPECT_EQ(limits.to_host(), expected);
+    const StartCase started(probes);
+    simt::launch({"start_search", blocks_of(probes.queries * 32, kPairThreads), kPairThreads},
+                 start_search, started.job(known, probes.before));
+    started.expect_started(known, probes.before);
 }
 
-// With samples, which are those of the first chunk of each query, if the round has them.
-std::vector<Pair> by_list(const ProbesCase& probes, const RoundPairs& job, const RoundCase& to) {
-    simt::launch(
-        {"list_pairs", blocks_of(probes.queries * probes.width, kPairThreads), kPairThreads},
-        list_pairs, job, probes.device_table.data(), to.to(), to.to_samples(), to.scanned.data());
+// With samples, which are those of the first chunk of each query, if the round has them. The first
+// round starts the queries.
+std::vector<Pair> by_list(const ProbesCase& probes, RoundPairs job, const RoundCase& to) {
+    const StartCase started(probes);
+    const bool starts = job.begin == 0;
+    if (starts) job.before = started.before.data();
+    simt::launch({"list_pairs", blocks_of(probes.queries * 32, kPairThreads), kPairThreads},
+                 list_pairs, job, starts ? started.job(nullptr, started.before) : SearchStart{},
+                 probes.device_table.data(), to.to(), to.to_samples(), to.scanned.data());
+    if (starts) started.expect_started(nullptr, started.before);
     RoundPairs first = job;
     first.end = std::min(1u, job.end);
     EXPECT_EQ(to.listed_samples(probes.table), probes.expected(first));
@@ -279,10 +300,27 @@ TEST_F(PairChunks, OfAllQueriesAndOneCell) {
             job.end = end;
             job.tile = 64;
             job.pairs = to.pairs.data();
+            const DeviceArray<float> limits(queries);
+            const DeviceArray<unsigned> wanted(queries), held(queries), counts(queries),
+                before(queries);
+            const SearchStart starting{{},
+                                       {},
+                                       queries,
+                                       nullptr,
+                                       limits.data(),
+                                       wanted.data(),
+                                       held.data(),
+                                       counts.data(),
+                                       before.data()};
             simt::launch(
                 {"pair_all", blocks_of(std::max<size_t>(queries, 45), kPairThreads), kPairThreads},
-                pair_all, job, device_table.data(), to.to(),
+                pair_all, job, begin == 0 ? starting : SearchStart{}, device_table.data(), to.to(),
                 begin == end ? RoundTiles{} : to.to_samples(), to.scanned.data());
+            if (begin == 0) {
+                EXPECT_EQ(limits.to_host(), std::vector<float>(queries, kInfinity));
+                for (const DeviceArray<unsigned>* array : {&wanted, &held, &counts, &before})
+                    EXPECT_EQ(array->to_host(), std::vector<unsigned>(queries, 0));
+            }
             std::vector<Pair> expected;
             for (unsigned chunk = begin; chunk < end; ++chunk) {
                 for (unsigned q = 0; q < queries; ++q)
