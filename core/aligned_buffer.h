@@ -71,8 +71,13 @@ class AlignedBuffer {
         swap(fresh);
     }
     // Copies the elements to a line of memory with room for `capacity` of them, at least size().
-    // Others may use the rest of that memory; it stays as long as any of them holds the keeper.
+    // Others may use the rest of that memory; it stays as long as any of them holds the keeper,
+    // which a buffer without room does not.
     void move_to(T* memory, size_t capacity, std::shared_ptr<const void> keeper) noexcept {
+        if (capacity == 0) {
+            AlignedBuffer().swap(*this);
+            return;
+        }
         if (size_ != 0) std::memcpy(static_cast<void*>(memory), data_, size_ * sizeof(T));
         owned_ = Memory(memory, Free{std::move(keeper)});
         data_ = memory;

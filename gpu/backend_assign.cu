@@ -29,6 +29,7 @@ struct AssignWork {
     std::shared_ptr<const DeviceFlat> flat;  // of the rows; null: they are compared directly
     bool dot;
     size_t processors;
+    unsigned most_doubtful;  // that are compared directly at a time
     uint32_t* labels;
     float* keys;
     int threads;
@@ -61,7 +62,9 @@ struct AssignWork {
         const Slice& slice = slices[finished++ % 2];
         const auto* words = session.download.get<uint32_t>(2 * count + 1);
         if (words[2 * count] > 0) {
-            look_directly(session, slice, words[2 * count]);
+            const unsigned doubtful = words[2 * count];
+            for (unsigned begin = 0; begin < doubtful; begin += most_doubtful)
+                look_directly(session, slice, begin, std::min(most_doubtful, doubtful - begin));
             download(session, slice);
             simt::synchronize(session.stream.get());
         }
@@ -111,19 +114,22 @@ struct AssignWork {
                                slice.doubtful, slice.doubtful + count});
     }
 
-    // Where the search could not tell.
-    void look_directly(Session& session, const Slice& slice, unsigned count) const {
+    // Where the search could not tell: those from `begin` on.
+    void look_directly(Session& session, const Slice& slice, unsigned begin, unsigned count) const {
         const simt::Stream stream = session.stream.get();
         const RowOperand& vectors = slice.vectors;
+        const unsigned* const which = slice.doubtful + begin;
+        const size_t mark = session.scratch.mark();
         auto* const values = session.scratch.take<float>(size_t{count} * vectors.dim);
         simt::launch({"gather_vectors", narrow(ceil_divide(count, kChooseThreads / 32)),
                       kChooseThreads, 0, stream},
-                     gather_vectors, vectors, slice.doubtful, count, values);
+                     gather_vectors, vectors, which, count, values);
         auto* const found = session.scratch.take<unsigned long long>(count);
         assign_directly({values, vectors.dim, count, vectors.dim}, found, stream);
         simt::launch(
             {"scatter_best", narrow(ceil_divide(count, kChooseThreads)), kChooseThreads, 0, stream},
-            scatter_best, found, slice.doubtful, count, slice.best);
+            scatter_best, found, which, count, slice.best);
+        session.scratch.rewind(mark);
     }
 };
 
@@ -161,6 +167,7 @@ void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows
                     .flat = flat,
                     .dot = dot,
                     .processors = static_cast<size_t>(state_->device.processors),
+                    .most_doubtful = narrow(rows_of_slice(options_.slice_bytes, 4 * x.cols)),
                     .labels = labels,
                     .keys = keys,
                     .threads = threads};

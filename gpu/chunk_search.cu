@@ -541,6 +541,7 @@ std::vector<RangeHits> ChunkSearch::range(const ChunkQueries& queries, float lim
         unsigned* const rows = scratch.take<unsigned>(1);
         simt::copy_to_device(rows, &row, sizeof(row), stream);
         std::vector<RangeHits> one(1);
+        again_ = true;
         range_with(gather(queries, rows, 1), limit, by_rows, counts[q], one);
         hits[q] = std::move(one[0]);
         scratch.rewind(mark);
@@ -557,7 +558,7 @@ std::vector<unsigned> ChunkSearch::range_with(const ChunkQueries& queries, float
     const BestLists none{nullptr, nullptr, session_.scratch.take<unsigned>(count), 0};
     Buffers buffers = make_buffers(queries, room, most, none, nullptr);
     const Round whole{0, 0, static_cast<unsigned>(most)};
-    make_pairs(queries, buffers, whole, options_.counters);
+    make_pairs(queries, buffers, whole, again_ ? nullptr : options_.counters);
     simt::launch({"fill_limits", blocks_of(count, kArrayThreads), kArrayThreads, 0, stream},
                  fill_values<float>, buffers.limits, count, limit);
     if (by_tiles_)

@@ -63,21 +63,26 @@ struct ExactBase {
     ScanKernel scan = nullptr;
 };
 
-// Room for candidates of a query: four times what a round is expected to find, and what is found
-// where 16 bits tell rows badly apart.
-inline size_t candidate_room(size_t wanted, size_t rows, size_t k, size_t queries) {
+constexpr size_t kCandidateBytes = sizeof(uint64_t) + sizeof(unsigned);
+
+// Room for candidates of a query: four times what a round is expected to find, and of few queries,
+// within `bytes`, what is found where 16 bits tell rows badly apart.
+inline size_t candidate_room(size_t wanted, size_t rows, size_t k, size_t queries, size_t bytes) {
     if (wanted == 0) {
-        wanted = std::max(kLeastRoom, 4 * kGrowth * k);
-        if (queries < kFewQueries) wanted *= kFewQueries / std::max<size_t>(1, queries);
+        const size_t least = std::max(kLeastRoom, 4 * kGrowth * k),
+                     some = std::max<size_t>(1, queries);
+        const size_t wide = std::min(least * std::max<size_t>(1, kFewQueries / some),
+                                     bytes / kCandidateBytes / some);
+        wanted = std::max(least, wide);
     }
     return std::min(rows, wanted);
 }
 
 // How many queries at a time fit into so many bytes.
 inline size_t batch_queries(size_t bytes, const Space& space, size_t room, size_t k) {
-    const size_t each = room * (sizeof(uint64_t) + sizeof(unsigned)) + k * sizeof(uint64_t) +
-                        space.dim * sizeof(float) + space.padded * sizeof(unsigned short) +
-                        sizeof(QueryBound) + sizeof(float2) + 3 * sizeof(unsigned);
+    const size_t each = room * kCandidateBytes + k * sizeof(uint64_t) + space.dim * sizeof(float) +
+                        space.padded * sizeof(unsigned short) + sizeof(QueryBound) +
+                        sizeof(float2) + 3 * sizeof(unsigned);
     const size_t fit = std::clamp<size_t>(bytes / each, 1, size_t{1} << 20);
     return fit > kTileQueries ? fit / kTileQueries * kTileQueries : fit;
 }

@@ -27,7 +27,7 @@ struct DeviceFlatOptions {
     int threads = 0;                           // of the host, to read vectors; 0: all
     size_t scratch_bytes = size_t{512} << 20;  // device memory that a search may take, if it can do
                                                // with it: queries are then taken some at a time
-    size_t candidates = 0;  // room for so many of a query; 0: chosen by k. Less only costs time
+    size_t candidates = 0;  // room for so many of a query; 0: chosen. Less only costs time
 };
 
 class DeviceFlat {

@@ -1,5 +1,6 @@
 // CellIndex::add: rows are assigned to cells and encoded, slice by slice; then each cell grows
-// once, by all of its rows. A failure on the way takes back what was appended.
+// once, by all of its rows, or once for each kCodeBytes of codes. A failure on the way takes back
+// what was appended.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -66,8 +67,9 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
     check_finite(x, "x", call.threads);
     if (ids.empty()) {
         const int64_t first = state.next_id, limit = std::numeric_limits<int64_t>::max() - 1;
-        check(static_cast<uint64_t>(limit - first) >= x.rows, StatusCode::InvalidArgument, "no ",
-              x.rows, " ids are left above the largest one stored, ", first - 1, ": pass ids");
+        const bool fit = first <= limit && static_cast<uint64_t>(limit - first) >= x.rows;
+        check(fit, StatusCode::InvalidArgument, "no ", x.rows,
+              " ids are left above the largest one stored, ", first - 1, ": pass ids");
         state.append(x, {nullptr, first}, call.threads, call.progress);
         state.next_id += static_cast<int64_t>(x.rows);
         return first;
@@ -163,7 +165,7 @@ void CellIndex::State::encode_rows(const Vectors& x, EncodedRows& out, int threa
         prepare(x, first, count, threads, rows);
         const std::shared_ptr<const void> kept =
             count >= kLeastKept && uses_rows ? backend->keep(rows.coded) : nullptr;
-        uint32_t* const code = codes + first * shape.code_words;
+        uint32_t* const code = out.codes_given ? nullptr : codes + first * shape.code_words;
         std::fill_n(labels + first, count, 0u);
         if (options.cells > 1) {
             backend->assign(rows.coded, centroid_view(), coarse_metric(), labels + first, nullptr,

@@ -37,9 +37,7 @@ bool Cell::has_room(size_t vectors, CellShape shape) const {
            rerank_.capacity_bytes() >= vectors * shape.rerank_words * sizeof(uint32_t);
 }
 
-bool Cell::is_shared() const {
-    return blocks_.is_shared() && ids_.is_shared() && rerank_.is_shared();
-}
+bool Cell::is_shared() const { return blocks_.is_shared() && ids_.is_shared(); }
 
 size_t Cell::bytes_for(size_t vectors, CellShape shape) {
     return block_words(vectors, shape) * sizeof(uint32_t) + whole_lines(vectors * sizeof(int64_t)) +

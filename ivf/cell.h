@@ -48,7 +48,7 @@ class Cell {
 
     // Whether so many vectors fit into the memory that it has.
     bool has_room(size_t vectors, CellShape shape) const;
-    // Whether move_to() put all of it where it is.
+    // Whether move_to() put its codes and ids where they are.
     bool is_shared() const;
     // What move_to() needs for so many vectors, a multiple of 64.
     static size_t bytes_for(size_t vectors, CellShape shape);

@@ -123,7 +123,8 @@ class CellIndex {
     TrainReport train(const Vectors& x, const CallOptions& call = {});
 
     // Stores rows under the given ids (distinct, >= 0, not stored yet), or under the next unused
-    // ids. Returns the first id given when ids is empty. All rows are added, or none.
+    // ids. Returns the first id given when ids is empty. All rows are added, or none. Memory,
+    // beside what is stored: the codes of these rows, up to 2 GiB of them.
     int64_t add(const Vectors& x, std::span<const int64_t> ids = {}, const CallOptions& call = {});
 
     SearchResult search(const Vectors& queries, const SearchOptions& search) const;

@@ -15,7 +15,7 @@
 // all dim / m blocks by less than g |ub||yb|, g = dim 2^-22, when m >= 4. (Fasi et al., "Numerical
 // behavior of NVIDIA tensor cores", 2021, found blocks of 4 or more, cut so or less. Adding in
 // order in float, as the emulation does, errs by dim 2^-24.) A sum that begins with n, which is one
-// more term of every block, errs by less than g (|n| + |ub||yb|).
+// more term of every block, errs by less than g (|n| + |ub||yb|), yb times its factor.
 //
 // L2. Let T >= s times the distance of the k-th best of some rows. A row as near has |u - y| <= T,
 // so |ub - yb| <= T + ex + ey = t/2 + ex, where t = 2 (T + ey). Squared, with

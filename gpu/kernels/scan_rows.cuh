@@ -12,8 +12,8 @@
 // components a warp's step, 16 rows by 48 queries, is 36 products, 6 loads of 16 bytes a lane from
 // shared memory, and an epilogue of 24 comparisons and 12 multiply-adds a lane, for limits by the
 // larger error of a lane's two rows: some 120 instructions in all. L2 gives 192 bytes a row to 288
-// queries, 288 flops a byte, so that the 763 TFLOP/s bf16 that an H100 was measured to give would
-// need 2.6 TB/s. The rate of mma.sync limits. HBM is read once for all blocks in flight.
+// queries, 288 flops a byte, so that the peak of an H100, 989 TFLOP/s of bf16, would need
+// 3.4 TB/s. The rate of mma.sync limits. HBM is read once for all blocks in flight.
 //
 // scan_wide, any dimension: a block takes 128 rows by 192 queries, a warp 64 by 48, and both come
 // to shared memory for 32 components at a time, three stages deep: 14 loads of 16 bytes a lane for
@@ -90,11 +90,6 @@ SIMT_DEVICE void multiply_segment(float (&sums)[4], const uint4& first, const ui
                                   const uint4& query) {
     multiply<kRounding>(sums, first, query.x, query.y);
     multiply<kRounding>(sums, second, query.z, query.w);
-}
-
-// This lane's part of a tile: 16 bytes of each 32 of them.
-SIMT_DEVICE const uint4* tile_part(const ScanJob& job, size_t row) {
-    return reinterpret_cast<const uint4*>(job.rows + row * job.padded) + threadIdx.x % 32;
 }
 
 // This lane's part of a query: 16 bytes of each segment.

@@ -120,6 +120,15 @@ TEST_F(CudaBackendTest, SearchedLabelsHaveTheBitsOfTheCpu) {
     const Matrix x = grid_matrix(60, 3, random), rows = grid_matrix(600, 3, random);
     for (const Metric metric : {Metric::L2, Metric::InnerProduct})
         expect_same_labels(backend, x.view(), rows.view(), metric);
+    // Several slices under way, with doubtful ones in each, compared some at a time.
+    CudaBackendOptions small = searching();
+    small.slice_bytes = 1000;
+    const CudaBackend in_slices(small);
+    for (const bool deferred : {false, true}) {
+        simt::config().deferred_streams = deferred;
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct})
+            expect_same_labels(in_slices, x.view(), rows.view(), metric);
+    }
 }
 
 // Rows that float32 cannot tell apart, though their exact keys differ.

@@ -354,6 +354,7 @@ TEST_F(DeviceIndexTest, RangeSearch) {
             const RangeResult found = index->range_search(view(queries_), 60.0f, search);
             EXPECT_EQ(found.offsets, truth.offsets) << spec;
             EXPECT_EQ(found.ids, truth.ids) << spec;
+            EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << spec;  // once each
             EXPECT_GT(truth.ids.size(), 200u);
         }
     }

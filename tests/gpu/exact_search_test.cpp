@@ -228,13 +228,13 @@ TEST_F(ExactSearchTest, RowsThatLookEqual) {
     const Matrix same =
         filled(4000, 16, [](size_t, size_t j) { return 1.0 + static_cast<double>(j); });
     for (const Metric metric : kMetrics)
-        expect_sorted(same, normals(2, 16, 1), metric, 12);
+        expect_sorted(same, normals(2, 16, 1), metric, 12, {.candidates = 1000});
     Random random(5);
     const Matrix near = filled(2500, 16, [&](size_t i, size_t j) {
         return (i == 0 ? 100.0 : 1.0) + 1e-6 * random.normal() + static_cast<double>(j);
     });
     for (const Metric metric : kProducts) {
-        expect_sorted(near, near.slice(0, 4), metric, 12);
+        expect_sorted(near, near.slice(0, 4), metric, 12, {.candidates = 700});
         expect_sorted(near, normals(2, 16, 1), metric, 12, {.candidates = 100});
     }
 }

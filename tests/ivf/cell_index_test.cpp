@@ -330,8 +330,6 @@ TEST(CellIndexErrors, LeaveTheIndexAsItWas) {
     EXPECT_FALSE(untrained->is_trained());
 }
 
-// With so large a margin the scan scores every code again, as the deepest re-ranking does; with
-// none it trusts the estimates.
 // Ids that ascend above all that are stored are not looked up; whatever looks like them is.
 TEST(CellIndex, TakesIdsThatFollow) {
     auto index = trained_index("IVF9,Flat", kDim, Metric::L2);
@@ -357,6 +355,20 @@ TEST(CellIndex, TakesIdsThatFollow) {
     EXPECT_TRUE(index->contains(43));
 }
 
+// Beside the largest id that is allowed there are no others left to give.
+TEST(CellIndex, RefusesToCountBeyondTheLargestId) {
+    auto index = trained_index("IVF9,Flat", kDim, Metric::L2);
+    const std::vector<float> x = random_rows(2, kDim, 2);
+    const MatrixView<const float> rows(x.data(), 2, kDim);
+    constexpr int64_t kLargest = std::numeric_limits<int64_t>::max() - 1;
+    EXPECT_EQ(index->add(rows.slice(0, 1), std::vector<int64_t>{kLargest}), kLargest);
+    EXPECT_EQ(code_of([&] { index->add(rows); }), StatusCode::InvalidArgument);
+    EXPECT_EQ(code_of([&] { index->add(rows.slice(0, 1)); }), StatusCode::InvalidArgument);
+    EXPECT_EQ(index->ids(), std::vector<int64_t>{kLargest});
+}
+
+// With so large a margin the scan scores every code again, as the deepest re-ranking does; with
+// none it trusts the estimates.
 TEST(CellIndex, MarginsOfRaBitQCodes) {
     for (const char* spec : {"IVF9,RaBitQ,RFlat", "RaBitQ,Refine(SQ8)", "RR,RaBitQ,Refine(SQfp16)",
                              "PCA8,IVF9,RaBitQ,RFlat", "IVF9,RaBitQ,Refine(SQbf16)"}) {

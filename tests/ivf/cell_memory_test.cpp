@@ -153,6 +153,24 @@ TEST_P(CellMemoryTest, ViewsOfAFileStayUntilTheyGrow) {
     expect_contents(more);
 }
 
+// Cells hold the memory that they lie in, also without a re-rank store, until they have left it or
+// have nothing there.
+TEST(CellMemory, IsFreedWhenTheLastCellHasLeft) {
+    constexpr CellShape kPlain{2, 0};
+    const auto memory = std::make_shared<std::vector<std::byte>>(4096);
+    auto* const line = memory->data() + (64 - reinterpret_cast<uintptr_t>(memory->data()) % 64);
+    Cell some, none;
+    some.move_to(line, 20, kPlain, memory);
+    none.move_to(line + 1024, 0, kPlain, memory);
+    EXPECT_TRUE(some.is_shared());
+    EXPECT_FALSE(none.is_shared());
+    EXPECT_EQ(memory.use_count(), 3);
+    some.grow(20, kPlain);
+    EXPECT_EQ(memory.use_count(), 3);
+    some.grow(30, kPlain);  // leaves its place
+    EXPECT_EQ(memory.use_count(), 1);
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, CellMemoryTest, testing::Values(1, 3));
 
 }  // namespace
