@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kPairThreads) place_pairs(RoundPairs round) {
 // Where few queries share a chunk, each pair is a tile, and pairs come in any order. One warp a
 // query, which it starts if it has not started. samples: the tiles of each query's first chunk,
 // again; may be null.
-__global__ void __launch_bounds__(kPairThreads)
+__global__ void __launch_bounds__(kPairThreads, 4)
     list_pairs(RoundPairs round, SearchStart start, const Chunk* table, RoundTiles to,
                RoundTiles samples, unsigned long long* scanned) {
     const size_t query = query_of_warp();
@@ -138,12 +138,13 @@ __global__ void __launch_bounds__(kPairThreads)
     const auto list = [&](unsigned chunk, size_t probe) {
         const unsigned at = atomicAdd(&to.count->halves[1], 1u);
         round.pairs[at] = ScanPair{static_cast<unsigned>(query), key_of(round.probes, probe)};
-        to.tiles[at] = {table[chunk], at, at + 1};
-        const unsigned cell = cell_of(round.probes, query, probe % round.probes.width);
-        const bool is_first = round.before[probe] == 0 && chunk == round.chunks.first[cell];
+        const PairTile tile{table[chunk], at, at + 1};
+        to.tiles[at] = tile;
+        const bool is_first =
+            round.before[probe] == 0 && chunk == round.chunks.first[tile.chunk.cell];
         if (is_first && samples.tiles != nullptr)
-            samples.tiles[atomicAdd(&samples.count->halves[1], 1u)] = to.tiles[at];
-        add_scanned(scanned, table[chunk].vectors);
+            samples.tiles[atomicAdd(&samples.count->halves[1], 1u)] = tile;
+        add_scanned(scanned, tile.chunk.vectors);
     };
     for (size_t rank = threadIdx.x % 32; rank < round.probes.width; rank += 32)
         for_probe(round, query, rank, list);
