@@ -203,11 +203,11 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
     const size_t kept = std::min(k, rows());
     if (kept == 0) return result;
     const OwnStream stream;
-    // Of L1 every row is a candidate, and a block of its own selects among a query's: rounds of few
-    // rows do.
-    const size_t few = space.metric == Metric::L1 ? kFewQueries : queries.rows;
+    // Of L1 every row is a candidate, and one block selects among a query's: more room for few
+    // queries would not help.
+    const size_t sharing = space.metric == Metric::L1 ? kFewQueries : queries.rows;
     const size_t room =
-        candidate_room(base.options.candidates, rows(), kept, few, base.options.scratch_bytes);
+        candidate_room(base.options.candidates, rows(), kept, sharing, base.options.scratch_bytes);
     const size_t batch = batch_queries(base.options.scratch_bytes, space, room, kept);
     for (size_t first = 0; first < queries.rows; first += batch) {
         const size_t count = std::min(batch, queries.rows - first);

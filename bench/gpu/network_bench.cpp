@@ -13,7 +13,7 @@ struct NamedNetwork {
 };
 
 NamedNetwork network_of(const Size& size) {
-    if (size.pictures > kFewPictures) {
+    if (size.name != "tiny") {
         const Model model = model_by_name("resnet50");
         return {model.name,
                 model.layers,

@@ -66,8 +66,9 @@ SIMT_DEVICE void choose_centroids(const float* values, const float* codebook, un
     SIMT_NO_UNROLL
     for (unsigned first = 0; first < kCentroids; first += kCodedColumns) {
         float sums[2][kCodedColumns] = {};
-        SIMT_NO_UNROLL  // other warps fill the time of loads
-            for (unsigned j = 0; j < width; ++j) {
+        // Other warps fill the time of loads.
+        SIMT_NO_UNROLL
+        for (unsigned j = 0; j < width; ++j) {
             const float* const column = values + j * kCodedStride + threadIdx.x;
             const float x[2] = {column[0], column[kEncodeThreads]};
             float b[kCodedColumns];

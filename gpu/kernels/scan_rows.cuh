@@ -11,14 +11,15 @@
 // deep. Where there are few queries, warps with the same ones take tiles by turns. For 96
 // components a warp's step, 16 rows by 48 queries, is 36 products, 6 loads of 16 bytes a lane from
 // shared memory, and an epilogue of 24 comparisons and 12 multiply-adds a lane, for limits by the
-// larger error of a lane's two rows: some 120 instructions in all. L2 gives 192 bytes a row to 288
+// larger error of a lane's two rows: some 120 instructions in all, counted in the code for sm_90
+// (nvdisasm). L2 gives 192 bytes a row to 288
 // queries, 288 flops a byte, so that the peak of an H100, 989 TFLOP/s of bf16, would need
 // 3.4 TB/s. The rate of mma.sync limits. HBM is read once for all blocks in flight.
 //
 // scan_wide, any dimension: a block takes 128 rows by 192 queries, a warp 64 by 48, and both come
 // to shared memory for 32 components at a time, three stages deep: 14 loads of 16 bytes a lane for
 // 48 products, which is less than shared memory can give. L2 gives 20 KiB for 1.6 million flops, 77
-// flops a byte, and limits at some 400 TFLOP/s of the H100.
+// flops a byte, and limits: at 385 TFLOP/s, if an H100's gives 5 TB/s, which was not measured.
 //
 // The kernels before these, in which each warp read its rows from L2 for 48 queries and spent some
 // 290 instructions on a step of 96 components, gave 222 TFLOP/s on an H100, and of 768 components

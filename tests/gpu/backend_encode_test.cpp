@@ -190,12 +190,7 @@ TEST_F(BackendEncodeTest, IsTheSameInAnyOrder) {
         const auto codec = trained(kind, x);
         const Codes expected = encoded(*codec, x.view(), cpu_backend());
         for (uint64_t seed = 1; seed <= 4; ++seed) {
-            simt::reset();
-            simt::config().seed = seed;
-            simt::config().resident_blocks = static_cast<int>(seed);
-            simt::config().preempt_one_in = seed % 2 == 0 ? 100 : 0;
-            simt::config().deferred_streams = seed % 3 == 0;
-            simt::config().architecture = seed == 4 ? 75 : 90;
+            start_in_order(seed);
             const CudaBackend backend(on_device(8192));
             const auto kept = backend.keep(x.view());
             EXPECT_EQ(encoded(*codec, x.view(), backend), expected) << "seed " << seed;

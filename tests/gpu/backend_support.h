@@ -36,6 +36,16 @@ class CudaBackendTest : public testing::Test {
     }
 };
 
+// A device at its start, whose blocks and streams go in one of some orders.
+inline void start_in_order(uint64_t seed) {
+    simt::reset();
+    simt::config().seed = seed;
+    simt::config().resident_blocks = static_cast<int>(seed);
+    simt::config().preempt_one_in = seed % 2 == 0 ? 100 : 0;
+    simt::config().deferred_streams = seed % 3 == 0;
+    simt::config().architecture = seed == 4 ? 75 : 90;
+}
+
 // Values of which many are equal.
 inline Matrix grid_matrix(size_t rows, size_t cols, Random& random, size_t gap = 0) {
     Matrix matrix(rows, cols, gap);

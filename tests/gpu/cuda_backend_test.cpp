@@ -262,12 +262,7 @@ TEST_F(CudaBackendTest, IsTheSameInAnyOrder) {
     cpu_backend().rotate(x.view(), rotation.factors().data(), false, rotated.view(), 1);
     const Assigned expected = assigned(cpu_backend(), x.view(), rows.view(), Metric::L2);
     for (uint64_t seed = 1; seed <= 4; ++seed) {
-        simt::reset();
-        simt::config().seed = seed;
-        simt::config().resident_blocks = static_cast<int>(seed);
-        simt::config().preempt_one_in = seed % 2 == 0 ? 100 : 0;
-        simt::config().deferred_streams = seed % 3 == 0;
-        simt::config().architecture = seed == 4 ? 75 : 90;
+        start_in_order(seed);
         const CudaBackend backend(on_device());
         const Assigned found = assigned(backend, x.view(), rows.view(), Metric::L2);
         EXPECT_EQ(found.labels, expected.labels) << "seed " << seed;
