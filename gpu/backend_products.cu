@@ -1,6 +1,7 @@
 // CudaBackend::add_products and solve_symmetric: what PCA needs.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include <nearcell/gpu/backend_state.h>
 #include <nearcell/gpu/linear_algebra.h>
@@ -22,12 +23,21 @@ size_t parts_of(size_t dim) {
     return std::clamp<size_t>(kPartProducts / (dim * dim), 1, kMostParts);
 }
 
+// Only where there is a device of NVIDIA's, which the emulation is not.
+const LinearAlgebra* library_for(size_t dim) {
+    if (simt::kChecksMemory || dim > LinearAlgebra::kMostDim) return nullptr;
+    const LinearAlgebra& found = LinearAlgebra::of_process();
+    return found.available() ? &found : nullptr;
+}
+
 // Products of rows in their order, slice after slice.
 class ProductSums {
    public:
     ProductSums(Session& session, size_t dim, const double* shift)
         : session_(session), dim_(dim), parts_(parts_of(dim)) {
         const simt::Stream stream = session.stream.get();
+        if (const LinearAlgebra* const library = library_for(dim))
+            products_.emplace(*library, stream);
         auto* const there = session.scratch.take<double>(dim);
         simt::copy_to_device(there, shift, dim * sizeof(double), stream);
         shift_ = there;
@@ -36,20 +46,20 @@ class ProductSums {
         simt::fill_bytes(totals_, 0, size() * sizeof(double), stream);
     }
 
-    void add(const RowOperand& rows, const LinearAlgebra* library) {
+    void add(const RowOperand& rows) {
         const size_t part_rows = std::max(kLeastPartRows, ceil_divide(rows.count, parts_));
         const size_t parts = ceil_divide(rows.count, part_rows);
         const ProductJob job{rows, shift_, narrow(part_rows), partial_};
         const simt::Stream stream = session_.stream.get();
         const unsigned columns = narrow(ceil_divide(dim_, kProductThreads));
         unsigned first = 0;  // line of what is summed by parts
-        if (library != nullptr) {
+        if (products_) {
             first = narrow(dim_);
             const size_t mark = session_.scratch.mark();
             auto* const shifted = session_.scratch.take<double>(size_t{rows.count} * dim_);
             simt::launch({"shift_rows", {columns, narrow(parts)}, kProductThreads, 0, stream},
                          shift_rows, job, shifted);
-            library->add_products(dim_, rows.count, shifted, totals_, stream);
+            products_->add(dim_, rows.count, shifted, totals_);
             session_.scratch.rewind(mark);
         } else {
             const size_t tiles = ceil_divide(dim_, kProductTile);
@@ -82,16 +92,52 @@ class ProductSums {
 
     Session& session_;
     size_t dim_, parts_;
+    std::optional<LinearAlgebra::Products> products_;
     const double* shift_ = nullptr;
     double *partial_ = nullptr, *totals_ = nullptr;
 };
 
-// Only where there is a device of NVIDIA's, which the emulation is not.
-const LinearAlgebra* library_for(size_t dim) {
-    if (simt::kChecksMemory || dim > LinearAlgebra::kMostDim) return nullptr;
-    const LinearAlgebra& found = LinearAlgebra::of_process();
-    return found.available() ? &found : nullptr;
-}
+// Slices of rows for the work of a stream: while one is summed, the next is on its way.
+class RowFeed {
+   public:
+    RowFeed(SessionPool& pool, const SlicedRows& rows, simt::Stream stream, int threads)
+        : rows_(rows), stream_(stream), threads_(threads), ways_{Way(pool), Way(pool)} {}
+
+    RowOperand next(size_t first, size_t count) {
+        Way& way = ways_[turn_];
+        const simt::Stream copying = way.session->stream.get();
+        simt::synchronize(copying);  // its memory is free
+        way.session->scratch.start();
+        const RowOperand there = rows_.slice(*way.session, first, count, threads_);
+        way.there.order(copying, stream_);
+        return there;
+    }
+    // Whatever the stream does with the rows it was given.
+    void done_with_rows() {
+        Way& way = ways_[turn_];
+        way.used.order(stream_, way.session->stream.get());
+        turn_ = 1 - turn_;
+    }
+    // The stream is done.
+    void done() {
+        for (Way& way : ways_) {
+            way.session->scratch.start();
+            way.session.done();
+        }
+    }
+
+   private:
+    struct Way {
+        explicit Way(SessionPool& pool) : session(pool.lease()) {}
+        SessionPool::Lease session;
+        OwnEvent there, used;
+    };
+    const SlicedRows& rows_;
+    simt::Stream stream_;
+    int threads_;
+    Way ways_[2];
+    size_t turn_ = 0;
+};
 
 }  // namespace
 
@@ -107,17 +153,18 @@ bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, d
     if ((parts_of(dim) + 1) * (dim + 1) * dim * sizeof(double) > simt::memory_state().free / 2)
         return false;
     SessionPool::Lease session = state_->sessions.lease();
+    const simt::Stream stream = session->stream.get();
+    const WaitAtEnd wait(stream);  // for what the sessions of the feed have, too
     ProductSums summed(*session, dim, shift);
+    RowFeed feed(state_->sessions, there, stream, threads);
     // Slices are the same whether or not rows are kept, and so are the sums.
     const size_t slice = rows_of_slice(options_.slice_bytes, dim * sizeof(float));
     for (size_t first = 0; first < x.rows; first += slice) {
-        const size_t mark = session->scratch.mark();
-        const size_t count = std::min(slice, x.rows - first);
-        summed.add(there.slice(*session, first, count, threads), library_for(dim));
-        simt::synchronize(session->stream.get());  // before the next rows take the same way
-        session->scratch.rewind(mark);
+        summed.add(feed.next(first, std::min(slice, x.rows - first)));
+        feed.done_with_rows();
     }
     summed.finish(sums, products);
+    feed.done();
     session->scratch.clear();  // much, and seldom wanted
     session.done();
     return true;

@@ -9,31 +9,6 @@
 #include <nearcell/gpu/launch_size.h>
 
 namespace nearcell::gpu {
-namespace {
-
-// An event that goes when its owner does.
-class OwnEvent {
-   public:
-    OwnEvent() : event_(simt::create_event()) {}
-    ~OwnEvent() {
-        try {
-            simt::destroy_event(event_);
-        } catch (...) {  // after a failure that was thrown already
-        }
-    }
-    OwnEvent(const OwnEvent&) = delete;
-    OwnEvent& operator=(const OwnEvent&) = delete;
-    // What `later` is given from now on runs after what `earlier` has been given.
-    void order(simt::Stream earlier, simt::Stream later) {
-        simt::record_event(event_, earlier);
-        simt::wait_for_event(later, event_);
-    }
-
-   private:
-    simt::Event event_;
-};
-
-}  // namespace
 
 CudaCells::CudaCells(const SearchableCells& cells, const DeviceOptions& options, int ordinal,
                      size_t memory_limit)

@@ -93,15 +93,18 @@ LinearAlgebra::LinearAlgebra(const std::string& folder) {
     find_function(cusolver, "cusolverDnDsyevd", dsyevd_, missing_);
 }
 
-void LinearAlgebra::add_products(size_t dim, size_t rows, const double* a, double* c,
-                                 simt::Stream stream) const {
-    check(available(), StatusCode::NoDevice, missing_);
-    const Handle handle(cublas_, "cublasCreate", stream);
+LinearAlgebra::Products::Products(const LinearAlgebra& library, simt::Stream stream)
+    : library_(library) {
+    check(library.available(), StatusCode::NoDevice, library.missing_);
+    handle_ = std::make_unique<const Handle>(library.cublas_, "cublasCreate", stream);
+}
+LinearAlgebra::Products::~Products() = default;
+
+void LinearAlgebra::Products::add(size_t dim, size_t rows, const double* a, double* c) const {
     const double one = 1;
-    check_library(dsyrk_(handle.get(), kLower, kNotTransposed, to_int(dim), to_int(rows), &one, a,
-                         to_int(dim), &one, c, to_int(dim)),
+    check_library(library_.dsyrk_(handle_->get(), kLower, kNotTransposed, to_int(dim), to_int(rows),
+                                  &one, a, to_int(dim), &one, c, to_int(dim)),
                   "cublasDsyrk");
-    simt::synchronize(stream);  // before the handle goes
 }
 
 bool LinearAlgebra::solve_symmetric(size_t dim, double* matrix, double* values,

@@ -5,12 +5,12 @@
 // site-packages). Where they are not, our own kernel makes the products, and the CPU the
 // eigenvalues.
 //
-// The calls into both libraries have never run: where this was written there is neither a GPU nor
-// they. Prototypes and numbers are those of their documentation (cuBLAS 12 and 13; cuSOLVER 11 and
-// 12). Thread safety: all calls may run at once.
+// Prototypes and numbers are those of their documentation (cuBLAS 12 and 13; cuSOLVER 11 and 12).
+// Thread safety: all calls may run at once.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
 #include <nearcell/gpu/simt/host.h>
@@ -18,6 +18,8 @@
 namespace nearcell::gpu {
 
 class LinearAlgebra {
+    class Handle;
+
    public:
     // Those of this process, looked for once.
     static const LinearAlgebra& of_process();
@@ -28,10 +30,20 @@ class LinearAlgebra {
     // What is not there, and what to do; empty when nothing is missing.
     const std::string& missing() const { return missing_; }
 
-    // Adds A A^T to C: A has `rows` columns of `dim` doubles, C is dim x dim, column by column, of
-    // which the lower triangle is changed. All on the device.
-    void add_products(size_t dim, size_t rows, const double* a, double* c,
-                      simt::Stream stream) const;
+    // Products in one stream, whose work must be done before this goes: libraries take longer to
+    // begin than for a product.
+    class Products {
+       public:
+        Products(const LinearAlgebra& library, simt::Stream stream);
+        ~Products();
+        // Adds A A^T to C: A has `rows` columns of `dim` doubles, C is dim x dim, column by column,
+        // of which the lower triangle is changed. All on the device.
+        void add(size_t dim, size_t rows, const double* a, double* c) const;
+
+       private:
+        const LinearAlgebra& library_;
+        std::unique_ptr<const Handle> handle_;
+    };
     // The eigenvalues, ascending, of a symmetric matrix whose lower triangle is given column by
     // column, and in its place the eigenvectors. On the device. False when they did not converge.
     bool solve_symmetric(size_t dim, double* matrix, double* values, simt::Stream stream) const;
@@ -55,7 +67,6 @@ class LinearAlgebra {
         Destroy* destroy = nullptr;
         SetStream* set_stream = nullptr;
     };
-    class Handle;
 
     Library cublas_, cusolver_;
     Dsyrk* dsyrk_ = nullptr;

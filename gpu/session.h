@@ -4,6 +4,8 @@
 // all calls may run at once; of a session, one call at a time.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -29,6 +31,28 @@ class OwnStream {
 
    private:
     simt::Stream stream_;
+};
+
+// An event that goes when its owner does.
+class OwnEvent {
+   public:
+    OwnEvent() : event_(simt::create_event()) {}
+    ~OwnEvent() {
+        try {
+            simt::destroy_event(event_);
+        } catch (...) {  // after a failure that was thrown already
+        }
+    }
+    OwnEvent(const OwnEvent&) = delete;
+    OwnEvent& operator=(const OwnEvent&) = delete;
+    // What `later` is given from now on runs after what `earlier` has been given.
+    void order(simt::Stream earlier, simt::Stream later) {
+        simt::record_event(event_, earlier);
+        simt::wait_for_event(later, event_);
+    }
+
+   private:
+    simt::Event event_;
 };
 
 // Waits for a stream at its end, also when that comes by an exception: what the stream still reads
@@ -69,7 +93,8 @@ class DeviceScope {
     int before_;
 };
 
-// Host memory that copies reach without a detour; grows as wanted.
+// Host memory that copies reach without a detour; grows as wanted, and to twice its size at least:
+// all of a process wait while memory is pinned.
 class PinnedBuffer {
    public:
     PinnedBuffer() = default;
@@ -79,8 +104,8 @@ class PinnedBuffer {
 
     template <class T>
     T* get(size_t count) {
-        const size_t bytes = count * sizeof(T);
-        if (bytes > bytes_) {
+        if (count * sizeof(T) > bytes_) {
+            const size_t bytes = std::bit_ceil(std::max(count * sizeof(T), kLeastBytes));
             release();
             data_ = simt::pinned_allocate(bytes);
             bytes_ = bytes;
@@ -89,6 +114,8 @@ class PinnedBuffer {
     }
 
    private:
+    static constexpr size_t kLeastBytes = size_t{1} << 18;
+
     void release() noexcept {
         try {
             if (data_ != nullptr) simt::pinned_free(data_);
@@ -167,6 +194,7 @@ class SessionPool {
             else
                 const WaitAtEnd wait(session_->stream.get());
         }
+        Lease(Lease&&) = default;
         Lease(const Lease&) = delete;
         Lease& operator=(const Lease&) = delete;
         Session& operator*() const { return *session_; }

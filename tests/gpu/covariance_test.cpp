@@ -188,7 +188,7 @@ TEST(LinearAlgebra, SaysWhatIsMissing) {
         EXPECT_EQ(error.code(), StatusCode::NoDevice);
         EXPECT_EQ(error.what(), none.missing());
     }
-    EXPECT_THROW(none.add_products(1, 1, &value, &value, {}), Error);
+    EXPECT_THROW(LinearAlgebra::Products(none, {}), Error);
 }
 
 }  // namespace
