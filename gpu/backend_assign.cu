@@ -105,13 +105,13 @@ struct AssignWork {
     void assign_by_search(Session& session, const Slice& slice) const {
         const simt::Stream stream = session.stream.get();
         const size_t count = slice.vectors.count;
-        auto* const found = session.scratch.take<uint64_t>(count * kFound);
-        flat->find_nearest(slice.vectors.data, count, kFound, found, stream);
-        simt::launch({"choose_label", narrow(ceil_divide(count, kChooseThreads / kFound)),
+        const LabelCandidates candidates =
+            flat->find_candidates(slice.vectors.data, count, session);
+        simt::launch({"choose_label", narrow(ceil_divide(count, kChooseThreads / kChooseLanes)),
                       kChooseThreads, 0, stream},
                      dot ? choose_label<TileKey::Dot> : choose_label<TileKey::L2>,
-                     ChooseJob{slice.vectors, rows, found, flat->longest(), slice.best,
-                               slice.doubtful, slice.doubtful + count});
+                     ChooseJob{slice.vectors, rows, candidates, slice.best, slice.doubtful,
+                               slice.doubtful + count});
     }
 
     // Where the search could not tell: those from `begin` on.
@@ -172,7 +172,8 @@ void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows
                     .keys = keys,
                     .threads = threads};
     operands.wait();
-    const size_t each = there.row_bytes() + (3 + (flat ? kFound : 0)) * sizeof(uint64_t);
+    const size_t each = there.row_bytes() + 3 * sizeof(uint64_t) +
+                        (flat ? DeviceFlat::kLabelBytes + 2 * x.cols : 0);
     run_in_slices(state_->sessions, x.rows, rows_of_slice(options_.slice_bytes, each), work);
     operands.done();
 }

@@ -6,8 +6,6 @@
 // such queries alone, which have the room of all then, and if need be in parts: nothing is lost,
 // and a part that is no larger than the room always fits.
 //
-// Or they are given up, where the host shall not wait.
-//
 // Host code, compiled by nvcc, or by any compiler on the emulation. One thread.
 #pragma once
 
@@ -36,15 +34,21 @@ inline dim3 grid_of_warps(size_t vectors) {
 
 using ScanKernel = void (*)(ScanJob);
 
-template <Rounding kRounding>
+template <Rounding kRounding, class Use>
 ScanKernel scan_kernel(size_t segments) {
     switch (segments) {
-        case 1: return scan_held<kRounding, 1>;
-        case 2: return scan_held<kRounding, 2>;
-        case 3: return scan_held<kRounding, 3>;
-        case kMostHeld: return scan_held<kRounding, kMostHeld>;
-        default: return scan_wide<kRounding>;
+        case 1: return scan_held<kRounding, 1, Use>;
+        case 2: return scan_held<kRounding, 2, Use>;
+        case 3: return scan_held<kRounding, 3, Use>;
+        case kMostHeld: return scan_held<kRounding, kMostHeld, Use>;
+        default: return scan_wide<kRounding, Use>;
     }
+}
+template <class Use>
+ScanKernel scan_kernel(const Space& space) {
+    const size_t segments = space.padded / kSegment;
+    return space.rounding == Rounding::Bfloat16 ? scan_kernel<Rounding::Bfloat16, Use>(segments)
+                                                : scan_kernel<Rounding::Half, Use>(segments);
 }
 
 // Tiles of queries of a block of scan_held.
@@ -60,8 +64,36 @@ struct ExactBase {
     const float* row_floats = nullptr;            // by row
     const unsigned short* row_rounded = nullptr;  // by place
     const float2* row_terms = nullptr;            // by place
-    ScanKernel scan = nullptr;
 };
+
+// Scans the job's places with `Use` of what is found; the job has all but the rows and the blocks.
+template <class Use>
+void start_scan(const ExactBase& base, ScanJob job, simt::Stream stream) {
+    const bool held = base.space.padded <= kMostHeld * kSegment;
+    const size_t tiles = ceil_divide(job.count, kTileQueries);
+    const size_t block_tiles = held ? query_tiles_of_block(tiles) : kWideQueryWarps;
+    const size_t columns = ceil_divide(tiles, block_tiles);
+    const size_t step = held ? kStageRows : kWideRows;
+    // Blocks enough for every processor to have some, but no more rows than that needs: a block
+    // reads its queries only once.
+    const auto processors = static_cast<size_t>(std::max(1, base.device.processors));
+    const size_t blocks = ceil_divide(8 * processors, columns);
+    const size_t rows = padded_places(job.end) - job.begin / kTileRows * kTileRows;
+    size_t block_rows = std::clamp(ceil_divide(rows, blocks), step, kMostBlockRows);
+    block_rows = std::max(block_rows, ceil_divide(rows, kMostGridY));
+    block_rows = ceil_divide(block_rows, step) * step;
+    const dim3 grid(static_cast<unsigned>(columns),
+                    static_cast<unsigned>(ceil_divide(rows, block_rows)));
+    job.rows = base.row_rounded;
+    job.terms = base.row_terms;
+    job.block_rows = block_rows;
+    job.block_tiles = static_cast<unsigned>(block_tiles);
+    job.padded = base.space.padded;
+    const ScanKernel kernel = scan_kernel<Use>(base.space);
+    if (held) return simt::launch({"scan_rows", grid, kHeldThreads, 0, stream}, kernel, job);
+    simt::allow_shared_memory(kernel, kWideBytes);
+    simt::launch({"scan_rows", grid, kWideThreads, kWideBytes, stream}, kernel, job);
+}
 
 constexpr size_t kCandidateBytes = sizeof(uint64_t) + sizeof(unsigned);
 
@@ -87,14 +119,11 @@ inline size_t batch_queries(size_t bytes, const Space& space, size_t room, size_
     return fit > kTileQueries ? fit / kTileQueries * kTileQueries : fit;
 }
 
-enum class Crowded { SearchAgain, GiveUp };
-
 class ExactBatch {
    public:
     ExactBatch(const ExactBase& base, const float* queries, size_t count, size_t k, size_t room,
-               Crowded crowded, simt::Stream stream)
+               simt::Stream stream)
         : base_(base),
-          crowded_(crowded),
           stream_(stream),
           count_(count),
           k_(k),
@@ -132,7 +161,6 @@ class ExactBatch {
 
     // k numbers of each query, of which held() count, in any order (pack_key).
     std::vector<uint64_t> best() const { return to_host(best_.data(), best_.size()); }
-    const DeviceArray<uint64_t>& best_there() const { return best_; }
     std::vector<unsigned> held() const { return to_host(held_.data(), held_.size()); }
     uint64_t rescored() const { return rescored_; }
 
@@ -153,7 +181,6 @@ class ExactBatch {
         simt::fill_bytes(counts_.data(), 0, count * sizeof(unsigned), stream_);
         scan(begin, end, active, count, room);
         score({counts_.data(), candidates_.data(), room, 0, 0}, active, count, end - begin);
-        if (crowded_ == Crowded::GiveUp) return;
         const std::vector<unsigned> crowded = crowded_queries(some, count, room);
         if (crowded.empty()) return;
         if (room_of(crowded.size()) >= 2 * room) return add_places(begin, end, &crowded);
@@ -182,49 +209,26 @@ class ExactBatch {
     }
 
     void scan(size_t begin, size_t end, const unsigned* active, size_t count, size_t room) {
-        const bool held = base_.space.padded <= kMostHeld * kSegment;
-        const size_t tiles = ceil_divide(count, kTileQueries);
-        const size_t block_tiles = held ? query_tiles_of_block(tiles) : kWideQueryWarps;
-        const size_t columns = ceil_divide(tiles, block_tiles);
-        const size_t step = held ? kStageRows : kWideRows;
-        // Blocks enough for every processor to have some, but no more rows than that needs: a block
-        // reads its queries only once.
-        const auto processors = static_cast<size_t>(std::max(1, base_.device.processors));
-        const size_t blocks = ceil_divide(8 * processors, columns);
-        const size_t rows = padded_places(end) - begin / kTileRows * kTileRows;
-        size_t block_rows = std::clamp(ceil_divide(rows, blocks), step, kMostBlockRows);
-        block_rows = std::max(block_rows, ceil_divide(rows, kMostGridY));
-        block_rows = ceil_divide(block_rows, step) * step;
-        const dim3 grid(static_cast<unsigned>(columns),
-                        static_cast<unsigned>(ceil_divide(rows, block_rows)));
         ScanJob job{};
-        job.rows = base_.row_rounded;
-        job.terms = base_.row_terms;
         job.queries = rounded_.data();
         job.limits = limits_.data();
         job.active = active;
         job.count = count;
         job.begin = begin;
         job.end = end;
-        job.block_rows = block_rows;
-        job.block_tiles = static_cast<unsigned>(block_tiles);
-        job.padded = base_.space.padded;
         job.counts = counts_.data();
         job.candidates = candidates_.data();
         job.capacity = room;
-        if (held)
-            return simt::launch({"scan_rows", grid, kHeldThreads, 0, stream_}, base_.scan, job);
-        simt::allow_shared_memory(base_.scan, kWideBytes);
-        simt::launch({"scan_rows", grid, kWideThreads, kWideBytes, stream_}, base_.scan, job);
+        start_scan<OfferPassing>(base_, job, stream_);
     }
 
     // Of at most so many places of each: their keys, and the best of them and of those before.
     void score(const FoundPlaces& found, const unsigned* active, size_t count, size_t places) {
         rescore(found, active, count, places);
-        simt::launch(
-            {"select_best", static_cast<unsigned>(count), kSelectThreads, 0, stream_}, select_best,
-            SelectJob{base_.space, bounds_.data(), active, found, keys_.data(), best_.data(),
-                      held_.data(), k_, limits_.data(), crowded_ == Crowded::GiveUp});
+        simt::launch({"select_best", static_cast<unsigned>(count), kSelectThreads, 0, stream_},
+                     select_best,
+                     SelectJob{base_.space, bounds_.data(), active, found, keys_.data(),
+                               best_.data(), held_.data(), k_, limits_.data()});
     }
 
     // Few queries are spread over more blocks.
@@ -250,7 +254,6 @@ class ExactBatch {
     }
 
     const ExactBase& base_;
-    Crowded crowded_;
     simt::Stream stream_;
     size_t count_, k_, room_;
     uint64_t rescored_ = 0;

@@ -8,7 +8,9 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
+#include <nearcell/gpu/session.h>
 #include <nearcell/gpu/exact_batch.cuh>
+#include <nearcell/gpu/kernels/limit_labels.cuh>
 
 namespace nearcell::gpu {
 namespace {
@@ -16,6 +18,11 @@ namespace {
 constexpr size_t kMostRows = (size_t{1} << 32) - 1;  // places are 32 bits
 constexpr size_t kUploadFloats = size_t{1} << 24;    // copied to the device at once
 constexpr size_t kSampleRows = size_t{1} << 14;      // whose mean is the centre
+constexpr size_t kSampleShare = 4;  // of all rows, whose nearest is a limit for the others
+constexpr size_t kLabelRoom = 64;   // candidates of a vector; some kSampleShare are expected
+static_assert(sizeof(QueryBound) + sizeof(float2) + sizeof(uint64_t) +
+                  sizeof(unsigned) * (kLabelRoom + 1) + 2 * kSegment <=
+              DeviceFlat::kLabelBytes);
 
 // Rows [first, first + out.rows) as float32, by all threads.
 void read_floats(const Vectors& vectors, size_t first, MatrixView<float> out, int threads) {
@@ -145,9 +152,6 @@ DeviceFlat::DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptio
     space.rounding = base_->device.architecture >= 80 ? Rounding::Bfloat16 : Rounding::Half;
     space.dim = base.cols;
     space.padded = ceil_divide(base.cols, kSegment) * kSegment;
-    const size_t segments = space.padded / kSegment;
-    base_->scan = space.rounding == Rounding::Bfloat16 ? scan_kernel<Rounding::Bfloat16>(segments)
-                                                       : scan_kernel<Rounding::Half>(segments);
     base_->floats = upload(base, options.threads, base_->stream.get());
     base_->order.rows = base.rows;
     if (base.rows > 0) base_->round(base);
@@ -213,8 +217,7 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
         const size_t count = std::min(batch, queries.rows - first);
         const DeviceArray<float> floats =
             upload(queries.slice(first, count), base.options.threads, stream.get());
-        ExactBatch searched(base, floats.data(), count, kept, room, Crowded::SearchAgain,
-                            stream.get());
+        ExactBatch searched(base, floats.data(), count, kept, room, stream.get());
         searched.add_all();
         std::vector<uint64_t> best = searched.best();
         write_results(space.metric, first, best, searched.held(), kept, base.options.threads,
@@ -225,21 +228,42 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
     return result;
 }
 
-void DeviceFlat::find_nearest(const float* vectors, size_t count, size_t k, uint64_t* best,
-                              simt::Stream stream) const {
+LabelCandidates DeviceFlat::find_candidates(const float* vectors, size_t count,
+                                            Session& session) const {
     const Base& base = *base_;
-    const size_t room = std::min(rows(), std::max(kFirstRows, 8 * kGrowth * k));
-    const size_t batch = batch_queries(base.options.scratch_bytes, base.space, room, k);
-    for (size_t first = 0; first < count; first += batch) {
-        const size_t some = std::min(batch, count - first);
-        ExactBatch searched(base, vectors + first * dim(), some, k, room, Crowded::GiveUp, stream);
-        searched.add_all();
-        simt::copy_on_device(best + first * k, searched.best_there().data(),
-                             some * k * sizeof(uint64_t), stream);
-    }
+    const Space& space = base.space;
+    const simt::Stream stream = session.stream.get();
+    Scratch& scratch = session.scratch;
+    auto* const rounded = scratch.take<unsigned short>(count * space.padded);
+    auto* const bounds = scratch.take<QueryBound>(count);
+    auto* const limits = scratch.take<float2>(count);
+    auto* const lowest = scratch.take<unsigned long long>(count);
+    auto* const counts = scratch.take<unsigned>(count);
+    const size_t room = std::min(rows(), kLabelRoom);
+    auto* const places = scratch.take<unsigned>(count * room);
+    simt::launch({"round_queries", grid_of_warps(count), kRoundThreads, 0, stream}, round_queries,
+                 space, vectors, count, rounded, bounds, limits);
+    ScanJob job{};
+    job.queries = rounded;
+    job.limits = limits;
+    job.count = count;
+    job.end = std::min(rows(), std::max<size_t>(kFirstRows, rows() / kSampleShare));
+    job.lowest = lowest;
+    simt::fill_bytes(lowest, 0xff, count * sizeof *lowest, stream);
+    start_scan<NoteLowest>(base, job, stream);
+    simt::launch(
+        {"limit_labels", static_cast<unsigned>(ceil_divide(count, kLimitThreads / kLimitLanes)),
+         kLimitThreads, 0, stream},
+        limit_labels,
+        LabelLimitJob{space, vectors, count, base.row_floats, base.order, lowest, bounds, limits});
+    job.end = rows();
+    job.counts = counts;
+    job.candidates = places;
+    job.capacity = room;
+    simt::fill_bytes(counts, 0, count * sizeof *counts, stream);
+    start_scan<OfferPassing>(base, job, stream);
+    return {{counts, places, room, 0, 0}, base.order};
 }
-
-double DeviceFlat::longest() const { return base_->space.row_length; }
 
 SearchResult device_exact_search(const Vectors& base, const Vectors& queries, Metric metric,
                                  size_t k, const DeviceFlatOptions& options) {

@@ -23,6 +23,9 @@
 
 namespace nearcell::gpu {
 
+struct LabelCandidates;
+struct Session;
+
 struct DeviceFlatOptions {
     int threads = 0;                           // of the host, to read vectors; 0: all
     size_t scratch_bytes = size_t{512} << 20;  // device memory that a search may take, if it can do
@@ -43,16 +46,15 @@ class DeviceFlat {
     // NonFinite.
     SearchResult search(const Vectors& queries, size_t k) const;
 
-    // The same for vectors that are on the device, one behind the other, and k <= rows(), without
-    // waiting: best becomes k numbers of each, in any order, as pack_key says (packed_key.cuh). Of
-    // a vector to which so many rows seem equally near that there is no room for them, all are ~0.
-    // Vectors need not be finite, but then nothing is said of what is found.
-    void find_nearest(const float* vectors, size_t count, size_t k, uint64_t* best,
-                      simt::Stream stream) const;
+    // For vectors that are on the device, one behind the other, the few rows of each among which
+    // that one is whose float32 key is the smallest, without waiting: it is not for Cosine or L1.
+    // Where that cannot be said there are none, or more than the capacity. Vectors need not be
+    // finite. Takes kLabelBytes of the session's scratch a vector and 2 bytes a dimension.
+    static constexpr size_t kLabelBytes = 400;  // at least what exact_search.cu takes
+    LabelCandidates find_candidates(const float* vectors, size_t count, Session& session) const;
 
     size_t rows() const;
     size_t dim() const;
-    double longest() const;  // at least the length of every row
 
    private:
     struct Base;

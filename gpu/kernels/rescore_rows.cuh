@@ -13,20 +13,6 @@ namespace nearcell::gpu {
 constexpr int kRescoreThreads = 128;
 constexpr size_t kRescoreGroups = kRescoreThreads / 8;  // candidates of a block at a time
 
-// What a round has found of each query that takes part: that many places, from `capacity` times its
-// number on. More than the capacity: not all of them are there.
-struct FoundPlaces {
-    const unsigned* counts;  // null: of each query the `all` places from `begin` on
-    const unsigned* places;
-    size_t capacity;
-    unsigned begin, all;
-
-    SIMT_DEVICE unsigned count(size_t slot) const { return counts == nullptr ? all : counts[slot]; }
-    SIMT_DEVICE unsigned place(size_t slot, size_t i) const {
-        return counts == nullptr ? begin + static_cast<unsigned>(i) : places[slot * capacity + i];
-    }
-};
-
 struct RescoreJob {
     Metric metric;
     size_t dim;

@@ -5,20 +5,12 @@
 #pragma once
 
 #include <nearcell/gpu/kernels/exact_bound.cuh>
+#include <nearcell/gpu/kernels/found_places.cuh>
 #include <nearcell/gpu/kernels/packed_key.cuh>
 
 namespace nearcell::gpu {
 
 constexpr int kRoundThreads = 256;
-
-// Which row stands at which place of the rounded base: places step through the rows by a number
-// that has no divisor in common with theirs, so that the first places are a sample of all rows.
-struct RowOrder {
-    uint64_t rows, step;  // both below 2^32
-};
-SIMT_DEVICE uint64_t row_at(const RowOrder& order, uint64_t place) {
-    return place * order.step % order.rows;
-}
 
 // The vector of this thread's warp.
 SIMT_DEVICE size_t vector_of_warp() { return (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32; }

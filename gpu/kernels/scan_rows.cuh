@@ -69,6 +69,7 @@ struct ScanJob {
     unsigned* counts;        // of each that takes part: what was found, also beyond the capacity
     unsigned* candidates;    // places, `capacity` for each that takes part, in any order
     size_t capacity;
+    unsigned long long* lowest;  // for NoteLowest: of each that takes part; ~0 before
 };
 
 // The query in column `slot` of the product.
@@ -108,6 +109,11 @@ SIMT_DEVICE void add_candidate(const ScanJob& job, size_t slot, size_t row) {
     if (simt::load_relaxed(job.counts + slot) > job.capacity) return;
     const unsigned at = atomicAdd(job.counts + slot, 1u);
     if (at < job.capacity) job.candidates[slot * job.capacity + at] = static_cast<unsigned>(row);
+}
+
+// Of a warp's queries, the one of a lane's column c of product n.
+SIMT_DEVICE size_t lane_column(int n, int c) {
+    return static_cast<size_t>(8 * n + c) + 2 * (threadIdx.x % 4);
 }
 
 // The sums of a warp's 16 rows by 48 queries: a lane has two rows, of which `terms` are, by two
@@ -176,16 +182,73 @@ SIMT_DEVICE void offer(const ScanJob& job, const WarpTile& tile, const float2 (&
     }
 }
 
-SIMT_DEVICE void load_limits(const ScanJob& job, size_t first_slot, float2 (&limits)[kTiles][2]) {
-    SIMT_UNROLL
-    for (int n = 0; n < kTiles; ++n) {
+// The scores that are within a query's limits are its candidates.
+class OfferPassing {
+   public:
+    SIMT_DEVICE OfferPassing(const ScanJob& job, size_t first_slot) {
         SIMT_UNROLL
-        for (int c = 0; c < 2; ++c) {
-            const size_t column = static_cast<size_t>(8 * n + c) + 2 * (threadIdx.x % 4);
-            limits[n][c] = limit_of_column(job, first_slot + column);
+        for (int n = 0; n < kTiles; ++n) {
+            SIMT_UNROLL
+            for (int c = 0; c < 2; ++c)
+                limits_[n][c] = limit_of_column(job, first_slot + lane_column(n, c));
         }
     }
-}
+    SIMT_DEVICE void take(const ScanJob& job, const WarpTile& tile, size_t first_slot,
+                          size_t first_row) {
+        offer(job, tile, limits_, first_slot, first_row);
+    }
+    SIMT_DEVICE void finish(const ScanJob&, size_t) const {}
+
+   private:
+    float2 limits_[kTiles][2];
+};
+
+// The place of a query's lowest score: of a row that is near, though nothing is proven.
+class NoteLowest {
+   public:
+    SIMT_DEVICE NoteLowest(const ScanJob&, size_t) {
+        SIMT_UNROLL
+        for (int n = 0; n < kTiles; ++n) {
+            scores_[n][0] = scores_[n][1] = __uint_as_float(0x7f800000u);
+            places_[n][0] = places_[n][1] = 0;
+        }
+    }
+    SIMT_DEVICE void take(const ScanJob& job, const WarpTile& tile, size_t, size_t first_row) {
+        if (first_row >= job.end) return;  // the last tile again
+        const unsigned upper = static_cast<unsigned>(first_row) + threadIdx.x % 32 / 4;
+        SIMT_UNROLL
+        for (int n = 0; n < kTiles; ++n) {
+            SIMT_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                if (!(tile.sums[n][i] < scores_[n][i % 2])) continue;
+                scores_[n][i % 2] = tile.sums[n][i];
+                places_[n][i % 2] = upper + (i < 2 ? 0 : 8);
+            }
+        }
+    }
+    // The eight lanes that have a column agree on one.
+    SIMT_DEVICE void finish(const ScanJob& job, size_t first_slot) const {
+        SIMT_UNROLL
+        for (int n = 0; n < kTiles; ++n) {
+            SIMT_UNROLL
+            for (int c = 0; c < 2; ++c) {
+                const bool any = scores_[n][c] < __uint_as_float(0x7f800000u);
+                unsigned long long mine =
+                    any ? pack_key(scores_[n][c], places_[n][c]) : ~uint64_t{0};
+                for (int lanes = 4; lanes < 32; lanes *= 2) {
+                    const unsigned long long other = __shfl_xor_sync(kWarp, mine, lanes);
+                    mine = other < mine ? other : mine;
+                }
+                const size_t slot = first_slot + lane_column(n, c);
+                if (threadIdx.x % 32 < 4 && slot < job.count) atomicMin(job.lowest + slot, mine);
+            }
+        }
+    }
+
+   private:
+    float scores_[kTiles][2];
+    unsigned places_[kTiles][2];
+};
 
 // The query that this lane loads for product n; for columns without one, the last.
 SIMT_DEVICE const uint4* query_part(const ScanJob& job, size_t first_slot, int n) {
@@ -243,7 +306,7 @@ struct StagedRows {
     }
 };
 
-template <Rounding kRounding, int kSegments>
+template <Rounding kRounding, int kSegments, class Use>
 SIMT_DEVICE void scan_by_held(const ScanJob& job) {
     using Staged = StagedRows<kSegments>;
     SIMT_SHARED(rows, uint4[kStages][kStageTiles * Staged::kParts]);
@@ -259,7 +322,6 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
     const size_t first_slot = block_slot + warp % job.block_tiles * kTileQueries;
     unsigned waits = warp / job.block_tiles;
     uint4 queries[kTiles][kSegments];
-    float2 limits[kTiles][2];
     SIMT_UNROLL
     for (int n = 0; n < kTiles; ++n) {
         const uint4* const part = query_part(job, first_slot, n);
@@ -267,7 +329,7 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
         for (int s = 0; s < kSegments; ++s)
             queries[n][s] = simt::load16(part + 4 * s);
     }
-    load_limits(job, first_slot, limits);
+    Use use(job, first_slot);
     int stage = 0;
     for (size_t first = begin; first < end; first += kStageRows) {
         simt::cp_async_wait<kStages - 2>();
@@ -281,11 +343,12 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
             WarpTile tile;
             const auto which = static_cast<int>((row - first) / kTileRows);
             staged.template multiply<kRounding>(stage, which, queries, tile);
-            offer(job, tile, limits, first_slot, row);
+            use.take(job, tile, first_slot, row);
         }
         stage = stage == kStages - 1 ? 0 : stage + 1;
     }
     simt::cp_async_wait<0>();
+    use.finish(job, first_slot);
 }
 
 // One segment of a block's rows and queries.
@@ -360,7 +423,7 @@ SIMT_DEVICE void multiply_stage(const WideStage& stage, unsigned row_warp, unsig
     }
 }
 
-template <Rounding kRounding>
+template <Rounding kRounding, class Use>
 SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
     SIMT_DYNAMIC_SHARED(stages, WideStage);
     const auto range = tiles_of_block(job);
@@ -373,8 +436,7 @@ SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
     const unsigned row_warp = warp / kWideQueryWarps, query_warp = warp % kWideQueryWarps;
     const size_t first_slot = block_slot + query_warp * kTileQueries;
     const bool works = first_slot < job.count;
-    float2 limits[kTiles][2];
-    load_limits(job, first_slot, limits);
+    Use use(job, first_slot);
     int stage = 0;
     for (size_t first = range.begin; first < range.end; first += kWideRows) {
         const size_t warp_row = first + row_warp * (kWarpTiles * kTileRows);
@@ -394,23 +456,24 @@ SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
         if (!works) continue;
         SIMT_UNROLL
         for (unsigned t = 0; t < kWarpTiles; ++t)
-            offer(job, tiles[t], limits, first_slot, warp_row + t * kTileRows);
+            use.take(job, tiles[t], first_slot, warp_row + t * kTileRows);
     }
     simt::cp_async_wait<0>();
+    use.finish(job, first_slot);
 }
 
-template <Rounding kRounding, int kSegments>
+template <Rounding kRounding, int kSegments, class Use>
 __global__ void __launch_bounds__(kHeldThreads, held_blocks(kSegments)) scan_held(ScanJob job) {
     if constexpr (runs_here<kRounding>())
-        scan_by_held<kRounding, kSegments>(job);
+        scan_by_held<kRounding, kSegments, Use>(job);
     else
         __trap();
 }
 
-template <Rounding kRounding>
+template <Rounding kRounding, class Use>
 __global__ void __launch_bounds__(kWideThreads, 1) scan_wide(ScanJob job) {
     if constexpr (runs_here<kRounding>())
-        scan_by_segments<kRounding>(job);
+        scan_by_segments<kRounding, Use>(job);
     else
         __trap();
 }

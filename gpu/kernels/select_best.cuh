@@ -1,15 +1,12 @@
 // The k smallest of a query's best and new keys become its best, unordered, and set its new limit.
 // One block a query. One of which a round has found more than there was room for stays as it is,
-// for the host to look again, or is given up: its best are kNoKey from then on.
+// for the host to look again.
 #pragma once
 
 #include <nearcell/gpu/kernels/rescore_rows.cuh>
 #include <nearcell/gpu/kernels/select_smallest.cuh>
 
 namespace nearcell::gpu {
-
-constexpr uint64_t kNoKey = ~uint64_t{0};
-constexpr unsigned kGivenUp = ~0u;  // instead of how many are held
 
 struct SelectJob {
     Space space;
@@ -21,22 +18,13 @@ struct SelectJob {
     unsigned* held;        // how many of them are there
     size_t k;
     float2* limits;
-    bool gives_up;
 };
 
 __global__ void __launch_bounds__(kSelectThreads) select_best(SelectJob job) {
     const size_t query = job.active == nullptr ? blockIdx.x : job.active[blockIdx.x];
     const size_t slot = blockIdx.x, count = job.found.count(slot), held = job.held[query];
     uint64_t* const best = job.best + query * job.k;
-    if (count == 0 || held == kGivenUp) return;
-    if (count > job.found.capacity) {
-        if (!job.gives_up) return;
-        for (size_t i = threadIdx.x; i < job.k; i += blockDim.x)
-            best[i] = kNoKey;
-        __syncthreads();  // all have read what is held
-        if (threadIdx.x == 0) job.held[query] = kGivenUp;
-        return;
-    }
+    if (count == 0 || count > job.found.capacity) return;
     const size_t total = held + count;
     const KeyList list{best, job.keys + slot * job.found.capacity, held, total};
     const unsigned worst = keep_smallest(list, job.k, best);

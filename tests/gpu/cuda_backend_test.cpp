@@ -137,7 +137,7 @@ TEST_F(CudaBackendTest, SearchedLabelsAreThoseThatFloatsGive) {
     Random random(13);
     for (const double width : {1e-3, 1e-6, 1e-7}) {
         const Matrix x(40, 24, random, 5);
-        Matrix rows(50, 24);
+        Matrix rows(200, 24);  // more than there is room for
         for (size_t i = 0; i < rows.rows; ++i) {
             for (size_t j = 0; j < 24; ++j)
                 rows.row(i)[j] = static_cast<float>(1 + width * random.normal());
