@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <memory>
 
 #include <nearcell/gpu/cuda_backend.h>
 #include <nearcell/gpu/kept_rows.h>
@@ -20,8 +21,10 @@ struct CudaBackend::State {
     explicit State(int ordinal) {
         const DeviceScope scope(ordinal);
         device = simt::device_properties();
+        keeping = std::make_shared<OwnStream>();
     }
     simt::DeviceProperties device;
+    std::shared_ptr<OwnStream> keeping;  // of what keep() keeps
     MemoryBudget budget{std::numeric_limits<size_t>::max()};
     SessionPool sessions{budget};
     KeptRows kept;

@@ -102,9 +102,12 @@ std::shared_ptr<const void> CudaBackend::keep(MatrixView<const float> rows) cons
         return copy;
     }
     const DeviceScope scope(options_.ordinal);
-    if (rows.rows * rows.cols * sizeof(float) > simt::memory_state().free / 2) return nullptr;
+    const size_t bytes = rows.rows * rows.cols * sizeof(float);
+    // To ask how much is free takes longer than to copy a slice.
+    if (bytes > options_.slice_bytes && bytes > simt::memory_state().free / 2) return nullptr;
     try {
-        const auto values = std::make_shared<const KeptValues>(rows.rows * rows.cols);
+        const auto values =
+            std::make_shared<const KeptValues>(rows.rows * rows.cols, state_->keeping);
         const auto copy = std::make_shared<const KeptCopy>(rows, values, 0, rows.cols);
         KeepWork work{*copy};
         const size_t slice = rows_of_slice(options_.slice_bytes, rows.cols * sizeof(float));

@@ -37,7 +37,7 @@ class CudaBackend final : public Backend {
 
     std::string describe() const override;
     size_t least_rows() const override { return 65536; }
-    // Up to half of the memory that is free; null where there is less.
+    // Up to half of the memory that is free, or a slice; null where there is less.
     std::shared_ptr<const void> keep(MatrixView<const float> rows) const override;
     void scores(MatrixView<const float> queries, const FloatBlocks& blocks, Metric metric,
                 MatrixView<float> out, int threads) const override;

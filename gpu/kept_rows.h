@@ -17,12 +17,14 @@
 
 namespace nearcell::gpu {
 
-// Values on the device, which any stream may use.
+// Values on the device, which any stream may use. Of a stream that all share: to make one takes
+// longer than to copy the rows.
 struct KeptValues {
-    explicit KeptValues(size_t size) : values(size, stream.get()) {
-        simt::synchronize(stream.get());
+    KeptValues(size_t size, std::shared_ptr<OwnStream> shared)
+        : stream(std::move(shared)), values(size, stream->get()) {
+        simt::synchronize(stream->get());
     }
-    OwnStream stream;
+    std::shared_ptr<OwnStream> stream;
     DeviceArray<float> values;
 };
 

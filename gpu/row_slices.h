@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 
 #include <nearcell/core/matrix_view.h>
 #include <nearcell/core/parallel.h>
@@ -66,27 +67,32 @@ inline void take_rows(Session& session, MatrixView<float> out, int threads) {
 template <class Work>
 void run_in_slices(SessionPool& pool, size_t rows, size_t slice, Work& work) {
     struct Part {
+        std::optional<SessionPool::Lease> session;  // the second only if there is a second slice
         size_t first = 0, count = 0;
     };
-    SessionPool::Lease sessions[2] = {pool.lease(), pool.lease()};
     Part parts[2];
-    const auto finish = [&](size_t turn) {
-        if (parts[turn].count == 0) return;
-        simt::synchronize(sessions[turn]->stream.get());
-        work.finish(*sessions[turn], parts[turn].first, parts[turn].count);
-        parts[turn].count = 0;
-        sessions[turn]->scratch.start();
+    const auto finish = [&](Part& part) {
+        if (part.count == 0) return;
+        Session& session = **part.session;
+        simt::synchronize(session.stream.get());
+        work.finish(session, part.first, part.count);
+        part.count = 0;
+        session.scratch.start();
     };
     size_t turn = 0;
     for (size_t first = 0; first < rows; first += slice, turn = 1 - turn) {
-        finish(turn);
-        parts[turn] = {first, std::min(slice, rows - first)};
-        work.start(*sessions[turn], first, parts[turn].count);
+        Part& part = parts[turn];
+        finish(part);
+        if (!part.session) part.session.emplace(pool.lease());
+        part.first = first;
+        part.count = std::min(slice, rows - first);
+        work.start(**part.session, first, part.count);
     }
-    finish(turn);
-    finish(1 - turn);
-    for (SessionPool::Lease& session : sessions)
-        session.done();
+    finish(parts[turn]);
+    finish(parts[1 - turn]);
+    for (Part& part : parts) {
+        if (part.session) part.session->done();
+    }
 }
 
 }  // namespace nearcell::gpu

@@ -95,8 +95,12 @@ TEST_F(KeptRowsTest, GiveTheirMemoryBack) {
 TEST_F(KeptRowsTest, WhereThereIsNoRoomNothingIsKept) {
     Random random(4);
     const Matrix x(500, 8, random), rows(20, 8, random);
-    simt::config().device_bytes = 30000;  // x has 16000
+    simt::config().device_bytes = 30000;  // x has 16000: more than half
+    EXPECT_EQ(CudaBackend(on_device(2000)).keep(x.view()), nullptr);
+    EXPECT_NE(backend.keep(x.view()), nullptr);  // no more than a slice
+    simt::config().device_bytes = 15000;
     EXPECT_EQ(backend.keep(x.view()), nullptr);
+    simt::config().device_bytes = 30000;
     EXPECT_EQ(labels_of(CudaBackend(on_device(2000)), x.view(), rows.view()),
               labels_of(cpu_backend(), x.view(), rows.view()));
 }
