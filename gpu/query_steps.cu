@@ -17,6 +17,7 @@ namespace nearcell::gpu {
 namespace {
 
 constexpr size_t kGatheredBytes = size_t{1} << 18;
+constexpr size_t kCopiedBytes = size_t{1} << 20;  // together; meanwhile the next are gathered
 
 // Rows of a batch one after another in pinned memory, as they are given.
 void gather_bytes(const Vectors& queries, char* to, int threads) {
@@ -77,12 +78,16 @@ const float* QuerySteps::load(const DeviceBatch& batch, size_t first, size_t cou
     const Vectors queries = batch.queries.slice(first, count);
     GivenRows given{queries.data, queries.type, count, dim_, queries.stride};
     if (!batch.on_device) {
-        const size_t bytes = count * dim_ * element_size(queries.type);
+        const size_t row_bytes = dim_ * element_size(queries.type), bytes = count * row_bytes;
         simt::synchronize(stream);  // what was staged before has been copied
         char* const staged = session.upload.get<char>(bytes);
-        gather_bytes(queries, staged, threads);
         char* const rows = session.scratch.take<char>(bytes);
-        simt::copy_to_device(rows, staged, bytes, stream);
+        const size_t some = std::max<size_t>(1, kCopiedBytes / row_bytes);
+        for (size_t row = 0; row < count; row += some) {
+            const size_t part = std::min(some, count - row), at = row * row_bytes;
+            gather_bytes(queries.slice(row, part), staged + at, threads);
+            simt::copy_to_device(rows + at, staged + at, part * row_bytes, stream);
+        }
         given.data = rows;
         given.stride = dim_;
     }

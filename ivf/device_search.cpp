@@ -118,7 +118,6 @@ SearchStats CellIndex::search_into(const DeviceBatch& batch, const SearchOptions
           "arrays on a device need an index there, and this one is on cpu: call to(\"cuda:0\")");
     const SearchSettings settings = resolve_search(state, options, default_probes);
     check_dim(batch.queries, state.options.dim, "queries");
-    if (!batch.on_device) check_finite(batch.queries, "queries", options.threads);
     DeviceSearch search = device_search(state, options, settings);
     search.k = options.k;
     SearchStats stats = held_cells(state).search(batch, search);

@@ -176,7 +176,8 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     const std::shared_lock lock(state_->mutex);
     const State& state = *state_;
     const SearchSettings settings = resolve_search(state, options, default_probes);
-    check_queries(state, queries, options.threads);
+    check_dim(queries, state.options.dim, "queries");
+    if (state.device == nullptr) check_finite(queries, "queries", options.threads);
     SearchResult result;
     result.queries = queries.rows;
     result.k = options.k;

@@ -113,12 +113,12 @@ class DeviceCells {
     virtual size_t memory_bytes() const = 0;
 
     // Results are those of the CPU but where codes' error bounds fail, and but for the last bits
-    // of scores. Queries are finite, and of the cells' dimension. The cells given to update() must
-    // still be there: what stays on the host is read from them.
+    // of scores. Queries are of the cells' dimension; checks that they are finite, as check_finite.
+    // The cells given to update() must still be there: what stays on the host is read from them.
     virtual SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const = 0;
     // Every vector whose key is below `radius`, by its code, or with a re-rank store by that of
     // those whose code's key is below `scan_radius`. hits[q]: best first; ids and keys are set.
-    // search.k and depth do not count.
+    // search.k and depth do not count. Queries are finite.
     virtual SearchStats range_search(const Vectors& queries, float radius, float scan_radius,
                                      const DeviceSearch& search,
                                      std::span<std::vector<Candidate>> hits) const = 0;

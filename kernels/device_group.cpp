@@ -42,11 +42,12 @@ class GroupCells : public DeviceCells {
     size_t memory_bytes() const override { return memory_of(members_); }
 
    protected:
-    // Arrays lie on one device, and a group is several.
-    static void require_host(const DeviceBatch& batch) {
+    // Arrays lie on one device, and a group is several. A member would name its own rows.
+    static void check_batch(const DeviceBatch& batch, int threads) {
         check(!batch.on_device, StatusCode::Unsupported,
               "arrays on a device with an index on several: pass arrays in host memory, or move "
               "the index to the one device");
+        check_finite(batch.queries, "queries", threads);
     }
     SearchStats sum(const std::vector<SearchStats>& parts) const {
         SearchStats all;
@@ -74,7 +75,7 @@ class Replicas : public GroupCells {
         for_members(members_.size(), [&](size_t m) { members_[m]->update(cells); });
     }
     SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
-        require_host(batch);
+        check_batch(batch, search.threads);
         std::vector<SearchStats> parts(members_.size());
         for_members(members_.size(), [&](size_t m) {
             const auto [begin, end] = share(batch.queries.rows, m, members_.size());
@@ -118,7 +119,7 @@ class Shards : public GroupCells {
     }
 
     SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
-        require_host(batch);
+        check_batch(batch, search.threads);
         const size_t rows = batch.queries.rows, values = rows * search.k;
         struct Answers {
             std::vector<float> scores;
