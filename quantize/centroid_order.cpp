@@ -52,12 +52,7 @@ double place_along(const float* axis, const float* row, size_t dim) {
 class Halving {
    public:
     Halving(MatrixView<const float> rows, double* places)
-        : rows_(rows),
-          dim_(rows.cols),
-          places_(places),
-          centered_(std::min(rows.rows, kAxisRows) * dim_),
-          axis_(dim_),
-          next_(dim_) {}
+        : rows_(rows), dim_(rows.cols), places_(places), axis_(dim_), next_(dim_) {}
 
     // The first principal component of rows from all over the part, by power iteration from the one
     // farthest from their mean. Zero where they are all alike, or too large.
@@ -127,6 +122,7 @@ class Halving {
     // From one of the rows first, which leaves no large numbers to the sums of the mean.
     void center(std::span<const size_t> which, size_t count) {
         const float* const origin = rows_.row(which[0]);
+        centered_.resize(std::max(centered_.size(), count * dim_));
         std::fill(next_.begin(), next_.end(), 0.0f);
         for (size_t i = 0; i < count; ++i) {
             const float* const x = rows_.row(which[i * which.size() / count]);
