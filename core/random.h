@@ -51,17 +51,9 @@ inline std::vector<size_t> random_sample(size_t total, size_t count, Random& ran
     return order;
 }
 
-// The numbers of random_sample in ascending order: rows are read in the order of memory then.
-inline std::vector<size_t> sorted_sample(size_t total, size_t count, Random& random) {
-    std::vector<bool> drawn(total);
-    for (const size_t i : random_sample(total, count, random))
-        drawn[i] = true;
-    std::vector<size_t> rows;
-    rows.reserve(count);
-    for (size_t i = 0; i < total; ++i) {
-        if (drawn[i]) rows.push_back(i);
-    }
-    return rows;
-}
+// The numbers of random_sample in ascending order: rows are read in the order of memory then. Takes
+// O(count) memory and time, plus one bit for each number of [0, total) where count is not far
+// smaller. Nothing is drawn where count == total.
+std::vector<size_t> sorted_sample(size_t total, size_t count, Random& random);
 
 }  // namespace nearcell

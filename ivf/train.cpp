@@ -26,7 +26,7 @@ std::vector<size_t> sample_rows(size_t rows, size_t count, uint64_t seed) {
 
 // Rows to train on, owned or the caller's own.
 struct TrainingRows {
-    std::vector<float> values;
+    AlignedBuffer<float> values;
     MatrixView<const float> view;
 };
 
@@ -34,8 +34,8 @@ TrainingRows take_rows(MatrixView<const float> x, size_t count, uint64_t seed, i
     TrainingRows rows;
     rows.view = x;
     if (x.rows <= count) return rows;
-    rows.values.resize(count * x.cols);
-    const MatrixView<float> out(rows.values.data(), count, x.cols);
+    rows.values.resize_for_overwrite(count * x.cols);
+    const MatrixView<float> out(rows.values.mutable_data(), count, x.cols);
     const std::vector<size_t> sample = sample_rows(x.rows, count, seed);
     gather_rows(x, sample.data(), out, threads);
     rows.view = out;
@@ -56,12 +56,11 @@ std::vector<float> mean_of(MatrixView<const float> x) {
 }
 
 // The centroids in centroid_order.
-std::vector<float> in_order(std::vector<float> centroids, size_t dim, int threads) {
+std::vector<float> in_order(const std::vector<float>& centroids, size_t dim, int threads) {
     const MatrixView<const float> rows(centroids.data(), centroids.size() / dim, dim);
-    std::vector<float> ordered;
-    ordered.reserve(centroids.size());
-    for (const size_t i : centroid_order(rows, threads))
-        ordered.insert(ordered.end(), rows.row(i), rows.row(i) + dim);
+    std::vector<float> ordered(centroids.size());
+    gather_rows(rows, centroid_order(rows, threads).data(), {ordered.data(), rows.rows, dim},
+                threads);
     return ordered;
 }
 
@@ -146,7 +145,7 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         report_out.rows_used_for_cells = result.points_used;
         report_out.empty_splits = result.empty_splits;
         if (!result.objective.empty()) report_out.cells_objective = result.objective.back();
-        fresh->set_centroids(in_order(std::move(result.centroids), rows.cols, call.threads));
+        fresh->set_centroids(in_order(result.centroids, rows.cols, call.threads));
     } else if (options.residual) {
         fresh->set_centroids(mean_of(rows));
     }
@@ -157,12 +156,12 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         std::vector<uint32_t> labels(codec_rows.view.rows);
         backend.assign(codec_rows.view, fresh->centroid_view(), fresh->coarse_metric(),
                        labels.data(), nullptr, call.threads);
-        std::vector<float> residuals(labels.size() * fresh->coded_dim);
-        fresh->subtract_centroids(codec_rows.view, labels.data(),
-                                  {residuals.data(), labels.size(), fresh->coded_dim},
-                                  call.threads);
+        AlignedBuffer<float> residuals;
+        residuals.resize_for_overwrite(labels.size() * fresh->coded_dim);
+        const MatrixView<float> out(residuals.mutable_data(), labels.size(), fresh->coded_dim);
+        fresh->subtract_centroids(codec_rows.view, labels.data(), out, call.threads);
         codec_rows.values.swap(residuals);
-        codec_rows.view = {codec_rows.values.data(), labels.size(), fresh->coded_dim};
+        codec_rows.view = out;
     }
     fresh->codec->train(codec_rows.view, codec_training, backend);
 

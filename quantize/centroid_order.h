@@ -2,8 +2,9 @@
 // other. Queries sorted by their nearest cell then look into the same cells as their neighbours in
 // the batch, and these cells lie side by side in memory and in files. Made by halving: the
 // centroids are split at the median of their first principal component, and each half likewise.
-// Cost: some 20 passes over the centroids a level, log2(rows) levels, of which the threads share
-// the halves. The order is that of one thread. Thread safe: no state.
+// Cost: some 10 passes over the centroids a level, fewer where halves are large, log2(rows) levels,
+// shared out to the threads; the scratch of each is 256 rows. The order does not depend on their
+// number. Thread safe: no state.
 #pragma once
 
 #include <cstddef>

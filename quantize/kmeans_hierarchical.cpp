@@ -16,16 +16,17 @@ constexpr size_t kGroupsPerThread = 2;  // clustered between two reports of prog
 
 // The rows of one group, contiguous, and their weights.
 struct GroupRows {
-    std::vector<float> x;
+    AlignedBuffer<float> x;
     std::vector<float> weights;
 
     GroupRows(const KMeansPoints& points, const ClusterRows& groups, size_t group) {
         const size_t dim = points.x.cols;
         const size_t count = groups.size(group);
-        x.resize(count * dim);
+        x.resize_for_overwrite(count * dim);
+        float* const copy = x.mutable_data();
         for (size_t i = 0; i < count; ++i) {
             const uint32_t row = groups.rows(group)[i];
-            std::copy_n(points.x.row(row), dim, x.data() + i * dim);
+            std::copy_n(points.x.row(row), dim, copy + i * dim);
             if (points.weights != nullptr) weights.push_back(points.weights[row]);
         }
     }

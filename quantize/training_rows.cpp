@@ -71,17 +71,18 @@ TrainingRows::TrainingRows(const Vectors& x, const KMeansOptions& options) {
 void TrainingRows::sample(const Vectors& x, size_t count, const KMeansOptions& options) {
     Random random(options.seed);
     const std::vector<size_t> rows = sorted_sample(x.rows, count, random);
-    copy_.resize(count * x.cols);
-    gather_rows(x, rows.data(), {copy_.data(), count, x.cols}, options.threads);
+    copy_.resize_for_overwrite(count * x.cols);
+    gather_rows(x, rows.data(), {copy_.mutable_data(), count, x.cols}, options.threads);
     if (options.weights.empty()) return;
     for (size_t row : rows)
         weights_.push_back(options.weights[row]);
 }
 
 void TrainingRows::copy_all(const Vectors& x, int threads) {
-    copy_.resize(x.rows * x.cols);
+    copy_.resize_for_overwrite(x.rows * x.cols);
+    float* const copy = copy_.mutable_data();
     for_row_blocks(x.rows, kRowsPerTask, threads, [&](size_t first, size_t count) {
-        read_rows(x, first, {copy_.data() + first * x.cols, count, x.cols});
+        read_rows(x, first, {copy + first * x.cols, count, x.cols});
     });
 }
 

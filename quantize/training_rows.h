@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include <nearcell/core/aligned_buffer.h>
 #include <nearcell/core/vectors.h>
 #include <nearcell/quantize/kmeans.h>
 #include <nearcell/quantize/lloyd.h>
@@ -28,7 +29,7 @@ class TrainingRows {
     void copy_all(const Vectors& x, int threads);
 
     KMeansPoints points_;
-    std::vector<float> copy_;
+    AlignedBuffer<float> copy_;
     std::vector<float> weights_;
 };
 

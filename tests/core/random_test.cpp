@@ -80,5 +80,58 @@ TEST(Random, SamplesAreDistinctSeededAndUnbiased) {
     EXPECT_TRUE(random_sample(0, 0, random).empty());
 }
 
+// By both of its ways: with a bit for each number, and without.
+TEST(Random, SortedSamplesAreTheNumbersOfRandomSample) {
+    for (const size_t total : std::initializer_list<size_t>{1, 63, 64, 65, 200, 5000, 30000}) {
+        for (const size_t count : std::initializer_list<size_t>{0, 1, 2, 3, 31, 64, 130, 4999}) {
+            if (count > total) continue;
+            for (uint64_t seed = 0; seed < 20; ++seed) {
+                Random random(seed), again(seed);
+                std::vector<size_t> expected = random_sample(total, count, random);
+                std::sort(expected.begin(), expected.end());
+                ASSERT_EQ(sorted_sample(total, count, again), expected) << total << " " << count;
+                if (count < total) {
+                    ASSERT_EQ(random.next(), again.next());
+                }
+            }
+        }
+    }
+    Random random(4);
+    const std::vector<size_t> all = sorted_sample(1000, 1000, random);
+    for (size_t i = 0; i < 1000; ++i)
+        ASSERT_EQ(all[i], i);
+    EXPECT_EQ(sorted_sample(1000, 999, random).size(), 999u);
+    EXPECT_TRUE(sorted_sample(0, 0, random).empty());
+}
+
+TEST(Random, SortedSamplesAreUniform) {
+    constexpr size_t kBuckets = 64;
+    struct Case {
+        size_t total, count;
+    };
+    for (const auto& [total, count] : {Case{1000000, 100000}, Case{1000000, 700000},
+                                       Case{1000000, 990}, Case{size_t{1} << 41, 20000}}) {
+        Random random(5);
+        std::vector<double> counts(kBuckets);
+        const std::vector<size_t> sample = sorted_sample(total, count, random);
+        ASSERT_EQ(sample.size(), count);
+        ASSERT_LT(sample.back(), total);
+        for (size_t i = 0; i < count; ++i) {
+            if (i > 0) {
+                ASSERT_LT(sample[i - 1], sample[i]);
+            }
+            counts[sample[i] / ((total + kBuckets - 1) / kBuckets)] += 1;
+        }
+        // Without replacement counts vary less, by the factor of what is left.
+        const double expected = static_cast<double>(count) / kBuckets;
+        const double left = 1.0 - static_cast<double>(count) / static_cast<double>(total);
+        double chi_square = 0;
+        for (const double seen : counts)
+            chi_square += (seen - expected) * (seen - expected) / (expected * left);
+        EXPECT_GT(chi_square, 32.0) << total << " " << count;  // 0.0005 of each tail lies beyond
+        EXPECT_LT(chi_square, 107.0) << total << " " << count;
+    }
+}
+
 }  // namespace
 }  // namespace nearcell

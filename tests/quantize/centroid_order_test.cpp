@@ -27,7 +27,7 @@ double mean_step(const std::vector<float>& x, size_t d, const std::vector<size_t
 
 TEST(CentroidOrder, IsAPermutationThatKeepsNeighboursTogether) {
     Random random(2);
-    for (const size_t n : std::initializer_list<size_t>{1, 2, 3, 17, 500}) {
+    for (const size_t n : std::initializer_list<size_t>{0, 1, 2, 3, 17, 500, 4099}) {
         constexpr size_t kDim = 3;
         std::vector<float> x(n * kDim);
         for (float& value : x)
@@ -37,7 +37,7 @@ TEST(CentroidOrder, IsAPermutationThatKeepsNeighboursTogether) {
         EXPECT_EQ(order, centroid_order(rows, 3));
         for (size_t i = 0; i < n; ++i)
             numbers[i] = i;
-        if (n == 500) {
+        if (n >= 500) {
             EXPECT_LT(mean_step(x, kDim, order), 0.5 * mean_step(x, kDim, numbers));
         }
         std::sort(order.begin(), order.end());
@@ -49,6 +49,40 @@ TEST(CentroidOrder, BearsEqualAndHugeRows) {
     const std::vector<float> same(40 * 4, 1.5f), huge(40 * 4, 3e38f);
     EXPECT_EQ(centroid_order({same.data(), 40, 4}, 1).size(), 40u);
     EXPECT_EQ(centroid_order({huge.data(), 40, 4}, 1).size(), 40u);
+    Random random(3);
+    for (const float scale : {3e38f, 1e19f, 1e-20f, 1e-45f}) {
+        std::vector<float> x(1100 * 5);
+        for (float& value : x)
+            value = scale * static_cast<float>(2 * random.uniform() - 1);
+        std::vector<size_t> order = centroid_order({x.data(), 1100, 5}, 2);
+        std::sort(order.begin(), order.end());
+        for (size_t i = 0; i < order.size(); ++i)
+            ASSERT_EQ(order[i], i) << scale;
+    }
+}
+
+// Rows on a line come in its order, or halves of it turned round, wherever the line is.
+TEST(CentroidOrder, HalvesALineFarFromTheOrigin) {
+    constexpr size_t kRows = 2048, kDim = 9;
+    for (const float offset : {0.0f, 1000.0f}) {
+        std::vector<float> x(kRows * kDim);
+        for (size_t i = 0; i < kRows; ++i) {  // 1021 is prime to the number of rows
+            for (size_t j = 0; j < kDim; ++j)
+                x[i * kDim + j] =
+                    offset + static_cast<float>(i * 1021 % kRows) * static_cast<float>(j + 1) / 256;
+        }
+        const std::vector<size_t> order = centroid_order({x.data(), kRows, kDim}, 2);
+        for (size_t part = kRows / 2; part >= 2; part /= 2) {
+            for (size_t first = 0; first < kRows; first += part) {
+                size_t least = kRows, most = 0;
+                for (size_t i = first; i < first + part; ++i) {
+                    least = std::min(least, order[i] * 1021 % kRows);
+                    most = std::max(most, order[i] * 1021 % kRows);
+                }
+                ASSERT_EQ(most - least, part - 1) << offset << " " << part << " " << first;
+            }
+        }
+    }
 }
 
 }  // namespace
