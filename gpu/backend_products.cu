@@ -41,38 +41,11 @@ class ProductSums {
         auto* const there = session.scratch.take<double>(dim);
         simt::copy_to_device(there, shift, dim * sizeof(double), stream);
         shift_ = there;
-        partial_ = session.scratch.take<double>(parts_ * size());
         totals_ = session.scratch.take<double>(size());
         simt::fill_bytes(totals_, 0, size() * sizeof(double), stream);
     }
 
-    void add(const RowOperand& rows) {
-        const size_t part_rows = std::max(kLeastPartRows, ceil_divide(rows.count, parts_));
-        const size_t parts = ceil_divide(rows.count, part_rows);
-        const ProductJob job{rows, shift_, narrow(part_rows), partial_};
-        const simt::Stream stream = session_.stream.get();
-        const unsigned columns = narrow(ceil_divide(dim_, kProductThreads));
-        unsigned first = 0;  // line of what is summed by parts
-        if (products_) {
-            first = narrow(dim_);
-            const size_t mark = session_.scratch.mark();
-            auto* const shifted = session_.scratch.take<double>(size_t{rows.count} * dim_);
-            simt::launch({"shift_rows", {columns, narrow(parts)}, kProductThreads, 0, stream},
-                         shift_rows, job, shifted);
-            products_->add(dim_, rows.count, shifted, totals_);
-            session_.scratch.rewind(mark);
-        } else {
-            const size_t tiles = ceil_divide(dim_, kProductTile);
-            simt::launch({"sum_products",
-                          {narrow(tiles * (tiles + 1) / 2), narrow(parts)},
-                          kProductThreads,
-                          0,
-                          stream},
-                         sum_products, job);
-        }
-        simt::launch({"add_parts", {columns, narrow(dim_) + 1 - first}, kProductThreads, 0, stream},
-                     add_parts, job, narrow(parts), first, totals_);
-    }
+    void add(const RowOperand& rows) { products_ ? add_by_library(rows) : add_by_parts(rows); }
 
     // Adds what was summed to the host's.
     void finish(double* sums, double* products) {
@@ -90,11 +63,47 @@ class ProductSums {
    private:
     size_t size() const { return (dim_ + 1) * dim_; }
 
+    void add_by_parts(const RowOperand& rows) {
+        const size_t part_rows = std::max(kLeastPartRows, ceil_divide(rows.count, parts_));
+        const size_t parts = ceil_divide(rows.count, part_rows), mark = session_.scratch.mark();
+        auto* const partial = session_.scratch.take<double>(parts * size());
+        const size_t tiles = ceil_divide(dim_, kProductTile);
+        simt::launch({"sum_products",
+                      {narrow(tiles * (tiles + 1) / 2), narrow(parts)},
+                      kProductThreads,
+                      0,
+                      session_.stream.get()},
+                     sum_products, ProductJob{rows, shift_, narrow(part_rows), partial});
+        add_parts_to_totals({partial, size(), narrow(parts), 0, narrow(dim_)});
+        session_.scratch.rewind(mark);
+    }
+    void add_by_library(const RowOperand& rows) {
+        const size_t parts = ceil_divide(rows.count, kLeastPartRows),
+                     mark = session_.scratch.mark();
+        auto* const partial = session_.scratch.take<double>(parts * dim_);
+        auto* const shifted = session_.scratch.take<double>(size_t{rows.count} * dim_);
+        simt::launch(
+            {"shift_rows", {columns(), narrow(parts)}, kProductThreads, 0, session_.stream.get()},
+            shift_rows, ProductJob{rows, shift_, narrow(kLeastPartRows), partial}, shifted);
+        products_->add(dim_, rows.count, shifted, totals_);
+        add_parts_to_totals({partial, dim_, narrow(parts), narrow(dim_), narrow(dim_)});
+        session_.scratch.rewind(mark);
+    }
+    unsigned columns() const { return narrow(ceil_divide(dim_, kProductThreads)); }
+    void add_parts_to_totals(const PartialSums& sums) {
+        simt::launch({"add_parts",
+                      {columns(), narrow(dim_) + 1 - sums.first},
+                      kProductThreads,
+                      0,
+                      session_.stream.get()},
+                     add_parts, sums, totals_);
+    }
+
     Session& session_;
     size_t dim_, parts_;
     std::optional<LinearAlgebra::Products> products_;
     const double* shift_ = nullptr;
-    double *partial_ = nullptr, *totals_ = nullptr;
+    double* totals_ = nullptr;
 };
 
 // Slices of rows for the work of a stream: while one is summed, the next is on its way.

@@ -38,17 +38,19 @@ void for_slices(size_t rows, size_t slice, int threads, const Task& task) {
 }
 
 // The backend's inner-product keys are negated products.
-void negate_and_add(MatrixView<float> keys, const std::vector<float>& bias) {
-    for (size_t i = 0; i < keys.rows; ++i) {
-        float* row = keys.row(i);
-        if (bias.empty()) {
-            for (size_t j = 0; j < keys.cols; ++j)
-                row[j] = -row[j];
-        } else {
-            for (size_t j = 0; j < keys.cols; ++j)
-                row[j] = bias[j] - row[j];
+void negate_and_add(MatrixView<float> keys, const std::vector<float>& bias, int threads) {
+    for_slices(keys.rows, kSliceRows, threads, [&](size_t first, size_t count) {
+        for (size_t i = first; i < first + count; ++i) {
+            float* row = keys.row(i);
+            if (bias.empty()) {
+                for (size_t j = 0; j < keys.cols; ++j)
+                    row[j] = -row[j];
+            } else {
+                for (size_t j = 0; j < keys.cols; ++j)
+                    row[j] = bias[j] - row[j];
+            }
         }
-    }
+    });
 }
 
 }  // namespace
@@ -72,10 +74,12 @@ void LinearMap::apply(MatrixView<const float> x, MatrixView<float> out, const Ba
                       int threads) const {
     check_shapes(x, in_dim_, out, out_dim_);
     const size_t slice = std::max(kSliceRows, backend.least_rows());
-    for_slices(x.rows, slice, threads, [&](size_t first, size_t count) {
+    // A device's slices follow one another, and all threads copy the rows of one.
+    const int workers = backend.least_rows() > 1 ? 1 : threads;
+    for_slices(x.rows, slice, workers, [&](size_t first, size_t count) {
         const MatrixView<float> part = out.slice(first, count);
         backend.scores(x.slice(first, count), rows_, Metric::InnerProduct, part, threads);
-        negate_and_add(part, bias_);
+        negate_and_add(part, bias_, threads);
     });
 }
 

@@ -6,8 +6,6 @@
 // rows are summed side by side and then added in their order; a row is added after those before it,
 // so that the bits do not depend on the device. Error: (rows + 2) 2^-53 of the sum of the terms'
 // magnitudes, as on the CPU.
-//
-// Run on the emulation only.
 #pragma once
 
 #include <nearcell/gpu/kernels/tile_product.cuh>
@@ -107,23 +105,28 @@ __global__ void __launch_bounds__(kProductThreads, 2) sum_products(ProductJob jo
         partial[size_t{dim} * dim + row + threadIdx.x] = sum;
 }
 
-// Adds the parts to the totals, in their order: lines from `first` to dim of what partial_of() has,
-// of which line dim is the sums.
-__global__ void __launch_bounds__(kProductThreads)
-    add_parts(ProductJob job, unsigned parts, unsigned first, double* totals) {
-    const unsigned row = first + blockIdx.y, dim = job.x.dim;
+// What was summed by parts: `stride` doubles each, of lines of `dim` from `first` to the sums.
+struct PartialSums {
+    const double* partial;
+    size_t stride;
+    unsigned parts, first, dim;
+};
+
+// Adds the parts to the totals, in their order.
+__global__ void __launch_bounds__(kProductThreads) add_parts(PartialSums sums, double* totals) {
+    const unsigned row = sums.first + blockIdx.y, dim = sums.dim;
     const unsigned column = blockIdx.x * unsigned{kProductThreads} + threadIdx.x;
     if (column >= dim) return;
     if (row < dim && row / kProductTile > column / kProductTile) return;  // nobody summed them
-    const size_t at = size_t{row} * dim + column;
-    double total = totals[at];
-    for (unsigned part = 0; part < parts; ++part)
-        total += partial_of(job, part)[at];
-    totals[at] = total;
+    const double* const part_sums = sums.partial + size_t{blockIdx.y} * dim + column;
+    double total = totals[size_t{row} * dim + column];
+    for (unsigned part = 0; part < sums.parts; ++part)
+        total += part_sums[part * sums.stride];
+    totals[size_t{row} * dim + column] = total;
 }
 
-// For products by a library: the rows less the shift, as doubles, and the sums. A thread a column
-// of a part.
+// For products by a library: the rows less the shift, as doubles, and the sums, of which each part
+// has a line. A thread a column of a part; memory-bound: 4 bytes read of a value and 8 written.
 __global__ void __launch_bounds__(kProductThreads) shift_rows(ProductJob job, double* shifted) {
     const unsigned dim = job.x.dim;
     const unsigned column = blockIdx.x * unsigned{kProductThreads} + threadIdx.x;
@@ -136,7 +139,7 @@ __global__ void __launch_bounds__(kProductThreads) shift_rows(ProductJob job, do
         shifted[size_t{row} * dim + column] = value;
         sum += value;
     }
-    partial_of(job, blockIdx.y)[size_t{dim} * dim + column] = sum;
+    job.partial[size_t{blockIdx.y} * dim + column] = sum;
 }
 
 }  // namespace nearcell::gpu
