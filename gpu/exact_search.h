@@ -9,7 +9,9 @@
 //
 // Cost: 4 dim + 2 dim rounded up to a multiple of 32, and 8 bytes, of device memory a row, and
 // `scratch_bytes` a search; queries x rows x dim multiply-adds on tensor cores, of bfloat16, or
-// before sm_80 of half. Thread safety: searches may run at once, each in a stream of its own.
+// before sm_80 of half. What a search has used of its `scratch_bytes` stays for the next one, and
+// with it host memory for the queries and results of a batch: as often as searches ran at once.
+// Thread safety: searches may run at once, each in a stream of its own.
 #pragma once
 
 #include <cstddef>
@@ -19,9 +21,11 @@
 #include <nearcell/core/metric.h>
 #include <nearcell/core/search_result.h>
 #include <nearcell/core/vectors.h>
-#include <nearcell/gpu/simt/host.h>
 
 namespace nearcell::gpu {
+
+class SessionPool;
+struct Session;
 
 struct DeviceFlatOptions {
     int threads = 0;                           // of the host, to read vectors; 0: all
@@ -33,22 +37,25 @@ struct DeviceFlatOptions {
 class DeviceFlat {
    public:
     // Copies the base to the device. Throws InvalidArgument and NonFinite as exact_search does,
-    // Unsupported for 2^32 rows or more, NoDevice, OutOfMemory.
-    DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options = {});
+    // Unsupported for 2^32 rows or more, NoDevice, OutOfMemory. It is copied in sessions of
+    // `uploads`, where there are some already; null: of its own.
+    DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options = {},
+               SessionPool* uploads = nullptr);
     ~DeviceFlat();
     DeviceFlat(DeviceFlat&&) noexcept;
     DeviceFlat& operator=(DeviceFlat&&) noexcept;
 
     // Ids are row numbers of the base. Throws InvalidArgument (k = 0, another dimension),
-    // NonFinite.
+    // NonFinite, OutOfMemory.
     SearchResult search(const Vectors& queries, size_t k) const;
 
     // The same for vectors that are on the device, one behind the other, and k <= rows(), without
-    // waiting: best becomes k numbers of each, in any order, as pack_key says (packed_key.cuh). Of
-    // a vector to which so many rows seem equally near that there is no room for them, all are ~0.
-    // Vectors need not be finite, but then nothing is said of what is found.
+    // waiting, in the stream and scratch of a session: best becomes k numbers of each, in any
+    // order, as pack_key says (packed_key.cuh). Of a vector to which so many rows seem equally near
+    // that there is no room for them, all are ~0. Vectors need not be finite, but then nothing is
+    // said of what is found.
     void find_nearest(const float* vectors, size_t count, size_t k, uint64_t* best,
-                      simt::Stream stream) const;
+                      Session& session) const;
 
     size_t rows() const;
     size_t dim() const;
