@@ -135,12 +135,12 @@ struct AssignWork {
 
 // Rows that an exact search takes; null for others, and where it would not pay.
 std::shared_ptr<const DeviceFlat> flat_of(const KeptPart& kept, MatrixView<const float> rows,
-                                          Metric metric) {
+                                          Metric metric, SessionPool& sessions) {
     try {
         if (kept && kept.offset == 0 && kept.copy->host.rows == rows.rows &&
             kept.copy->host.cols == rows.cols)
-            return kept.copy->flat(metric);
-        return std::make_shared<const DeviceFlat>(rows, metric);
+            return kept.copy->flat(metric, sessions);
+        return std::make_shared<const DeviceFlat>(rows, metric, DeviceFlatOptions{}, &sessions);
     } catch (const Error& error) {
         const bool full = error.code() == StatusCode::OutOfMemory;
         if (!full && category(error.code()) != StatusCategory::Input) throw;
@@ -160,7 +160,8 @@ void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows
     const bool dot = is_similarity(metric);
     std::shared_ptr<const DeviceFlat> flat;
     if (rows.rows >= options_.searched_rows && there.is_dense())
-        flat = flat_of(nearest.part(), rows, dot ? Metric::InnerProduct : Metric::L2);
+        flat = flat_of(nearest.part(), rows, dot ? Metric::InnerProduct : Metric::L2,
+                       state_->sessions);
     CallOperands operands(state_->sessions);
     AssignWork work{.x = there,
                     .rows = nearest.all(operands, threads),

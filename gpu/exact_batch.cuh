@@ -4,7 +4,9 @@
 // first has no limits and is small. Places are in an order that makes the first a sample of all
 // (RowOrder). When more rows of a query pass than there is room for, the round is done again for
 // such queries alone, which have the room of all then, and if need be in parts: nothing is lost,
-// and a part that is no larger than the room always fits.
+// and a part that is no larger than the room always fits. Of many queries that is done before the
+// next round, which then has better limits; of few, which have much room and wait for the host
+// longer than for the device, after the last: rounds may come in any order.
 //
 // Host code, compiled by nvcc, or by any compiler on the emulation. One thread.
 #pragma once
@@ -12,7 +14,6 @@
 #include <algorithm>
 #include <vector>
 
-#include <nearcell/gpu/device_array.h>
 #include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/session.h>
 #include <nearcell/gpu/kernels/rescore_rows.cuh>
@@ -26,34 +27,56 @@ constexpr size_t kFirstRows = 64, kGrowth = 8;  // of the rounds
 constexpr size_t kLeastRoom = 2048;             // candidates of a query
 constexpr size_t kMostGridY = 65535;
 constexpr size_t kMostBlockRows = 8064;  // places that a block scans, whole stages
-constexpr size_t kFewQueries = 1024;     // room is not scarce up to there
+constexpr size_t kFewQueries = 1024;     // up to there room is not scarce, nor is waiting cheap
+constexpr size_t kMostRounds = 12;       // of 2^32 rows: one row, or eight times as many and so on
 
 inline dim3 grid_of_warps(size_t vectors) {
     return static_cast<unsigned>(ceil_divide(vectors, kRoundThreads / 32));
 }
 
-using ScanKernel = void (*)(ScanJob);
+// How a scan is launched.
+struct ScanShape {
+    void (*kernel)(ScanJob);
+    int threads;
+    size_t shared_bytes;   // dynamic ones
+    size_t rows, queries;  // of a block at a time
+};
 
-template <Rounding kRounding, class Use>
-ScanKernel scan_kernel(size_t segments) {
+template <template <int> class Use, Rounding kRounding, int kSegments>
+ScanShape held_shape(size_t queries) {
+    const size_t tiles = ceil_divide(queries, kTileQueries);
+    const size_t block_tiles = tiles <= 3 ? std::max<size_t>(1, tiles) : kHeldWarps;
+    return {scan_held<kRounding, kSegments, Use>, kHeldThreads, 0, kStageRows,
+            block_tiles * kTileQueries};
+}
+
+template <template <int> class Use, Rounding kRounding, class Shape>
+ScanShape wide_shape() {
+    return {scan_wide<kRounding, Shape, Use>, Shape::kThreads, sizeof(typename Shape::Shared),
+            Shape::kRows, Shape::kQueries};
+}
+
+template <template <int> class Use, Rounding kRounding>
+ScanShape scan_shape(size_t segments, size_t queries) {
     switch (segments) {
-        case 1: return scan_held<kRounding, 1, Use>;
-        case 2: return scan_held<kRounding, 2, Use>;
-        case 3: return scan_held<kRounding, 3, Use>;
-        case kMostHeld: return scan_held<kRounding, kMostHeld, Use>;
-        default: return scan_wide<kRounding, Use>;
+        case 1: return held_shape<Use, kRounding, 1>(queries);
+        case 2: return held_shape<Use, kRounding, 2>(queries);
+        case 3: return held_shape<Use, kRounding, 3>(queries);
+        case kMostHeld: return held_shape<Use, kRounding, kMostHeld>(queries);
+        default: break;
     }
-}
-template <class Use>
-ScanKernel scan_kernel(const Space& space) {
-    const size_t segments = space.padded / kSegment;
-    return space.rounding == Rounding::Bfloat16 ? scan_kernel<Rounding::Bfloat16, Use>(segments)
-                                                : scan_kernel<Rounding::Half, Use>(segments);
+    if (queries <= FewestWide::kQueries) return wide_shape<Use, kRounding, FewestWide>();
+    if (queries <= FewWide::kQueries) return wide_shape<Use, kRounding, FewWide>();
+    if (queries <= SomeWide::kQueries) return wide_shape<Use, kRounding, SomeWide>();
+    return wide_shape<Use, kRounding, ManyWide>();
 }
 
-// Tiles of queries of a block of scan_held.
-inline size_t query_tiles_of_block(size_t tiles) {
-    return tiles <= 3 ? std::max<size_t>(1, tiles) : kHeldWarps;
+template <template <int> class Use>
+ScanShape scan_shape(const Space& space, size_t queries) {
+    const size_t segments = space.padded / kSegment;
+    return space.rounding == Rounding::Bfloat16
+               ? scan_shape<Use, Rounding::Bfloat16>(segments, queries)
+               : scan_shape<Use, Rounding::Half>(segments, queries);
 }
 
 // What searches need of the base; the arrays are its owner's.
@@ -66,14 +89,11 @@ struct ExactBase {
     const float2* row_terms = nullptr;            // by place
 };
 
-// Scans the job's places with `Use` of what is found; the job has all but the rows and the blocks.
-template <class Use>
+// Scans the job's places with `Use` of the scores; the job has all but the rows and the blocks.
+template <template <int> class Use>
 void start_scan(const ExactBase& base, ScanJob job, simt::Stream stream) {
-    const bool held = base.space.padded <= kMostHeld * kSegment;
-    const size_t tiles = ceil_divide(job.count, kTileQueries);
-    const size_t block_tiles = held ? query_tiles_of_block(tiles) : kWideQueryWarps;
-    const size_t columns = ceil_divide(tiles, block_tiles);
-    const size_t step = held ? kStageRows : kWideRows;
+    const ScanShape shape = scan_shape<Use>(base.space, job.count);
+    const size_t columns = ceil_divide(job.count, shape.queries), step = shape.rows;
     // Blocks enough for every processor to have some, but no more rows than that needs: a block
     // reads its queries only once.
     const auto processors = static_cast<size_t>(std::max(1, base.device.processors));
@@ -87,12 +107,12 @@ void start_scan(const ExactBase& base, ScanJob job, simt::Stream stream) {
     job.rows = base.row_rounded;
     job.terms = base.row_terms;
     job.block_rows = block_rows;
-    job.block_tiles = static_cast<unsigned>(block_tiles);
+    job.block_tiles = static_cast<unsigned>(shape.queries / kTileQueries);
     job.padded = base.space.padded;
-    const ScanKernel kernel = scan_kernel<Use>(base.space);
-    if (held) return simt::launch({"scan_rows", grid, kHeldThreads, 0, stream}, kernel, job);
-    simt::allow_shared_memory(kernel, kWideBytes);
-    simt::launch({"scan_rows", grid, kWideThreads, kWideBytes, stream}, kernel, job);
+    if (shape.shared_bytes > 0) simt::allow_shared_memory(shape.kernel, shape.shared_bytes);
+    simt::launch(
+        {"scan_rows", grid, static_cast<unsigned>(shape.threads), shape.shared_bytes, stream},
+        shape.kernel, job);
 }
 
 constexpr size_t kCandidateBytes = sizeof(uint64_t) + sizeof(unsigned);
@@ -114,34 +134,40 @@ inline size_t candidate_room(size_t wanted, size_t rows, size_t k, size_t querie
 inline size_t batch_queries(size_t bytes, const Space& space, size_t room, size_t k) {
     const size_t each = room * kCandidateBytes + k * sizeof(uint64_t) + space.dim * sizeof(float) +
                         space.padded * sizeof(unsigned short) + sizeof(QueryBound) +
-                        sizeof(float2) + 3 * sizeof(unsigned);
+                        sizeof(float2) + (2 + kMostRounds) * sizeof(unsigned);
     const size_t fit = std::clamp<size_t>(bytes / each, 1, size_t{1} << 20);
     return fit > kTileQueries ? fit / kTileQueries * kTileQueries : fit;
 }
 
+// What is known of a batch, on the host.
+struct BatchResult {
+    uint64_t* best;        // k numbers of each query, of which as many count as held, in any order
+    const unsigned* held;  // (pack_key)
+};
+
+// Its arrays are the session's scratch, and results in its memory for downloads.
 class ExactBatch {
    public:
     ExactBatch(const ExactBase& base, const float* queries, size_t count, size_t k, size_t room,
-               simt::Stream stream)
+               Session& session)
         : base_(base),
-          stream_(stream),
+          session_(session),
+          stream_(session.stream.get()),
           count_(count),
           k_(k),
           room_(room),
           queries_(queries),
-          rounded_(count * base.space.padded, stream),
-          bounds_(count, stream),
-          limits_(count, stream),
-          active_(count, stream),
-          counts_(count, stream),
-          held_(count, stream),
-          candidates_(count * room, stream),
-          keys_(count * room, stream),
-          best_(count * k, stream) {
-        held_.fill_zero();
-        simt::launch({"round_queries", grid_of_warps(count), kRoundThreads, 0, stream},
-                     round_queries, base.space, queries_, count, rounded_.data(), bounds_.data(),
-                     limits_.data());
+          rounded_(take<unsigned short>(count * base.space.padded)),
+          bounds_(take<QueryBound>(count)),
+          limits_(take<float2>(count)),
+          active_(take<unsigned>(count)),
+          counts_(take<unsigned>(count * kMostRounds)),
+          candidates_(take<unsigned>(count * room)),
+          keys_(take<uint64_t>(count * room)),
+          best_(take<uint64_t>(count * k)) {
+        simt::fill_bytes(counts_, 0, count * kMostRounds * sizeof(unsigned), stream_);
+        simt::launch({"round_queries", grid_of_warps(count), kRoundThreads, 0, stream_},
+                     round_queries, base.space, queries_, count, rounded_, bounds_, limits_);
     }
 
     // Looks at the whole base. Without limits, every place of a round is a candidate.
@@ -152,19 +178,39 @@ class ExactBatch {
             end = begin + (unlimited ? room_ : (kGrowth - 1) * begin);
             if (begin == 0) end = std::min(room_, std::max(kFirstRows, 2 * k_));
             end = std::min(rows, end);
-            if (unlimited || begin == 0)
+            if (unlimited || begin == 0) {
                 take_places(begin, end);
-            else
-                add_places(begin, end, nullptr);
+                continue;
+            }
+            rounds_.push_back({begin, end, rounds_.size() + 1});
+            add_places(rounds_.back(), nullptr, count_);
+            if (count_ > kFewQueries) look_at_rounds();
         }
     }
 
-    // k numbers of each query, of which held() count, in any order (pack_key).
-    std::vector<uint64_t> best() const { return to_host(best_.data(), best_.size()); }
-    std::vector<unsigned> held() const { return to_host(held_.data(), held_.size()); }
+    // Waits.
+    BatchResult finish() {
+        copy_best();
+        look_at_rounds();
+        if (searched_again_) {
+            copy_best();
+            simt::synchronize(stream_);
+        }
+        return {host_best(), host_counts()};
+    }
     uint64_t rescored() const { return rescored_; }
 
    private:
+    // Places, and which row of the counts they have; the first row has how many are held.
+    struct Round {
+        size_t begin, end, number;
+    };
+
+    template <class T>
+    T* take(size_t count) {
+        return session_.scratch.take<T>(count);
+    }
+
     // No more than there is room for.
     void take_places(size_t begin, size_t end) {
         const auto count = static_cast<unsigned>(end - begin);
@@ -173,20 +219,12 @@ class ExactBatch {
         rescored_ += uint64_t{count_} * count;
     }
 
-    // For all queries, or for some.
-    void add_places(size_t begin, size_t end, const std::vector<unsigned>* some) {
-        if (some != nullptr) active_.copy_from(some->data(), some->size());
-        const unsigned* const active = some == nullptr ? nullptr : active_.data();
-        const size_t count = some == nullptr ? count_ : some->size(), room = room_of(count);
-        simt::fill_bytes(counts_.data(), 0, count * sizeof(unsigned), stream_);
-        scan(begin, end, active, count, room);
-        score({counts_.data(), candidates_.data(), room, 0, 0}, active, count, end - begin);
-        const std::vector<unsigned> crowded = crowded_queries(some, count, room);
-        if (crowded.empty()) return;
-        if (room_of(crowded.size()) >= 2 * room) return add_places(begin, end, &crowded);
-        const size_t part = std::max(room, ceil_divide(end - begin, kGrowth));
-        for (size_t first = begin; first < end; first += part)
-            add_places(first, std::min(end, first + part), &crowded);
+    // For all queries, or for some. Counts are 0.
+    void add_places(const Round& round, const unsigned* active, size_t count) {
+        const size_t room = room_of(count);
+        scan(round, active, count, room);
+        score({counts_ + round.number * count_, candidates_, room, 0, 0}, active, count,
+              round.end - round.begin);
     }
 
     // That of all, shared by some.
@@ -194,10 +232,21 @@ class ExactBatch {
         return std::min<size_t>(base_.order.rows, room_ * (count_ / std::max<size_t>(1, count)));
     }
 
+    // Waits, and does rounds again that were not looked at, for those queries that were crowded.
+    void look_at_rounds() {
+        const size_t first = looked_at_, rounds = rounds_.size();
+        copy_counts(first + 1, rounds - first, count_);
+        simt::synchronize(stream_);
+        for (; looked_at_ < rounds; ++looked_at_)
+            search_again(rounds_[looked_at_], crowded_queries(rounds_[looked_at_], nullptr, count_),
+                         room_);
+    }
+
     // Those of which more rows passed than there was room for.
-    std::vector<unsigned> crowded_queries(const std::vector<unsigned>* some, size_t count,
-                                          size_t room) {
-        const std::vector<unsigned> counts = to_host(counts_.data(), count);
+    std::vector<unsigned> crowded_queries(const Round& round, const std::vector<unsigned>* some,
+                                          size_t count) {
+        const unsigned* const counts = host_counts() + round.number * count_;
+        const size_t room = room_of(count);
         std::vector<unsigned> crowded;
         for (size_t i = 0; i < count; ++i) {
             if (counts[i] > room)
@@ -208,16 +257,54 @@ class ExactBatch {
         return crowded;
     }
 
-    void scan(size_t begin, size_t end, const unsigned* active, size_t count, size_t room) {
+    // For queries that were crowded with so much room: with twice as much, or in parts.
+    void search_again(const Round& round, const std::vector<unsigned>& crowded, size_t room) {
+        if (crowded.empty()) return;
+        searched_again_ = true;
+        const size_t count = crowded.size(), more = room_of(count),
+                     places = round.end - round.begin;
+        const size_t part =
+            more >= 2 * room ? places : std::max(room, ceil_divide(places, kGrowth));
+        for (size_t first = round.begin; first < round.end; first += part) {
+            const Round again{first, std::min(round.end, first + part), round.number};
+            simt::copy_to_device(active_, crowded.data(), count * sizeof(unsigned), stream_);
+            simt::fill_bytes(counts_ + round.number * count_, 0, count * sizeof(unsigned), stream_);
+            add_places(again, active_, count);
+            copy_counts(round.number, 1, count);
+            simt::synchronize(stream_);
+            search_again(again, crowded_queries(again, &crowded, count), more);
+        }
+    }
+
+    // The best, and behind them counts as they are on the device.
+    uint64_t* host_best() {
+        const size_t counts =
+            ceil_divide(count_ * kMostRounds * sizeof(unsigned), sizeof(uint64_t));
+        return session_.download.get<uint64_t>(count_ * k_ + counts);
+    }
+    unsigned* host_counts() { return reinterpret_cast<unsigned*>(host_best() + count_ * k_); }
+
+    void copy_best() {
+        simt::copy_to_host(host_best(), best_, count_ * k_ * sizeof(uint64_t), stream_);
+        copy_counts(0, 1, count_);
+    }
+    // Of some rounds, all of them or of one the first.
+    void copy_counts(size_t first, size_t rounds, size_t count) {
+        if (rounds == 0) return;
+        simt::copy_to_host(host_counts() + first * count_, counts_ + first * count_,
+                           ((rounds - 1) * count_ + count) * sizeof(unsigned), stream_);
+    }
+
+    void scan(const Round& round, const unsigned* active, size_t count, size_t room) {
         ScanJob job{};
-        job.queries = rounded_.data();
-        job.limits = limits_.data();
+        job.queries = rounded_;
+        job.limits = limits_;
         job.active = active;
         job.count = count;
-        job.begin = begin;
-        job.end = end;
-        job.counts = counts_.data();
-        job.candidates = candidates_.data();
+        job.begin = round.begin;
+        job.end = round.end;
+        job.counts = counts_ + round.number * count_;
+        job.candidates = candidates_;
         job.capacity = room;
         start_scan<OfferPassing>(base_, job, stream_);
     }
@@ -225,10 +312,9 @@ class ExactBatch {
     // Of at most so many places of each: their keys, and the best of them and of those before.
     void score(const FoundPlaces& found, const unsigned* active, size_t count, size_t places) {
         rescore(found, active, count, places);
-        simt::launch({"select_best", static_cast<unsigned>(count), kSelectThreads, 0, stream_},
-                     select_best,
-                     SelectJob{base_.space, bounds_.data(), active, found, keys_.data(),
-                               best_.data(), held_.data(), k_, limits_.data()});
+        simt::launch(
+            {"select_best", static_cast<unsigned>(count), kSelectThreads, 0, stream_}, select_best,
+            SelectJob{base_.space, bounds_, active, found, keys_, best_, counts_, k_, limits_});
     }
 
     // Few queries are spread over more blocks.
@@ -242,28 +328,23 @@ class ExactBatch {
                       stream_},
                      rescore_rows,
                      RescoreJob{base_.space.metric, base_.space.dim, base_.row_floats, queries_,
-                                base_.order, active, found, keys_.data()});
-    }
-
-    template <class T>
-    std::vector<T> to_host(const T* array, size_t count) const {
-        std::vector<T> values(count);
-        simt::copy_to_host(values.data(), array, count * sizeof(T), stream_);
-        simt::synchronize(stream_);
-        return values;
+                                base_.order, active, found, keys_});
     }
 
     const ExactBase& base_;
+    Session& session_;
     simt::Stream stream_;
     size_t count_, k_, room_;
     uint64_t rescored_ = 0;
+    std::vector<Round> rounds_;  // those that were scanned
+    size_t looked_at_ = 0;       // of them
+    bool searched_again_ = false;
     const float* queries_;
-    DeviceArray<unsigned short> rounded_;
-    DeviceArray<QueryBound> bounds_;
-    DeviceArray<float2> limits_;
-    DeviceArray<unsigned> active_, counts_, held_;
-    DeviceArray<unsigned> candidates_;
-    DeviceArray<uint64_t> keys_, best_;
+    unsigned short* rounded_;
+    QueryBound* bounds_;
+    float2* limits_;
+    unsigned *active_, *counts_, *candidates_;
+    uint64_t *keys_, *best_;
 };
 
 }  // namespace nearcell::gpu

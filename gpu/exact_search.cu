@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
-#include <nearcell/gpu/session.h>
+#include <nearcell/gpu/row_slices.h>
 #include <nearcell/gpu/exact_batch.cuh>
 #include <nearcell/gpu/kernels/limit_labels.cuh>
 
@@ -16,7 +17,7 @@ namespace nearcell::gpu {
 namespace {
 
 constexpr size_t kMostRows = (size_t{1} << 32) - 1;  // places are 32 bits
-constexpr size_t kUploadFloats = size_t{1} << 24;    // copied to the device at once
+constexpr size_t kUploadBytes = size_t{16} << 20;    // of the base that are copied at once
 constexpr size_t kSampleRows = size_t{1} << 14;      // whose mean is the centre
 constexpr size_t kSampleShare = 4;  // of all rows, whose nearest is a limit for the others
 constexpr size_t kLabelRoom = 64;   // candidates of a vector; some kSampleShare are expected
@@ -33,19 +34,24 @@ void read_floats(const Vectors& vectors, size_t first, MatrixView<float> out, in
     });
 }
 
-// Vectors as float32 on the device, some MiB at a time.
-DeviceArray<float> upload(const Vectors& vectors, int threads, simt::Stream stream) {
-    DeviceArray<float> floats(vectors.rows * vectors.cols, stream);
-    const size_t part = std::clamp<size_t>(kUploadFloats / vectors.cols, 1, vectors.rows + 1);
-    std::vector<float> values(std::min(part, vectors.rows) * vectors.cols);
-    for (size_t first = 0; first < vectors.rows; first += part) {
-        const size_t count = std::min(part, vectors.rows - first);
-        read_floats(vectors, first, {values.data(), count, vectors.cols}, threads);
-        floats.copy_from(values.data(), count * vectors.cols, first * vectors.cols);
-        simt::synchronize(stream);
-    }
-    return floats;
+// Vectors as float32 to the device, by way of the session's memory for copies.
+void upload_floats(Session& session, const Vectors& vectors, float* to, int threads) {
+    const size_t count = vectors.rows * vectors.cols;
+    auto* const between = session.upload.get<float>(count);
+    read_floats(vectors, 0, {between, vectors.rows, vectors.cols}, threads);
+    simt::copy_to_device(to, between, count * sizeof(float), session.stream.get());
 }
+
+struct UploadWork {
+    const Vectors& vectors;
+    float* to;
+    int threads;
+
+    void start(Session& session, size_t first, size_t count) const {
+        upload_floats(session, vectors.slice(first, count), to + first * vectors.cols, threads);
+    }
+    void finish(Session&, size_t, size_t) const {}
+};
 
 // The mean of a sample. Any point would be right; the nearer to the rows, the smaller the bounds.
 std::vector<float> centre_of(const Vectors& base, Metric metric) {
@@ -108,9 +114,20 @@ struct DeviceFlat::Base : ExactBase {
     DeviceArray<float> floats, centre;
     DeviceArray<unsigned short> rounded;
     DeviceArray<float2> terms;
+    MemoryBudget budget{std::numeric_limits<size_t>::max()};  // calls take what options say
+    SessionPool sessions{budget};
 
+    void upload(const Vectors& vectors, SessionPool& pool);
     void round(const Vectors& vectors);
 };
+
+void DeviceFlat::Base::upload(const Vectors& vectors, SessionPool& pool) {
+    floats = DeviceArray<float>(vectors.rows * vectors.cols, stream.get());
+    simt::synchronize(stream.get());  // so that other streams may use it
+    UploadWork work{vectors, floats.data(), options.threads};
+    run_in_slices(pool, vectors.rows, rows_of_slice(kUploadBytes, vectors.cols * sizeof(float)),
+                  work);
+}
 
 // Where and how large the base is, and then its rounded copy.
 void DeviceFlat::Base::round(const Vectors& vectors) {
@@ -141,7 +158,8 @@ void DeviceFlat::Base::round(const Vectors& vectors) {
     simt::synchronize(stream.get());
 }
 
-DeviceFlat::DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options) {
+DeviceFlat::DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options,
+                       SessionPool* uploads) {
     check_base(base);
     check_finite(base, "base", options.threads);
     base_ = std::make_unique<Base>();
@@ -152,7 +170,7 @@ DeviceFlat::DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptio
     space.rounding = base_->device.architecture >= 80 ? Rounding::Bfloat16 : Rounding::Half;
     space.dim = base.cols;
     space.padded = ceil_divide(base.cols, kSegment) * kSegment;
-    base_->floats = upload(base, options.threads, base_->stream.get());
+    base_->upload(base, uploads == nullptr ? base_->sessions : *uploads);
     base_->order.rows = base.rows;
     if (base.rows > 0) base_->round(base);
     base_->row_floats = base_->floats.data();
@@ -169,13 +187,12 @@ size_t DeviceFlat::dim() const { return base_->space.dim; }
 
 namespace {
 
-// The best k of every query, which are numbers in any order, as a result.
-void write_results(Metric metric, size_t first, std::vector<uint64_t>& best,
-                   const std::vector<unsigned>& held, size_t kept, int threads,
-                   SearchResult& result) {
-    parallel_for(held.size(), threads, [&](size_t i, int) {
-        const size_t q = first + i, count = held[i];
-        uint64_t* const keys = best.data() + i * kept;
+// The best k of some queries, which are numbers in any order, as a result.
+void write_results(Metric metric, size_t first, size_t queries, const BatchResult& found,
+                   size_t kept, int threads, SearchResult& result) {
+    parallel_for(queries, threads, [&](size_t i, int) {
+        const size_t q = first + i, count = found.held[i];
+        uint64_t* const keys = found.best + i * kept;
         std::sort(keys, keys + count);
         result.counts[q] = count;
         for (size_t j = 0; j < count; ++j) {
@@ -206,25 +223,29 @@ SearchResult DeviceFlat::search(const Vectors& queries, size_t k) const {
     SearchResult result = missing_results(queries.rows, k, space.metric);
     const size_t kept = std::min(k, rows());
     if (kept == 0) return result;
-    const OwnStream stream;
     // Of L1 every row is a candidate, and one block selects among a query's: more room for few
     // queries would not help.
     const size_t sharing = space.metric == Metric::L1 ? kFewQueries : queries.rows;
     const size_t room =
         candidate_room(base.options.candidates, rows(), kept, sharing, base.options.scratch_bytes);
     const size_t batch = batch_queries(base.options.scratch_bytes, space, room, kept);
+    SessionPool::Lease session = base_->sessions.lease();
+    Scratch& scratch = session->scratch;
     for (size_t first = 0; first < queries.rows; first += batch) {
         const size_t count = std::min(batch, queries.rows - first);
-        const DeviceArray<float> floats =
-            upload(queries.slice(first, count), base.options.threads, stream.get());
-        ExactBatch searched(base, floats.data(), count, kept, room, stream.get());
+        scratch.start();
+        auto* const floats = scratch.take<float>(count * dim());
+        upload_floats(*session, queries.slice(first, count), floats, base.options.threads);
+        ExactBatch searched(base, floats, count, kept, room, *session);
         searched.add_all();
-        std::vector<uint64_t> best = searched.best();
-        write_results(space.metric, first, best, searched.held(), kept, base.options.threads,
+        write_results(space.metric, first, count, searched.finish(), kept, base.options.threads,
                       result);
         result.stats.scanned += uint64_t{count} * rows();
         result.stats.reranked += searched.rescored();
     }
+    if (scratch.bytes() > base.options.scratch_bytes) scratch.clear();
+    scratch.start();  // on the emulation nothing stays between calls
+    session.done();
     return result;
 }
 

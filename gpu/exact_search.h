@@ -9,7 +9,9 @@
 //
 // Cost: 4 dim + 2 dim rounded up to a multiple of 32, and 8 bytes, of device memory a row, and
 // `scratch_bytes` a search; queries x rows x dim multiply-adds on tensor cores, of bfloat16, or
-// before sm_80 of half. Thread safety: searches may run at once, each in a stream of its own.
+// before sm_80 of half. What a search has used of its `scratch_bytes` stays for the next one, and
+// with it host memory for the queries and results of a batch: as often as searches ran at once.
+// Thread safety: searches may run at once, each in a stream of its own.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +21,10 @@
 #include <nearcell/core/metric.h>
 #include <nearcell/core/search_result.h>
 #include <nearcell/core/vectors.h>
-#include <nearcell/gpu/simt/host.h>
 
 namespace nearcell::gpu {
 
+class SessionPool;
 struct LabelCandidates;
 struct Session;
 
@@ -36,14 +38,16 @@ struct DeviceFlatOptions {
 class DeviceFlat {
    public:
     // Copies the base to the device. Throws InvalidArgument and NonFinite as exact_search does,
-    // Unsupported for 2^32 rows or more, NoDevice, OutOfMemory.
-    DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options = {});
+    // Unsupported for 2^32 rows or more, NoDevice, OutOfMemory. It is copied in sessions of
+    // `uploads`, where there are some already; null: of its own.
+    DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptions& options = {},
+               SessionPool* uploads = nullptr);
     ~DeviceFlat();
     DeviceFlat(DeviceFlat&&) noexcept;
     DeviceFlat& operator=(DeviceFlat&&) noexcept;
 
     // Ids are row numbers of the base. Throws InvalidArgument (k = 0, another dimension),
-    // NonFinite.
+    // NonFinite, OutOfMemory.
     SearchResult search(const Vectors& queries, size_t k) const;
 
     // For vectors that are on the device, one behind the other, the few rows of each among which

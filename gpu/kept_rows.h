@@ -37,11 +37,12 @@ struct KeptCopy {
 
     float* data() const { return there->values.data() + offset; }
 
-    // The rows as an exact search has them, made when first asked for.
-    std::shared_ptr<const DeviceFlat> flat(Metric metric) const {
+    // The rows as an exact search has them, made when first asked for, in some sessions.
+    std::shared_ptr<const DeviceFlat> flat(Metric metric, SessionPool& sessions) const {
         const std::lock_guard lock(mutex_);
         std::shared_ptr<const DeviceFlat>& made = flats_[is_similarity(metric) ? 1 : 0];
-        if (!made) made = std::make_shared<const DeviceFlat>(host, metric);
+        if (!made)
+            made = std::make_shared<const DeviceFlat>(host, metric, DeviceFlatOptions{}, &sessions);
         return made;
     }
 

@@ -163,6 +163,13 @@ class Scratch {
     }
     // Gives all memory back to the device.
     void clear() { buffers_.clear(); }
+    // That all arrays have.
+    size_t bytes() const {
+        size_t sum = 0;
+        for (const DeviceArray<std::byte>& buffer : buffers_)
+            sum += buffer.bytes();
+        return sum;
+    }
 
    private:
     MemoryBudget& budget_;

@@ -16,14 +16,16 @@
 // queries, 288 flops a byte, so that the peak of an H100, 989 TFLOP/s of bf16, would need
 // 3.4 TB/s. The rate of mma.sync limits. HBM is read once for all blocks in flight.
 //
-// scan_wide, any dimension: a block takes 128 rows by 192 queries, a warp 64 by 48, and both come
-// to shared memory for 32 components at a time, three stages deep: 14 loads of 16 bytes a lane for
-// 48 products, which is less than shared memory can give. L2 gives 20 KiB for 1.6 million flops, 77
-// flops a byte, and limits: at 385 TFLOP/s, if an H100's gives 5 TB/s, which was not measured.
-//
-// The kernels before these, in which each warp read its rows from L2 for 48 queries and spent some
-// 290 instructions on a step of 96 components, gave 222 TFLOP/s on an H100, and of 768 components
-// 170 (bench/results/gpu-h100.txt). These have not run on a GPU.
+// scan_wide, any dimension: rows and queries of a block come to shared memory for 32 components at
+// a time, three stages deep, in one of four shapes. Of many queries a block takes 128 rows by 192,
+// a warp 64 by 48: 14 loads of 16 bytes a lane for 48 products, which is less than shared memory
+// can give. L2 gives 20 KiB for 1.6 million flops, 77 flops a byte, and limits: at 385 TFLOP/s, if
+// an H100's gives 5 TB/s, which was not measured. Up to 128 queries are shared by the same warps,
+// 32 each. For up to 48, and for up to 8, every warp has 32 rows of its own and all queries, so
+// that HBM should limit (not measured): blocks of 256 rows, two on a processor, have 64 KiB on
+// their way, where 3.35 TB/s want some 25 a microsecond of latency. Columns without a query are
+// zeros and read nothing: when all blocks read the last query's line for them, one query by a
+// million rows of 768 took 4.4 ms on an H100, eight times what HBM needs.
 #pragma once
 
 #include <nearcell/gpu/kernels/round_rows.cuh>
@@ -34,10 +36,31 @@ constexpr int kTiles = 6, kTileQueries = kTiles * 8;  // products side by side
 constexpr int kMostHeld = 4;                          // segments of queries that registers hold
 constexpr int kHeldWarps = 6, kHeldThreads = 32 * kHeldWarps;
 constexpr int kStageTiles = 3, kStageRows = kStageTiles * kTileRows, kStages = 3;
-constexpr int kWideThreads = 256, kWideRowWarps = 2, kWideQueryWarps = 4;
-constexpr int kWarpTiles = 4;  // of 16 rows, a warp's of scan_wide
-constexpr int kWideTiles = kWarpTiles * kWideRowWarps, kWideRows = kWideTiles * kTileRows;
-constexpr int kWideQueries = kTileQueries * kWideQueryWarps;
+
+// A block of scan_wide: each warp has some tiles of 16 rows by some products of 8 queries. kBlocks
+// that a processor's registers shall have room for.
+template <int kProducts_, int kWarpTiles_, int kRowWarps, int kQueryWarps_, int kBlocks_>
+struct WideShape {
+    static constexpr int kProducts = kProducts_, kWarpTiles = kWarpTiles_;
+    static constexpr int kQueryWarps = kQueryWarps_, kBlocks = kBlocks_;
+    static constexpr int kThreads = 32 * kRowWarps * kQueryWarps;
+    static constexpr int kBlockTiles = kWarpTiles * kRowWarps, kRows = kBlockTiles * kTileRows;
+    static constexpr int kWarpQueries = 8 * kProducts, kQueries = kWarpQueries * kQueryWarps;
+    static_assert(kQueries <= kThreads);
+
+    // One segment of a block's rows and queries.
+    struct Stage {
+        uint4 rows[kBlockTiles][64], queries[kQueries][4];
+    };
+    struct Shared {
+        Stage stages[kStages];
+        float2 limits[kQueries];
+    };
+};
+using ManyWide = WideShape<6, 4, 2, 4, 1>;
+using SomeWide = WideShape<4, 4, 2, 4, 1>;
+using FewWide = WideShape<6, 2, 8, 1, 2>;
+using FewestWide = WideShape<1, 2, 8, 1, 2>;
 
 // Blocks that a processor's registers shall have room for.
 constexpr int held_blocks(int segments) { return segments <= 3 ? 2 : 1; }
@@ -116,17 +139,18 @@ SIMT_DEVICE size_t lane_column(int n, int c) {
     return static_cast<size_t>(8 * n + c) + 2 * (threadIdx.x % 4);
 }
 
-// The sums of a warp's 16 rows by 48 queries: a lane has two rows, of which `terms` are, by two
+// The sums of 16 rows by a warp's queries: a lane has two rows, of which `terms` are, by two
 // columns of each product.
+template <int kProducts>
 struct WarpTile {
-    float sums[kTiles][4];
+    float sums[kProducts][4];
     float2 terms[2];
 
     SIMT_DEVICE void start(float2 upper, float2 lower) {
         terms[0] = upper;
         terms[1] = lower;
         SIMT_UNROLL
-        for (int n = 0; n < kTiles; ++n) {
+        for (int n = 0; n < kProducts; ++n) {
             sums[n][0] = sums[n][1] = upper.x;
             sums[n][2] = sums[n][3] = lower.x;
         }
@@ -138,11 +162,12 @@ SIMT_DEVICE float right_side(float2 limit, float error) {
 }
 
 // Whether any score may pass, by the larger error of both rows: limits grow with it.
-SIMT_DEVICE bool may_pass(const WarpTile& tile, const float2 (&limits)[kTiles][2]) {
+template <int kProducts>
+SIMT_DEVICE bool may_pass(const WarpTile<kProducts>& tile, const float2 (&limits)[kProducts][2]) {
     const float error = fmaxf(tile.terms[0].y, tile.terms[1].y);
     bool any = false;
     SIMT_UNROLL
-    for (int n = 0; n < kTiles; ++n) {
+    for (int n = 0; n < kProducts; ++n) {
         SIMT_UNROLL
         for (int c = 0; c < 2; ++c) {
             const float right = right_side(limits[n][c], error);
@@ -154,10 +179,12 @@ SIMT_DEVICE bool may_pass(const WarpTile& tile, const float2 (&limits)[kTiles][2
 }
 
 // What passes, as a set of bits in the order of the sums.
-SIMT_DEVICE unsigned passing_scores(const WarpTile& tile, const float2 (&limits)[kTiles][2]) {
+template <int kProducts>
+SIMT_DEVICE unsigned passing_scores(const WarpTile<kProducts>& tile,
+                                    const float2 (&limits)[kProducts][2]) {
     unsigned passing = 0;
     SIMT_UNROLL
-    for (int n = 0; n < kTiles; ++n) {
+    for (int n = 0; n < kProducts; ++n) {
         SIMT_UNROLL
         for (int i = 0; i < 4; ++i) {
             const float right = right_side(limits[n][i % 2], tile.terms[i / 2].y);
@@ -168,8 +195,9 @@ SIMT_DEVICE unsigned passing_scores(const WarpTile& tile, const float2 (&limits)
 }
 
 // The epilogue. Nearly always nothing passes, and there is one branch to find that out.
-SIMT_DEVICE void offer(const ScanJob& job, const WarpTile& tile, const float2 (&limits)[kTiles][2],
-                       size_t first_slot, size_t first_row) {
+template <int kProducts>
+SIMT_DEVICE void offer(const ScanJob& job, const WarpTile<kProducts>& tile,
+                       const float2 (&limits)[kProducts][2], size_t first_slot, size_t first_row) {
     if (!may_pass(tile, limits)) return;
     const unsigned lane = threadIdx.x % 32;
     unsigned passing = passing_scores(tile, limits);
@@ -182,42 +210,50 @@ SIMT_DEVICE void offer(const ScanJob& job, const WarpTile& tile, const float2 (&
     }
 }
 
-// The scores that are within a query's limits are its candidates.
+// What becomes of scores. OfferPassing: those within a query's limits are its candidates.
+template <int kProducts>
 class OfferPassing {
    public:
-    SIMT_DEVICE OfferPassing(const ScanJob& job, size_t first_slot) {
+    static constexpr bool kHoldsPlaces = false;
+    template <class LimitOf>
+    SIMT_DEVICE void load_limits(const LimitOf& limit_of) {
         SIMT_UNROLL
-        for (int n = 0; n < kTiles; ++n) {
+        for (int n = 0; n < kProducts; ++n) {
             SIMT_UNROLL
             for (int c = 0; c < 2; ++c)
-                limits_[n][c] = limit_of_column(job, first_slot + lane_column(n, c));
+                limits_[n][c] = limit_of(lane_column(n, c));
         }
     }
-    SIMT_DEVICE void take(const ScanJob& job, const WarpTile& tile, size_t first_slot,
+    SIMT_DEVICE void take(const ScanJob& job, const WarpTile<kProducts>& tile, size_t first_slot,
                           size_t first_row) {
         offer(job, tile, limits_, first_slot, first_row);
     }
     SIMT_DEVICE void finish(const ScanJob&, size_t) const {}
 
    private:
-    float2 limits_[kTiles][2];
+    float2 limits_[kProducts][2];
 };
 
-// The place of a query's lowest score: of a row that is near, though nothing is proven.
+// NoteLowest: the place of a query's lowest score, of a row that is near, though nothing is proven.
+template <int kProducts>
 class NoteLowest {
    public:
-    SIMT_DEVICE NoteLowest(const ScanJob&, size_t) {
+    static constexpr bool kHoldsPlaces = true;  // registers are for one block a processor
+    SIMT_DEVICE NoteLowest() {
         SIMT_UNROLL
-        for (int n = 0; n < kTiles; ++n) {
+        for (int n = 0; n < kProducts; ++n) {
             scores_[n][0] = scores_[n][1] = __uint_as_float(0x7f800000u);
             places_[n][0] = places_[n][1] = 0;
         }
     }
-    SIMT_DEVICE void take(const ScanJob& job, const WarpTile& tile, size_t, size_t first_row) {
+    template <class LimitOf>
+    SIMT_DEVICE void load_limits(const LimitOf&) const {}
+    SIMT_DEVICE void take(const ScanJob& job, const WarpTile<kProducts>& tile, size_t,
+                          size_t first_row) {
         if (first_row >= job.end) return;  // the last tile again
         const unsigned upper = static_cast<unsigned>(first_row) + threadIdx.x % 32 / 4;
         SIMT_UNROLL
-        for (int n = 0; n < kTiles; ++n) {
+        for (int n = 0; n < kProducts; ++n) {
             SIMT_UNROLL
             for (int i = 0; i < 4; ++i) {
                 if (!(tile.sums[n][i] < scores_[n][i % 2])) continue;
@@ -229,7 +265,7 @@ class NoteLowest {
     // The eight lanes that have a column agree on one.
     SIMT_DEVICE void finish(const ScanJob& job, size_t first_slot) const {
         SIMT_UNROLL
-        for (int n = 0; n < kTiles; ++n) {
+        for (int n = 0; n < kProducts; ++n) {
             SIMT_UNROLL
             for (int c = 0; c < 2; ++c) {
                 const bool any = scores_[n][c] < __uint_as_float(0x7f800000u);
@@ -246,8 +282,8 @@ class NoteLowest {
     }
 
    private:
-    float scores_[kTiles][2];
-    unsigned places_[kTiles][2];
+    float scores_[kProducts][2];
+    unsigned places_[kProducts][2];
 };
 
 // The query that this lane loads for product n; for columns without one, the last.
@@ -292,7 +328,7 @@ struct StagedRows {
     // The products of a stage's tile with a warp's queries.
     template <Rounding kRounding>
     SIMT_DEVICE void multiply(int stage, int which, const uint4 (&queries)[kTiles][kSegments],
-                              WarpTile& tile) const {
+                              WarpTile<kTiles>& tile) const {
         const int upper = which * kTileRows + static_cast<int>(threadIdx.x % 32 / 4);
         const uint4* const part = rows[stage] + which * kParts + threadIdx.x % 32;
         tile.start(terms[stage][upper], terms[stage][upper + 8]);
@@ -306,7 +342,7 @@ struct StagedRows {
     }
 };
 
-template <Rounding kRounding, int kSegments, class Use>
+template <Rounding kRounding, int kSegments, template <int> class Use>
 SIMT_DEVICE void scan_by_held(const ScanJob& job) {
     using Staged = StagedRows<kSegments>;
     SIMT_SHARED(rows, uint4[kStages][kStageTiles * Staged::kParts]);
@@ -329,7 +365,8 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
         for (int s = 0; s < kSegments; ++s)
             queries[n][s] = simt::load16(part + 4 * s);
     }
-    Use use(job, first_slot);
+    Use<kTiles> use;
+    use.load_limits([&](size_t column) { return limit_of_column(job, first_slot + column); });
     int stage = 0;
     for (size_t first = begin; first < end; first += kStageRows) {
         simt::cp_async_wait<kStages - 2>();
@@ -340,7 +377,7 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
         for (size_t row = first; row < stage_end; row += kTileRows) {
             if (waits-- != 0) continue;
             waits = turns - 1;
-            WarpTile tile;
+            WarpTile<kTiles> tile;
             const auto which = static_cast<int>((row - first) / kTileRows);
             staged.template multiply<kRounding>(stage, which, queries, tile);
             use.take(job, tile, first_slot, row);
@@ -351,98 +388,109 @@ SIMT_DEVICE void scan_by_held(const ScanJob& job) {
     use.finish(job, first_slot);
 }
 
-// One segment of a block's rows and queries.
-struct WideStage {
-    uint4 rows[kWideTiles][64], queries[kWideQueries][4];
-};
-constexpr size_t kWideBytes = kStages * sizeof(WideStage);
-
 // Segments on their way to shared memory, those of one group of rows after those of the last.
+template <class Shape>
 class WideFetch {
    public:
-    SIMT_DEVICE WideFetch(const ScanJob& job, size_t first_slot, TileRange range)
-        : segments_(job.padded / kSegment),
-          row_(range.begin),
-          end_(range.end),
+    using Stage = typename Shape::Stage;
+
+    SIMT_DEVICE WideFetch(const ScanJob& job, size_t first_slot, TileRange range,
+                          Stage (&stages)[kStages])
+        : segments_(static_cast<unsigned>(job.padded / kSegment)),
+          tile_(static_cast<unsigned>(range.begin / kTileRows)),
+          end_(static_cast<unsigned>(range.end / kTileRows)),
           from_(reinterpret_cast<const uint4*>(job.rows)) {
         SIMT_UNROLL
         for (unsigned i = 0; i < kQueryLoads; ++i) {
-            const size_t slot = first_slot + threadIdx.x / 4 + i * (kWideThreads / 4);
-            const size_t query = query_at(job, slot < job.count ? slot : job.count - 1);
-            queries_[i] = lane_part(job.queries, query, job.padded);
+            const unsigned at = threadIdx.x / 4 + i * (Shape::kThreads / 4);
+            const size_t slot = first_slot + at;
+            queries_[i] = nullptr;
+            if (at >= Shape::kQueries) continue;
+            if (slot < job.count) {
+                queries_[i] = lane_part(job.queries, query_at(job, slot), job.padded);
+                continue;
+            }
+            for (int stage = 0; stage < kStages; ++stage)
+                stages[stage].queries[at][threadIdx.x % 4] = uint4{0, 0, 0, 0};
         }
     }
 
     // Starts to copy the next one, beyond the end none; of tiles there, the last one again.
-    SIMT_DEVICE void start(WideStage& to) {
-        if (row_ < end_) {
+    SIMT_DEVICE void start(Stage& to) {
+        if (tile_ < end_) {
             SIMT_UNROLL
             for (unsigned i = 0; i < kRowLoads; ++i) {
-                const unsigned at = threadIdx.x + i * kWideThreads;
-                const size_t row = min(row_ + at / 64 * kTileRows, end_ - kTileRows);
+                const unsigned at = threadIdx.x + i * Shape::kThreads;
+                const size_t tile = min(tile_ + at / 64, end_ - 1);
                 simt::cp_async<16>(&to.rows[at / 64][at % 64],
-                                   from_ + row * segments_ * 4 + segment_ * 64 + at % 64);
+                                   from_ + (tile * segments_ + segment_) * 64 + at % 64);
             }
             SIMT_UNROLL
             for (unsigned i = 0; i < kQueryLoads; ++i) {
-                const unsigned at = threadIdx.x / 4 + i * (kWideThreads / 4);
+                const unsigned at = threadIdx.x / 4 + i * (Shape::kThreads / 4);
+                if (queries_[i] == nullptr) continue;
                 simt::cp_async<16>(&to.queries[at][threadIdx.x % 4], queries_[i] + 4 * segment_);
             }
             if (++segment_ == segments_) {
                 segment_ = 0;
-                row_ += kWideRows;
+                tile_ += Shape::kBlockTiles;
             }
         }
         simt::cp_async_commit();
     }
 
    private:
-    static constexpr unsigned kRowLoads = kWideTiles * 64 / kWideThreads;
-    static constexpr unsigned kQueryLoads = kWideQueries * 4 / kWideThreads;
-    size_t segments_, segment_ = 0, row_, end_;
-    const uint4 *from_, *queries_[kQueryLoads];
+    static constexpr unsigned kRowLoads = Shape::kBlockTiles * 64 / Shape::kThreads;
+    static constexpr unsigned kQueryLoads =
+        (Shape::kQueries * 4 + Shape::kThreads - 1) / Shape::kThreads;
+    unsigned segments_, segment_ = 0, tile_, end_;
+    const uint4 *from_, *queries_[kQueryLoads];  // null: none
 };
 
-template <Rounding kRounding>
-SIMT_DEVICE void multiply_stage(const WideStage& stage, unsigned row_warp, unsigned query_warp,
-                                WarpTile (&tiles)[kWarpTiles]) {
+template <Rounding kRounding, class Shape>
+SIMT_DEVICE void multiply_stage(const typename Shape::Stage& stage, unsigned row_warp,
+                                unsigned query_warp,
+                                WarpTile<Shape::kProducts> (&tiles)[Shape::kWarpTiles]) {
     const unsigned lane = threadIdx.x % 32;
-    uint4 halves[kWarpTiles][2];
+    uint4 halves[Shape::kWarpTiles][2];
     SIMT_UNROLL
-    for (unsigned t = 0; t < kWarpTiles; ++t) {
-        halves[t][0] = stage.rows[row_warp * kWarpTiles + t][lane];
-        halves[t][1] = stage.rows[row_warp * kWarpTiles + t][lane + 32];
+    for (unsigned t = 0; t < Shape::kWarpTiles; ++t) {
+        halves[t][0] = stage.rows[row_warp * Shape::kWarpTiles + t][lane];
+        halves[t][1] = stage.rows[row_warp * Shape::kWarpTiles + t][lane + 32];
     }
     SIMT_UNROLL
-    for (unsigned n = 0; n < kTiles; ++n) {
-        const unsigned column = query_warp * kTileQueries + 8 * n + lane / 4;
+    for (unsigned n = 0; n < Shape::kProducts; ++n) {
+        const unsigned column = query_warp * Shape::kWarpQueries + 8 * n + lane / 4;
         const uint4 query = stage.queries[column][lane % 4];
         SIMT_UNROLL
-        for (unsigned t = 0; t < kWarpTiles; ++t)
+        for (unsigned t = 0; t < Shape::kWarpTiles; ++t)
             multiply_segment<kRounding>(tiles[t].sums[n], halves[t][0], halves[t][1], query);
     }
 }
 
-template <Rounding kRounding, class Use>
+template <Rounding kRounding, class Shape, template <int> class Use>
 SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
-    SIMT_DYNAMIC_SHARED(stages, WideStage);
+    SIMT_DYNAMIC_SHARED(shared, typename Shape::Shared);
+    auto& stages = shared->stages;
     const auto range = tiles_of_block(job);
-    const size_t block_slot = size_t{blockIdx.x} * kWideQueries;
-    WideFetch fetch(job, block_slot, range);
+    const size_t block_slot = size_t{blockIdx.x} * Shape::kQueries;
+    WideFetch<Shape> fetch(job, block_slot, range, stages);
     for (int stage = 0; stage < kStages - 1; ++stage)
         fetch.start(stages[stage]);
+    if (threadIdx.x < Shape::kQueries)
+        shared->limits[threadIdx.x] = limit_of_column(job, block_slot + threadIdx.x);
 
     const unsigned warp = threadIdx.x / 32, group = threadIdx.x % 32 / 4;
-    const unsigned row_warp = warp / kWideQueryWarps, query_warp = warp % kWideQueryWarps;
-    const size_t first_slot = block_slot + query_warp * kTileQueries;
+    const unsigned row_warp = warp / Shape::kQueryWarps, query_warp = warp % Shape::kQueryWarps;
+    const size_t first_slot = block_slot + query_warp * Shape::kWarpQueries;
     const bool works = first_slot < job.count;
-    Use use(job, first_slot);
+    Use<Shape::kProducts> use;
     int stage = 0;
-    for (size_t first = range.begin; first < range.end; first += kWideRows) {
-        const size_t warp_row = first + row_warp * (kWarpTiles * kTileRows);
-        WarpTile tiles[kWarpTiles];
+    for (size_t first = range.begin; first < range.end; first += Shape::kRows) {
+        const size_t warp_row = first + row_warp * (Shape::kWarpTiles * kTileRows);
+        WarpTile<Shape::kProducts> tiles[Shape::kWarpTiles];
         SIMT_UNROLL
-        for (unsigned t = 0; t < kWarpTiles; ++t) {
+        for (unsigned t = 0; t < Shape::kWarpTiles; ++t) {
             const size_t row = min(warp_row + t * kTileRows, range.end - kTileRows) + group;
             tiles[t].start(job.terms[row], job.terms[row + 8]);
         }
@@ -450,19 +498,22 @@ SIMT_DEVICE void scan_by_segments(const ScanJob& job) {
             simt::cp_async_wait<kStages - 2>();
             __syncthreads();  // this stage is there, and all have done with the one before
             fetch.start(stages[stage == 0 ? kStages - 1 : stage - 1]);
-            if (works) multiply_stage<kRounding>(stages[stage], row_warp, query_warp, tiles);
+            if (works) multiply_stage<kRounding, Shape>(stages[stage], row_warp, query_warp, tiles);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
         if (!works) continue;
+        use.load_limits([&](size_t column) {
+            return shared->limits[query_warp * Shape::kWarpQueries + column];
+        });
         SIMT_UNROLL
-        for (unsigned t = 0; t < kWarpTiles; ++t)
+        for (unsigned t = 0; t < Shape::kWarpTiles; ++t)
             use.take(job, tiles[t], first_slot, warp_row + t * kTileRows);
     }
     simt::cp_async_wait<0>();
     use.finish(job, first_slot);
 }
 
-template <Rounding kRounding, int kSegments, class Use>
+template <Rounding kRounding, int kSegments, template <int> class Use>
 __global__ void __launch_bounds__(kHeldThreads, held_blocks(kSegments)) scan_held(ScanJob job) {
     if constexpr (runs_here<kRounding>())
         scan_by_held<kRounding, kSegments, Use>(job);
@@ -470,10 +521,11 @@ __global__ void __launch_bounds__(kHeldThreads, held_blocks(kSegments)) scan_hel
         __trap();
 }
 
-template <Rounding kRounding, class Use>
-__global__ void __launch_bounds__(kWideThreads, 1) scan_wide(ScanJob job) {
+template <Rounding kRounding, class Shape, template <int> class Use>
+__global__ void __launch_bounds__(Shape::kThreads, Use<1>::kHoldsPlaces ? 1 : Shape::kBlocks)
+    scan_wide(ScanJob job) {
     if constexpr (runs_here<kRounding>())
-        scan_by_segments<kRounding, Use>(job);
+        scan_by_segments<kRounding, Shape, Use>(job);
     else
         __trap();
 }

@@ -136,6 +136,7 @@ struct Counters {
     uint64_t launches = 0, blocks = 0, threads = 0, switches = 0, accesses = 0;
     size_t static_shared_bytes = 0, dynamic_shared_bytes = 0;  // the most that a block has used
     size_t device_bytes = 0, peak_device_bytes = 0;            // allocated now, and at most
+    uint64_t streams = 0, pinned_arrays = 0;                   // made, those that are gone, too
 };
 const Counters& counters();
 

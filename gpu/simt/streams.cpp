@@ -97,6 +97,7 @@ void submit(Stream stream, std::function<void()> work) {
 Stream create_stream() {
     const DeviceLock lock(device_mutex());
     streams.push_back(new StreamQueue);
+    ++counts.streams;
     return streams.back();
 }
 
@@ -157,6 +158,7 @@ void* pinned_allocate(size_t bytes) {
     const DeviceLock lock(device_mutex());
     char* const memory = new char[std::max<size_t>(bytes, 1)];
     pinned[memory] = bytes;
+    ++counts.pinned_arrays;
     return memory;
 }
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -197,6 +198,24 @@ TEST_F(ExactSearchTest, ManyQueries) {
         expect_as_cpu(normals(300, 130, 1), normals(queries, 130, queries), Metric::L2, 5);
 }
 
+// Each shape of a block of the scan that takes any dimension, and what lies between them.
+TEST_F(ExactSearchTest, WideVectorsAndAnyNumberOfQueries) {
+    const Matrix base = normals(700, 131, 1);
+    for (const size_t queries : {1, 7, 8, 9, 48, 49, 100, 128, 129})
+        expect_as_cpu(base, normals(queries, 131, queries), Metric::L2, 5);
+    simt::config().resident_blocks = 4;
+    simt::config().architecture = 75;
+    for (const size_t queries : {1, 48, 100})
+        expect_as_cpu(base, normals(queries, 131, queries), Metric::Cosine, 5);
+}
+
+// Columns without a query have no bits that could pass.
+TEST_F(ExactSearchTest, WideVectorsWithoutLimits) {
+    const Matrix far = filled(3, 150, [](size_t, size_t) { return 1e17; });
+    for (const size_t queries : {1, 3})
+        expect_sorted(normals(600, 150, 1), far.slice(0, queries), Metric::L2, 5);
+}
+
 TEST_F(ExactSearchTest, TiesGoToTheSmallerRow) {
     for (const Metric metric : kMetrics) {
         expect_as_cpu(integers(3000, 3, 4, 1), integers(5, 3, 4, 2), metric, 20);
@@ -237,6 +256,13 @@ TEST_F(ExactSearchTest, RowsThatLookEqual) {
         expect_sorted(near, near.slice(0, 4), metric, 12, {.candidates = 700});
         expect_sorted(near, normals(2, 16, 1), metric, 12, {.candidates = 100});
     }
+}
+
+// Of so many queries the host looks at every round.
+TEST_F(ExactSearchTest, ManyQueriesThatAreCrowded) {
+    const Matrix some = integers(300, 3, 2, 1), queries = integers(1030, 3, 2, 2);
+    for (const size_t candidates : {0, 70})
+        expect_sorted(some, queries, Metric::L2, 6, {.candidates = candidates});
 }
 
 TEST_F(ExactSearchTest, LittleRoomCostsOnlyTime) {
@@ -392,6 +418,28 @@ TEST_F(ExactSearchTest, NoticesEveryMissingBarrier) {
     }
 }
 
+// Those of the scan in its other shapes.
+TEST_F(ExactSearchTest, NoticesEveryMissingBarrierOfWideScans) {
+    for (const size_t count : {20, 60, 130}) {
+        simt::reset();
+        const Matrix base = normals(400, 130, 1), queries = normals(count, 130, 2);
+        const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, kMany, 1);
+        expect_equal(device_exact_search(base.view(), queries.view(), Metric::L2, kMany), truth,
+                     "all");
+        size_t barriers = 0;
+        for (const simt::Site& site : simt::sites()) {
+            if (site.kind != simt::SiteKind::BlockBarrier ||
+                site.file.find("scan_rows") == std::string::npos)
+                continue;
+            ++barriers;
+            for (uint64_t seed = 1; seed <= 3; ++seed)
+                EXPECT_TRUE(is_noticed(site, seed, base, queries, truth))
+                    << site.file << ':' << site.line << ", seed " << seed << ", " << count;
+        }
+        EXPECT_EQ(barriers, 1u);
+    }
+}
+
 TEST_F(ExactSearchTest, TakesEveryElementType) {
     Random random(1);
     std::vector<int8_t> bytes(1000 * 12);
@@ -420,6 +468,43 @@ TEST_F(ExactSearchTest, KeepsTheBase) {
         }
     }
     EXPECT_EQ(simt::counters().device_bytes, 0u);
+}
+
+// The first search of a size makes what the next ones find.
+TEST_F(ExactSearchTest, MakesNothingForASecondSearch) {
+    const Matrix base = normals(600, 20, 1), queries = normals(30, 20, 2);
+    const DeviceFlat index(base.view(), Metric::L2);
+    const SearchResult first = index.search(queries.view(), 5);
+    const simt::Counters before = simt::counters();
+    expect_equal(index.search(queries.view(), 5), first, "again");
+    expect_equal(index.search(queries.slice(0, 7).view(), 5),
+                 exact_search(base.view(), queries.slice(0, 7).view(), Metric::L2, 5, 1), "fewer");
+    EXPECT_EQ(simt::counters().streams, before.streams);
+    EXPECT_EQ(simt::counters().pinned_arrays, before.pinned_arrays);
+}
+
+TEST_F(ExactSearchTest, SearchesOfManyThreads) {
+    const Matrix base = normals(900, 20, 1), queries = normals(40, 20, 2);
+    const DeviceFlat index(base.view(), Metric::Cosine, {.threads = 1});
+    const SearchResult truth = exact_search(base.view(), queries.view(), Metric::Cosine, 5, 1);
+    std::vector<SearchResult> found(4);
+    std::vector<std::thread> threads;
+    for (SearchResult& result : found) {
+        threads.emplace_back([&] {
+            for (int i = 0; i < 3; ++i)
+                result = index.search(queries.view(), 5);
+        });
+    }
+    for (std::thread& thread : threads)
+        thread.join();
+    for (const SearchResult& result : found)
+        expect_equal(result, truth, "beside others");
+}
+
+// It is copied in parts of 16 MiB.
+TEST_F(ExactSearchTest, BaseOfSeveralCopies) {
+    const Matrix base = normals(257, size_t{1} << 14, 1);
+    expect_as_cpu(base, base.slice(255, 2), Metric::L2, 1);
 }
 
 std::string error_of(const std::function<void()>& call) {
@@ -463,6 +548,19 @@ TEST_F(ExactSearchTest, SaysWhenTheDeviceIsFull) {
     simt::config().device_bytes = size_t{1} << 30;
     EXPECT_EQ(error_of(build), "no error");
     EXPECT_EQ(simt::counters().device_bytes, 0u);
+
+    const DeviceFlat index(base.view(), Metric::L2);
+    const size_t held = simt::counters().device_bytes;
+    const Matrix queries = normals(3, 40, 2);
+    const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, 4, 1);
+    for (const size_t left : {100, 3000, 20000}) {
+        simt::config().device_bytes = held + left;
+        const std::string error = error_of([&] { index.search(queries.view(), 4); });
+        EXPECT_EQ(error.substr(0, 12), "OutOfMemory:") << left;
+        EXPECT_EQ(simt::counters().device_bytes, held);
+        simt::config().device_bytes = size_t{1} << 30;
+        expect_equal(index.search(queries.view(), 4), truth, "after a failure");
+    }
 }
 
 }  // namespace

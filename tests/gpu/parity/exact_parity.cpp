@@ -45,6 +45,19 @@ TEST_F(ExactParity, KFrom1To20000) {
     }
 }
 
+// Another kernel, in shapes that go by the number of queries.
+TEST_F(ExactParity, WideVectors) {
+    constexpr size_t kDim = 200;
+    const Rows base = clustered(std::min<size_t>(size().exact_rows, 100000), kDim, 5);
+    const Rows queries = clustered(130, kDim, 6);
+    for (const size_t count : {1, 7, 8, 9, 48, 49, 100, 130}) {
+        const Vectors some = Vectors(queries.view()).slice(0, count);
+        expect_equal(device_->exact_search(base.view(), some, Metric::L2, 10, 0),
+                     exact_search(base.view(), some, Metric::L2, 10, 0),
+                     std::to_string(count) + " queries");
+    }
+}
+
 TEST_F(ExactParity, TheSameBitsEveryTime) {
     const size_t queries = std::min<size_t>(size().exact_queries, 100);
     const SearchResult first = on_device(queries, Metric::L2, 10);
