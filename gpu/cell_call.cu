@@ -318,7 +318,8 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
         answers.counters = counters_;
     }
     const size_t threads = std::max<size_t>(values, kCallCounters);
-    simt::launch({"write_answers", blocks_of(threads, kAnswerThreads), kAnswerThreads, 0, stream},
+    simt::launch({"write_answers", blocks_of(threads, kAnswerThreads), kAnswerThreads, 0, stream,
+                  starts_early(device_, count)},
                  write_answers, best, count, answers);
     if (batch.on_device) return see_counters(batch);
     char* const pinned = session_.download.get<char>(bytes);

@@ -132,6 +132,7 @@ SIMT_DEVICE void narrow_list(const CandidateLists& lists, size_t k, float* limit
 
 __global__ void __launch_bounds__(kSelectThreads)
     narrow_lists(CandidateLists lists, size_t k, float* limits, unsigned* wanted) {
+    simt::wait_for_previous();
     narrow_list(lists, k, limits, wanted);
 }
 
@@ -153,6 +154,7 @@ __global__ void __launch_bounds__(kSelectThreads)
 __global__ void __launch_bounds__(kSelectThreads)
     limit_by_samples(const unsigned* uppers, unsigned size, size_t k, unsigned* counts,
                      float* limits) {
+    simt::wait_for_previous();
     const size_t query = blockIdx.x;
     const unsigned count = counts[query];
     unsigned kept[kKeptKeys];

@@ -86,6 +86,7 @@ SIMT_DEVICE float sum_of_lanes(float sum) {
 // A warp a candidate.
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kScoreThreads) score_by_rows(RowScoring job) {
+    simt::wait_for_previous();
     const size_t query = blockIdx.x, count = job.lists.counts[query];
     if (count > job.lists.room) return;
     const float* const values = job.queries + query * job.code.dim;

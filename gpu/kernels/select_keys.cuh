@@ -64,6 +64,7 @@ SIMT_DEVICE bool merge_candidates(const CandidateLists& lists, const BestLists& 
 __global__ void __launch_bounds__(kSelectThreads)
     select_keys(CandidateLists lists, BestLists best, float* limits, unsigned* wanted,
                 unsigned long long* scored) {
+    simt::wait_for_previous();
     if (threadIdx.x == 0) {
         const unsigned count = lists.counts[blockIdx.x];
         if (count > wanted[blockIdx.x]) wanted[blockIdx.x] = count;
@@ -126,6 +127,7 @@ SIMT_DEVICE void sort_best(const BestLists& best) {
 }
 
 __global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) {
+    simt::wait_for_previous();
     sort_best<kSharedKeys>(best);
 }
 

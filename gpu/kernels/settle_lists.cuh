@@ -100,6 +100,7 @@ SIMT_DEVICE void leave_crowded(const Settling& job) {
 
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kSelectThreads, 4) settle_lists(Settling job) {
+    simt::wait_for_previous();
     const CandidateLists& lists = job.scoring.lists;
     narrow_list(lists, job.best.k, job.limits, job.wanted);
     __syncthreads();  // what is left is there

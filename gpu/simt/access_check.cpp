@@ -261,6 +261,13 @@ void check_access(const void* address, size_t bytes, bool write, bool atomic, co
                      std::string(verb(write)) + " of " + std::to_string(bytes) + " bytes", code);
         abandon();
     }
+    if (!current->has_waited && !is_shared(begin)) {
+        record_fault(Fault::MissedWait,
+                     std::string(verb(write)) + " of " + place_text(begin) +
+                         ", launched early, before wait_for_previous()",
+                     code);
+        abandon();
+    }
     if (is_bad_address(begin, bytes, write, code)) abandon();
     Stamp now = stamp_now(atomic, code);
     bool fine = true;
