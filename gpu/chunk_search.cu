@@ -361,8 +361,9 @@ void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
                        options_.counters + 1,
                        options_.crowded,
                        options_.by_lanes};
+    const int threads = queries.count > kFewQueries ? kSelectThreads : kMostSelectThreads;
     simt::launch(
-        shape("settle_lists", static_cast<unsigned>(queries.count), kSelectThreads, queries.count),
+        shape("settle_lists", static_cast<unsigned>(queries.count), threads, queries.count),
         settle_lists_kernel(stored_.code.kind, options_.metric), job);
     if (options_.k > kSettledKeys) sort(queries.count, buffers.best);
 }

@@ -8,9 +8,10 @@
 
 namespace nearcell::gpu {
 
-// Threads of a block, at most; fewer, whole warps, wait less for each other where there is little
-// to do.
-constexpr int kSelectThreads = 128, kSelectWarps = kSelectThreads / 32;
+// Threads of a block; fewer, whole warps, wait less for each other where there is little to do, and
+// more, where few blocks are under way, for memory.
+constexpr int kSelectThreads = 128, kMostSelectThreads = 512;
+constexpr int kMostSelectWarps = kMostSelectThreads / 32;
 
 // The best so far and then the candidates, with what belongs to each (may be null).
 struct KeyList {
@@ -78,7 +79,7 @@ SIMT_DEVICE uint64_t find_pivot(const ForKeys& for_keys, size_t k, int last = 56
 // moves to a place at or before its own, and only after the block has read all up to its own.
 SIMT_DEVICE unsigned keep_up_to(uint64_t pivot, const KeyList& list, size_t k, uint64_t* best,
                                 unsigned* best_places) {
-    SIMT_SHARED(warps, unsigned[kSelectWarps]);
+    SIMT_SHARED(warps, unsigned[kMostSelectWarps]);
     SIMT_SHARED(worst, unsigned);
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     if (threadIdx.x == 0) worst = 0;
