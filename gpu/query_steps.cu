@@ -17,6 +17,8 @@ namespace nearcell::gpu {
 namespace {
 
 constexpr size_t kGatheredBytes = size_t{1} << 18;
+// Of queries that kernels read where the host has them: a copy has its cost, too.
+constexpr size_t kReadThere = size_t{1} << 15;
 
 // Rows of a batch one after another in pinned memory, as they are given.
 void gather_bytes(const Vectors& queries, char* to, int threads) {
@@ -78,13 +80,16 @@ const float* QuerySteps::load(const DeviceBatch& batch, size_t first, size_t cou
     GivenRows given{queries.data, queries.type, count, dim_, queries.stride};
     if (!batch.on_device) {
         const size_t bytes = count * dim_ * element_size(queries.type);
-        simt::synchronize(stream);  // what was staged before has been copied
+        // What was staged before has been copied: calls wait for the end of each batch.
         char* const staged = session.upload.get<char>(bytes);
         gather_bytes(queries, staged, threads);
-        char* const rows = session.scratch.take<char>(bytes);
-        simt::copy_to_device(rows, staged, bytes, stream);
-        given.data = rows;
+        given.data = staged;
         given.stride = dim_;
+        if (bytes > kReadThere) {
+            char* const rows = session.scratch.take<char>(bytes);
+            simt::copy_to_device(rows, staged, bytes, stream);
+            given.data = rows;
+        }
     }
     float* const floats = session.scratch.take<float>(count * dim_);
     simt::launch(

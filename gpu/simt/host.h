@@ -68,7 +68,7 @@ void keep_freed_memory();
 // 256-byte aligned, unwritten.
 void* device_allocate(size_t bytes, Stream stream);
 void device_free(void* memory, Stream stream);
-// Host memory that copies reach without a detour.
+// Host memory that copies reach without a detour, and kernels by its address.
 void* pinned_allocate(size_t bytes);
 void pinned_free(void* memory);
 

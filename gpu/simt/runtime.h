@@ -245,5 +245,6 @@ void async_copy_ends(const void* address, size_t bytes, const void* code);
 
 // streams.cpp
 void empty_streams();
+bool is_pinned(const void* host, size_t bytes);  // all of them, in one allocation
 
 }  // namespace nearcell::simt

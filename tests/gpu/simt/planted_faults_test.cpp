@@ -283,6 +283,17 @@ TEST_F(PlantedFault, HostPointerInAKernel) {
                  [=] { launch_planted(1, 32, count_up, near_null, 99); });
 }
 
+TEST_F(PlantedFault, PinnedMemoryInAKernel) {
+    auto* const pinned = static_cast<int*>(pinned_allocate(400));
+    expect_silence([=] { launch_planted(4, 32, count_up, pinned, 99); });
+    EXPECT_EQ(pinned[99], 99);
+    expect_found(Fault::HostMemory, kCountLine,
+                 [=] { launch_planted(4, 32, count_up, pinned, 100); });
+    pinned_free(pinned);
+    expect_found(Fault::HostMemory, kCountLine,
+                 [=] { launch_planted(4, 32, count_up, pinned, 99); });
+}
+
 __global__ void unwritten_shared(float* out) {
     SIMT_SHARED(values, float[32]);
     if (threadIdx.x != 5) values[threadIdx.x] = 1;
