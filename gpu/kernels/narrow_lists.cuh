@@ -137,7 +137,7 @@ SIMT_DEVICE NarrowedList narrow_list(const CandidateLists& lists, size_t k, floa
     return {narrowed.kept, most};
 }
 
-__global__ void __launch_bounds__(kSelectThreads)
+__global__ void __launch_bounds__(kSelectThreads, 4)
     narrow_lists(CandidateLists lists, size_t k, float* limits, unsigned* wanted) {
     simt::wait_for_previous();
     narrow_list(lists, k, limits, wanted);

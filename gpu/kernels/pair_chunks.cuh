@@ -138,12 +138,13 @@ __global__ void __launch_bounds__(kPairThreads, 4)
     if (query >= round.queries) return;
     if (start.limits != nullptr) start_by_warp(start, query);
     const auto list = [&](unsigned chunk, size_t probe) {
+        const Chunk listed = table[chunk];  // all is read before the first atomic is waited for
+        const ScanPair pair{static_cast<unsigned>(query), key_of(round.probes, probe)};
+        const bool is_first = round.before[probe] == 0 && chunk == round.chunks.first[listed.cell];
         const unsigned at = atomicAdd(&to.count->halves[1], 1u);
-        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key_of(round.probes, probe)};
-        const PairTile tile{table[chunk], at, at + 1};
+        round.pairs[at] = pair;
+        const PairTile tile{listed, at, at + 1};
         to.tiles[at] = tile;
-        const bool is_first =
-            round.before[probe] == 0 && chunk == round.chunks.first[tile.chunk.cell];
         if (is_first && samples.tiles != nullptr)
             samples.tiles[atomicAdd(&samples.count->halves[1], 1u)] = tile;
         add_scanned(scanned, tile.chunk.vectors);
