@@ -16,6 +16,8 @@ namespace {
 
 constexpr unsigned kBadValue = 6, kCrowded = 7;  // of the counters
 constexpr size_t kCopiedBytes = size_t{1} << 18;
+constexpr size_t kWrittenThere = size_t{1}
+                                 << 15;           // that kernels write to where the host reads them
 constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
 // Of rounds: centroids lie in any order, cells are looked into nearest first, so that after the
 // nearest not many vectors pass.
@@ -304,32 +306,35 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
     answers.metric = held_.metric();
     answers.ids = held_.tags().device_ids();
     answers.k = search_.k;
-    char* there = nullptr;  // of the host's: ids, counts, counters, scores
+    // What the host is told: ids, counts, counters, scores; of little the kernel does.
+    const size_t told = batch.on_device ? kCallCounters * sizeof(uint64_t) : bytes;
+    char* const pinned = session_.download.get<char>(told);
+    char* const there = told > kWrittenThere ? session_.scratch.take<char>(told) : pinned;
+    answers.counters = counters_;
     if (batch.on_device) {
         answers.out_scores = batch.scores + first * search_.k;
         answers.out_ids = batch.ids + first * search_.k;
         answers.out_counts = batch.counts == nullptr ? nullptr : batch.counts + first;
+        answers.out_counters = reinterpret_cast<unsigned long long*>(there);
     } else {
-        there = session_.scratch.take<char>(bytes);
         answers.out_ids = reinterpret_cast<int64_t*>(there);
         answers.out_counts = reinterpret_cast<uint64_t*>(answers.out_ids + values);
         answers.out_counters = reinterpret_cast<unsigned long long*>(answers.out_counts + count);
         answers.out_scores = reinterpret_cast<float*>(answers.out_counters + kCallCounters);
-        answers.counters = counters_;
     }
     const size_t threads = std::max<size_t>(values, kCallCounters);
-    simt::launch({"write_answers", blocks_of(threads, kAnswerThreads), kAnswerThreads, 0, stream},
+    simt::launch({"write_answers", blocks_of(threads, kAnswerThreads), kAnswerThreads, 0, stream,
+                  starts_early(device_, count)},
                  write_answers, best, count, answers);
-    if (batch.on_device) return see_counters(batch);
-    char* const pinned = session_.download.get<char>(bytes);
-    simt::copy_to_host(pinned, there, bytes, stream);
+    if (there != pinned) simt::copy_to_host(pinned, there, told, stream);
     simt::synchronize(stream);
+    if (batch.on_device)
+        return take_counters(batch, reinterpret_cast<const unsigned long long*>(pinned));
     const auto* const ids = reinterpret_cast<const int64_t*>(pinned);
     const auto* const counts = reinterpret_cast<const uint64_t*>(ids + values);
     const auto* const counters = reinterpret_cast<const unsigned long long*>(counts + count);
     const auto* const scores = reinterpret_cast<const float*>(counters + kCallCounters);
-    std::copy_n(counters, kCallCounters, counted_.begin());
-    check_values(batch);
+    take_counters(batch, counters);
     const size_t part = kCopiedBytes / sizeof(int64_t);
     parallel_for(ceil_divide(values, part), search_.threads, [&](size_t task, int) {
         const size_t begin = task * part, some = std::min(part, values - begin);
@@ -340,8 +345,14 @@ void CellCall::answer(const DeviceBatch& batch, size_t first, size_t count, Best
 }
 
 void CellCall::see_counters(const DeviceBatch& batch) {
-    simt::copy_to_host(counted_.data(), counters_, sizeof(counted_), session_.stream.get());
+    auto* const pinned = session_.download.get<unsigned long long>(kCallCounters);
+    simt::copy_to_host(pinned, counters_, sizeof(counted_), session_.stream.get());
     simt::synchronize(session_.stream.get());
+    take_counters(batch, pinned);
+}
+
+void CellCall::take_counters(const DeviceBatch& batch, const unsigned long long* counters) {
+    std::copy_n(counters, kCallCounters, counted_.begin());
     check_values(batch);
 }
 

@@ -41,6 +41,7 @@ class CellCall {
     void empty_lists(BestLists lists, size_t count);
     void answer(const DeviceBatch& batch, size_t first, size_t count, BestLists best);
     void see_counters(const DeviceBatch& batch);
+    void take_counters(const DeviceBatch& batch, const unsigned long long* counters);
     void check_values(const DeviceBatch& batch) const;
     Candidate candidate_of(uint64_t packed, unsigned place) const;
     void score_on_host(const ChunkQueries& queries, std::span<std::vector<Candidate>> lists,

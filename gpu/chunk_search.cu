@@ -137,9 +137,16 @@ RoundCount* ChunkSearch::zero_rounds() {
 }
 
 void ChunkSearch::start(const SearchStart& job) {
-    simt::launch({"start_search", blocks_of(job.queries * 32, kPairThreads), kPairThreads, 0,
-                  session_.stream.get()},
-                 start_search, job);
+    simt::launch(
+        shape("start_search", blocks_of(job.queries * 32, kPairThreads), kPairThreads, job.queries),
+        start_search, job);
+}
+
+// Of a kernel that calls simt::wait_for_previous.
+simt::LaunchShape ChunkSearch::shape(const char* kernel, dim3 grid, unsigned threads,
+                                     size_t queries, size_t shared_bytes) const {
+    const bool early = starts_early(device_, queries);
+    return {kernel, grid, threads, shared_bytes, session_.stream.get(), early};
 }
 
 ChunkQueries ChunkQueries::slice(size_t first, size_t some) const {
@@ -177,9 +184,8 @@ void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const floa
 }
 
 void ChunkSearch::sort(size_t queries, BestLists best) {
-    simt::launch(
-        {"sort_keys", static_cast<unsigned>(queries), kSelectThreads, 0, session_.stream.get()},
-        sort_keys, best);
+    simt::launch(shape("sort_keys", static_cast<unsigned>(queries), kSelectThreads, queries),
+                 sort_keys, best);
 }
 
 // Few queries go in other rounds, and may want still more room then.
@@ -313,10 +319,10 @@ void ChunkSearch::take_samples(const ChunkQueries& queries, const Buffers& buffe
     // A warp, where that leaves processors something to do.
     const bool small = size <= kKeptKeys * 32 && queries.count > kFewQueries;
     const int threads = small ? 32 : kSelectThreads;
-    simt::launch({"limit_by_samples", static_cast<unsigned>(queries.count), threads, 0,
-                  session_.stream.get()},
-                 limit_by_samples, uppers, static_cast<unsigned>(size), options_.k,
-                 buffers.lists.counts, buffers.limits);
+    simt::launch(
+        shape("limit_by_samples", static_cast<unsigned>(queries.count), threads, queries.count),
+        limit_by_samples, uppers, static_cast<unsigned>(size), options_.k, buffers.lists.counts,
+        buffers.limits);
     session_.scratch.rewind(mark);
 }
 
@@ -333,16 +339,17 @@ void ChunkSearch::run_round(const ChunkQueries& queries, Buffers& buffers, const
     const bool by_products = uses_products(queries, round);
     scan(queries, buffers, by_products);
     if (options_.refined || by_products) score(queries, buffers.lists, options_.refined);
-    simt::launch({"select_keys", static_cast<unsigned>(queries.count), kSelectThreads, 0, stream},
-                 select_keys, buffers.lists, buffers.best, buffers.limits, buffers.wanted,
-                 options_.counters + 1);
+    simt::launch(
+        shape("select_keys", static_cast<unsigned>(queries.count), kSelectThreads, queries.count),
+        select_keys, buffers.lists, buffers.best, buffers.limits, buffers.wanted,
+        options_.counters + 1);
 }
 
 // Candidates of the rounds so far: those that cannot be among the k best leave.
 void ChunkSearch::narrow(const ChunkQueries& queries, const Buffers& buffers) {
-    simt::launch({"narrow_lists", static_cast<unsigned>(queries.count), kSelectThreads, 0,
-                  session_.stream.get()},
-                 narrow_lists, buffers.lists, options_.k, buffers.limits, buffers.wanted);
+    simt::launch(
+        shape("narrow_lists", static_cast<unsigned>(queries.count), kSelectThreads, queries.count),
+        narrow_lists, buffers.lists, options_.k, buffers.limits, buffers.wanted);
 }
 
 // The best of what the rounds have left, in order.
@@ -354,9 +361,10 @@ void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
                        options_.counters + 1,
                        options_.crowded,
                        options_.by_lanes};
-    simt::launch({"settle_lists", static_cast<unsigned>(queries.count), kSelectThreads, 0,
-                  session_.stream.get()},
-                 settle_lists_kernel(stored_.code.kind, options_.metric), job);
+    const int threads = queries.count > kFewQueries ? kSelectThreads : kMostSelectThreads;
+    simt::launch(
+        shape("settle_lists", static_cast<unsigned>(queries.count), threads, queries.count),
+        settle_lists_kernel(stored_.code.kind, options_.metric), job);
     if (options_.k > kSettledKeys) sort(queries.count, buffers.best);
 }
 
@@ -383,14 +391,14 @@ void ChunkSearch::make_pairs(const ChunkQueries& queries, Buffers& buffers, cons
     if (queries.probes.cells == nullptr) {
         const size_t tiles = ceil_divide(queries.count, size_t{job.tile}) * round.chunks();
         const unsigned grid = blocks_of(std::max(tiles, queries.count), kPairThreads);
-        simt::launch({"pair_all", grid, kPairThreads, 0, stream}, pair_all, job, starting,
+        simt::launch(shape("pair_all", grid, kPairThreads, queries.count), pair_all, job, starting,
                      stored_.chunks, round_tiles, samples, scanned);
         return;
     }
     if (!sorted) {
-        simt::launch(
-            {"list_pairs", blocks_of(queries.count * 32, kPairThreads), kPairThreads, 0, stream},
-            list_pairs, job, starting, stored_.chunks, round_tiles, samples, scanned);
+        const unsigned grid = blocks_of(queries.count * 32, kPairThreads);
+        simt::launch(shape("list_pairs", grid, kPairThreads, queries.count), list_pairs, job,
+                     starting, stored_.chunks, round_tiles, samples, scanned);
         return;
     }
     if (starting.limits != nullptr) start(starting);
@@ -463,8 +471,7 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     const size_t split = std::clamp<size_t>(most / std::max<size_t>(tiles, 1), 1, kMostSplit);
     const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
                     static_cast<unsigned>(split));
-    simt::launch({"scan_byte_tiles", grid, kByteThreads, bytes, session_.stream.get()}, kernel,
-                 job);
+    simt::launch(shape("scan_byte_tiles", grid, kByteThreads, queries.count, bytes), kernel, job);
 }
 
 void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows) {
@@ -475,7 +482,7 @@ void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists
     if (by_rows) {
         const RowScoring job{store_.rerank_code(), store_.rerank_rows(), stored_.tags, lists,
                              queries.original};
-        simt::launch({"score_by_rows", grid, kScoreThreads, 0, stream},
+        simt::launch(shape("score_by_rows", grid, kScoreThreads, queries.count),
                      score_by_rows_kernel(job.code.kind, options_.metric), job);
     } else {
         const CodeScoring job{stored_, store_.cell_of_block(), lists, queries.coded};
@@ -492,7 +499,6 @@ void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists
 void ChunkSearch::rerank(const ChunkQueries& queries, BestLists from, BestLists to) {
     if (queries.count == 0) return;
     Scratch& scratch = session_.scratch;
-    const simt::Stream stream = session_.stream.get();
     const size_t mark = scratch.mark();
     const CandidateLists lists{from.held, from.places,
                                scratch.take<uint64_t>(queries.count * from.k), from.k};
@@ -507,8 +513,8 @@ void ChunkSearch::rerank(const ChunkQueries& queries, BestLists from, BestLists 
     start(all);
     score(queries, lists, true);
     const auto grid = static_cast<unsigned>(queries.count);
-    simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys, lists, to, limits,
-                 wanted, options_.counters + 1);
+    simt::launch(shape("select_keys", grid, kSelectThreads, queries.count), select_keys, lists, to,
+                 limits, wanted, options_.counters + 1);
     sort(queries.count, to);
     scratch.rewind(mark);
 }
@@ -521,7 +527,7 @@ void ChunkSearch::merge(size_t queries, BestLists more, BestLists best, float* l
     simt::fill_bytes(wanted, 0, queries * sizeof(unsigned), stream);
     simt::fill_bytes(scored, 0, sizeof(*scored), stream);
     const auto grid = static_cast<unsigned>(queries);
-    simt::launch({"select_keys", grid, kSelectThreads, 0, stream}, select_keys,
+    simt::launch(shape("select_keys", grid, kSelectThreads, queries), select_keys,
                  CandidateLists{more.held, more.places, more.keys, more.k}, best, limits, wanted,
                  scored);
     sort(queries, best);

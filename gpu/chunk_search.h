@@ -107,6 +107,8 @@ class ChunkSearch {
     void make_pairs(const ChunkQueries& queries, Buffers& buffers, const Round& round,
                     unsigned long long* scanned);
     void start(const SearchStart& job);
+    simt::LaunchShape shape(const char* kernel, dim3 grid, unsigned threads, size_t queries,
+                            size_t shared_bytes = 0) const;
     RoundCount* zero_rounds();
     void sort(size_t queries, BestLists best);
     void scan(const ChunkQueries& queries, const Buffers& buffers, bool by_products);

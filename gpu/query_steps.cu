@@ -18,6 +18,8 @@ namespace {
 
 constexpr size_t kGatheredBytes = size_t{1} << 18;
 constexpr size_t kCopiedBytes = size_t{1} << 20;  // together; meanwhile the next are gathered
+// Of queries that kernels read where the host has them: a copy has its cost, too.
+constexpr size_t kReadThere = size_t{1} << 15;
 
 // Rows of a batch one after another in pinned memory, as they are given.
 void gather_bytes(const Vectors& queries, char* to, int threads) {
@@ -79,14 +81,15 @@ const float* QuerySteps::load(const DeviceBatch& batch, size_t first, size_t cou
     GivenRows given{queries.data, queries.type, count, dim_, queries.stride};
     if (!batch.on_device) {
         const size_t row_bytes = dim_ * element_size(queries.type), bytes = count * row_bytes;
-        simt::synchronize(stream);  // what was staged before has been copied
+        // What was staged before has been copied: calls wait for the end of each batch.
         char* const staged = session.upload.get<char>(bytes);
-        char* const rows = session.scratch.take<char>(bytes);
+        char* const rows = bytes > kReadThere ? session.scratch.take<char>(bytes) : staged;
         const size_t some = std::max<size_t>(1, kCopiedBytes / row_bytes);
         for (size_t row = 0; row < count; row += some) {
             const size_t part = std::min(some, count - row), at = row * row_bytes;
             gather_bytes(queries.slice(row, part), staged + at, threads);
-            simt::copy_to_device(rows + at, staged + at, part * row_bytes, stream);
+            if (rows != staged)
+                simt::copy_to_device(rows + at, staged + at, part * row_bytes, stream);
         }
         given.data = rows;
         given.stride = dim_;

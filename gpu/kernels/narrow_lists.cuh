@@ -12,7 +12,7 @@ namespace nearcell::gpu {
 
 constexpr int kLimitBits = 40;  // limits have 24 of their bits, or are greater by the others
 constexpr unsigned kKeptKeys = 8;
-constexpr unsigned kShortList = kKeptKeys * kSelectThreads;  // of the largest block
+constexpr unsigned kShortList = kKeptKeys * kSelectThreads;
 
 SIMT_DEVICE float upper_end(uint64_t interval) { return __uint_as_float(key_bits(interval)); }
 SIMT_DEVICE float lower_end(uint64_t interval) { return __uint_as_float(tag_of(interval)); }
@@ -27,7 +27,7 @@ struct OpenList {
 // Where this thread's `own` numbers begin, if those of all threads stand in a row from `begin` on,
 // which becomes their end.
 SIMT_DEVICE unsigned place_of_block(unsigned own, unsigned& begin) {
-    SIMT_SHARED(warps, unsigned[kSelectWarps]);
+    SIMT_SHARED(warps, unsigned[kMostSelectWarps]);
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const unsigned sum = sum_up_to_lane(own);
     if (lane == 31) warps[warp] = sum;
@@ -111,27 +111,35 @@ SIMT_DEVICE Narrowed narrow_long(const OpenList& list, size_t k, float limit) {
     return {limit, keep_some(list, [&](uint64_t key) { return is_within(key, limit); })};
 }
 
+// How many candidates are left, and how many were wanted at most.
+struct NarrowedList {
+    unsigned count, wanted;
+};
+
 // What a block does for its query: lowers its limit to what its list says. wanted: as select_keys;
 // of a list that had no room for all, what is there still gives a limit. All threads may read what
 // it leaves after the next barrier.
-SIMT_DEVICE void narrow_list(const CandidateLists& lists, size_t k, float* limits,
-                             unsigned* wanted) {
+SIMT_DEVICE NarrowedList narrow_list(const CandidateLists& lists, size_t k, float* limits,
+                                     unsigned* wanted) {
     const size_t query = blockIdx.x;
-    const unsigned found = lists.counts[query];
+    const unsigned found = lists.counts[query], most = max(found, wanted[query]);
     const float limit = limits[query];
-    if (found == 0) return;
+    if (found == 0) return {0, most};
     const unsigned count = found < lists.room ? found : static_cast<unsigned>(lists.room);
     const OpenList list{lists.keys + query * lists.room, lists.places + query * lists.room, count};
     const Narrowed narrowed = count <= kKeptKeys * blockDim.x ? narrow_short(list, k, limit)
                                                               : narrow_long(list, k, limit);
-    if (threadIdx.x != 0) return;
-    if (found > wanted[query]) wanted[query] = found;
-    lists.counts[query] = narrowed.kept;
-    limits[query] = narrowed.limit;
+    if (threadIdx.x == 0) {
+        wanted[query] = most;
+        lists.counts[query] = narrowed.kept;
+        limits[query] = narrowed.limit;
+    }
+    return {narrowed.kept, most};
 }
 
-__global__ void __launch_bounds__(kSelectThreads)
+__global__ void __launch_bounds__(kSelectThreads, 4)
     narrow_lists(CandidateLists lists, size_t k, float* limits, unsigned* wanted) {
+    simt::wait_for_previous();
     narrow_list(lists, k, limits, wanted);
 }
 
@@ -153,6 +161,7 @@ __global__ void __launch_bounds__(kSelectThreads)
 __global__ void __launch_bounds__(kSelectThreads)
     limit_by_samples(const unsigned* uppers, unsigned size, size_t k, unsigned* counts,
                      float* limits) {
+    simt::wait_for_previous();
     const size_t query = blockIdx.x;
     const unsigned count = counts[query];
     unsigned kept[kKeptKeys];

@@ -84,6 +84,7 @@ SIMT_DEVICE size_t query_of_warp() { return (size_t{blockIdx.x} * blockDim.x + t
 
 // One warp a query.
 __global__ void __launch_bounds__(kPairThreads) start_search(SearchStart start) {
+    simt::wait_for_previous();
     if (query_of_warp() < start.queries) start_by_warp(start, query_of_warp());
 }
 
@@ -132,16 +133,18 @@ __global__ void __launch_bounds__(kPairThreads) place_pairs(RoundPairs round) {
 __global__ void __launch_bounds__(kPairThreads, 4)
     list_pairs(RoundPairs round, SearchStart start, const Chunk* table, RoundTiles to,
                RoundTiles samples, unsigned long long* scanned) {
+    simt::wait_for_previous();
     const size_t query = query_of_warp();
     if (query >= round.queries) return;
     if (start.limits != nullptr) start_by_warp(start, query);
     const auto list = [&](unsigned chunk, size_t probe) {
+        const Chunk listed = table[chunk];  // all is read before the first atomic is waited for
+        const ScanPair pair{static_cast<unsigned>(query), key_of(round.probes, probe)};
+        const bool is_first = round.before[probe] == 0 && chunk == round.chunks.first[listed.cell];
         const unsigned at = atomicAdd(&to.count->halves[1], 1u);
-        round.pairs[at] = ScanPair{static_cast<unsigned>(query), key_of(round.probes, probe)};
-        const PairTile tile{table[chunk], at, at + 1};
+        round.pairs[at] = pair;
+        const PairTile tile{listed, at, at + 1};
         to.tiles[at] = tile;
-        const bool is_first =
-            round.before[probe] == 0 && chunk == round.chunks.first[tile.chunk.cell];
         if (is_first && samples.tiles != nullptr)
             samples.tiles[atomicAdd(&samples.count->halves[1], 1u)] = tile;
         add_scanned(scanned, tile.chunk.vectors);
@@ -155,6 +158,7 @@ __global__ void __launch_bounds__(kPairThreads, 4)
 __global__ void __launch_bounds__(kPairThreads)
     pair_all(RoundPairs round, SearchStart start, const Chunk* table, RoundTiles to,
              RoundTiles samples, unsigned long long* scanned) {
+    simt::wait_for_previous();
     const auto queries = static_cast<unsigned>(round.queries);
     const unsigned groups = (queries + round.tile - 1) / round.tile;
     const unsigned tile = blockIdx.x * blockDim.x + threadIdx.x;

@@ -40,6 +40,7 @@ SIMT_DEVICE float element_at(const GivenRows& rows, size_t i, size_t j) {
 // so that 0 says that there is none. Values count from `first`.
 __global__ void __launch_bounds__(kPrepareThreads)
     convert_rows(GivenRows rows, float largest, size_t first, float* out, unsigned long long* bad) {
+    simt::wait_for_previous();
     const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (i >= rows.rows * rows.cols) return;
     const float value = element_at(rows, i / rows.cols, i % rows.cols);

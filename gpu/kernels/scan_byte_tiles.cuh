@@ -434,6 +434,7 @@ SIMT_DEVICE void scan_byte_group(const ByteScan& job, const PairTile& group) {
 template <KeySum kSum, unsigned kSteps>
 __global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps, kArchitecture))
     scan_byte_tiles(ByteScan job) {
+    simt::wait_for_previous();
     const unsigned tiles = *job.pairs.tile_count;
     for (unsigned number = blockIdx.x; number < tiles; number += gridDim.x) {
         PairTile tile = job.pairs.tiles[number];

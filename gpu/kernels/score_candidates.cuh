@@ -8,6 +8,7 @@
 // Parity and compute-sanitizer on an H100: bench/results/gpu-h100.txt.
 #pragma once
 
+#include <nearcell/gpu/kernels/decode_eight.cuh>
 #include <nearcell/gpu/kernels/scan_chunks.cuh>
 
 namespace nearcell::gpu {
@@ -64,7 +65,7 @@ struct RowScoring {
     const float* queries;  // code.dim values each
 };
 
-// Value j of a row.
+// Value j of a row, with the bits of its Decoder. Not for Bits.
 template <CodeKind kKind>
 SIMT_DEVICE float row_value(const CodeView& code, const uint32_t* row, size_t j) {
     if constexpr (kKind == CodeKind::Float32) return __uint_as_float(row[j]);
@@ -72,7 +73,16 @@ SIMT_DEVICE float row_value(const CodeView& code, const uint32_t* row, size_t j)
         const unsigned half = row[j / 2] >> (j % 2 * 16) & 0xffffu;
         return kKind == CodeKind::Float16 ? Float16Value::of(half) : BFloat16Value::of(half);
     }
+    if constexpr (kKind == CodeKind::Product8 || kKind == CodeKind::Product4) {
+        constexpr unsigned kMask = (1u << product_bits(kKind)) - 1;
+        const auto at = dimension_data<kKind>(code, static_cast<unsigned>(j));
+        return code.codebooks[at.base + (row[at.word] >> at.shift & kMask) * at.width];
+    }
     const unsigned byte = row[j / 4] >> (j % 4 * 8) & 0xffu;
+    if constexpr (kKind == CodeKind::ScaledInt8) {
+        const float scale = __uint_as_float(row[code.words - 1]);
+        return __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), scale);
+    }
     return __fmaf_rn(static_cast<float>(byte), code.step[j], code.offset[j]);
 }
 
@@ -86,6 +96,7 @@ SIMT_DEVICE float sum_of_lanes(float sum) {
 // A warp a candidate.
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kScoreThreads) score_by_rows(RowScoring job) {
+    simt::wait_for_previous();
     const size_t query = blockIdx.x, count = job.lists.counts[query];
     if (count > job.lists.room) return;
     const float* const values = job.queries + query * job.code.dim;

@@ -12,9 +12,11 @@ namespace nearcell::gpu {
 constexpr unsigned kSharedKeys = 1024;
 
 // The k smallest of at most a key a thread, in order: each counts how many are smaller than its
-// own. To where they come from, if one likes; the block sees them all.
-SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsigned* best_places) {
-    SIMT_SHARED(ranked, uint64_t[kSelectThreads]);
+// own. To where they come from, if one likes. limit: becomes the k-th, if there are so many; may
+// be null.
+SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsigned* best_places,
+                           float* limit) {
+    SIMT_SHARED(ranked, uint64_t[kMostSelectThreads]);
     const unsigned own = threadIdx.x;
     const bool is_there = own < list.total;
     const uint64_t key = is_there ? key_at(list, own) : 0;
@@ -29,26 +31,23 @@ SIMT_DEVICE void rank_keys(const KeyList& list, size_t k, uint64_t* best, unsign
     if (is_there && rank < k) {
         best[rank] = key;
         best_places[rank] = place;
+        if (limit != nullptr && rank == k - 1) *limit = __uint_as_float(key_bits(key));
     }
-    __syncthreads();
 }
 
-// What a block does for its query: merges candidates into the best so far. Of more than there is
-// room for, none. Returns whether they are in order then.
-SIMT_DEVICE bool merge_candidates(const CandidateLists& lists, const BestLists& best,
-                                  float* limits) {
-    const size_t query = blockIdx.x, count = lists.counts[query];
+// What a block does for its query: merges its candidates, so many, into the best so far, of which
+// `held` are there. Of more than there is room for, none. Returns whether they are in order then.
+SIMT_DEVICE bool merge_candidates(const CandidateLists& lists, size_t count, size_t held,
+                                  const BestLists& best, float* limits) {
     if (count == 0 || count > lists.room) return false;
-    const size_t held = best.held[query], total = held + count;
+    const size_t query = blockIdx.x, total = held + count;
     uint64_t* const keys = best.keys + query * best.k;
     unsigned* const places = best.places + query * best.k;
     const KeyList list{keys,   lists.keys + query * lists.room,  held, total,
                        places, lists.places + query * lists.room};
     if (total <= blockDim.x) {
-        rank_keys(list, best.k, keys, places);
+        rank_keys(list, best.k, keys, places, limits + query);
         if (threadIdx.x == 0) best.held[query] = static_cast<unsigned>(min(total, best.k));
-        if (threadIdx.x == 0 && total >= best.k)
-            limits[query] = __uint_as_float(key_bits(keys[best.k - 1]));
         return true;
     }
     const unsigned worst = keep_smallest(list, best.k, keys, places);
@@ -64,12 +63,13 @@ SIMT_DEVICE bool merge_candidates(const CandidateLists& lists, const BestLists& 
 __global__ void __launch_bounds__(kSelectThreads)
     select_keys(CandidateLists lists, BestLists best, float* limits, unsigned* wanted,
                 unsigned long long* scored) {
+    simt::wait_for_previous();
+    const unsigned count = lists.counts[blockIdx.x];
     if (threadIdx.x == 0) {
-        const unsigned count = lists.counts[blockIdx.x];
         if (count > wanted[blockIdx.x]) wanted[blockIdx.x] = count;
         atomicAdd(scored, static_cast<unsigned long long>(count));
     }
-    merge_candidates(lists, best, limits);
+    merge_candidates(lists, count, best.held[blockIdx.x], best, limits);
 }
 
 // Exchanges what is out of order at i and its partner.
@@ -108,7 +108,7 @@ SIMT_DEVICE void sort_best(const BestLists& best) {
     const unsigned count = best.held[blockIdx.x];
     if (count <= blockDim.x) {
         const KeyList list{best.keys + first, nullptr, count, count, best.places + first, nullptr};
-        return rank_keys(list, best.k, best.keys + first, best.places + first);
+        return rank_keys(list, best.k, best.keys + first, best.places + first, nullptr);
     }
     if (count > kRoom) {
         sort_upwards(best.keys + first, best.places + first, count);
@@ -126,6 +126,7 @@ SIMT_DEVICE void sort_best(const BestLists& best) {
 }
 
 __global__ void __launch_bounds__(kSelectThreads) sort_keys(BestLists best) {
+    simt::wait_for_previous();
     sort_best<kSharedKeys>(best);
 }
 

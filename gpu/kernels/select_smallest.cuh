@@ -8,9 +8,10 @@
 
 namespace nearcell::gpu {
 
-// Threads of a block, at most; fewer, whole warps, wait less for each other where there is little
-// to do.
-constexpr int kSelectThreads = 128, kSelectWarps = kSelectThreads / 32;
+// Threads of a block; fewer, whole warps, wait less for each other where there is little to do, and
+// more, where few blocks are under way, for memory.
+constexpr int kSelectThreads = 128, kMostSelectThreads = 512;
+constexpr int kMostSelectWarps = kMostSelectThreads / 32;
 
 // The best so far and then the candidates, with what belongs to each (may be null).
 struct KeyList {
@@ -32,22 +33,34 @@ struct Digits {
     unsigned rank, agree;
 };
 
-// One warp: which digit comes next, when `bins` counts keys by it.
-SIMT_DEVICE void find_digit(const unsigned* bins, int shift, Digits& digits) {
+// Keys of each digit.
+struct alignas(16) DigitCounts {
+    unsigned of[256];
+};
+
+// One warp: which digit comes next.
+SIMT_DEVICE void find_digit(const DigitCounts& counts, int shift, Digits& digits) {
     const unsigned lane = threadIdx.x, rank = digits.rank;
-    unsigned own = 0;
+    const auto* const mine = reinterpret_cast<const uint4*>(counts.of + lane * 8);
+    const uint4 a = simt::load16(mine), b = simt::load16(mine + 1);
+    const unsigned own[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+    unsigned sum = 0;
+    SIMT_UNROLL
     for (unsigned i = 0; i < 8; ++i)
-        own += bins[lane * 8 + i];
-    unsigned before = sum_up_to_lane(own) - own;
+        sum += own[i];
+    unsigned before = sum_up_to_lane(sum) - sum;
     __syncwarp();  // rank has been read
-    if (before >= rank || before + own < rank) return;
-    unsigned digit = lane * 8;
-    while (before + bins[digit] < rank)
-        before += bins[digit++];
-    digits.value |= uint64_t{digit} << shift;
-    digits.mask |= uint64_t{255} << shift;
-    digits.rank = rank - before;
-    digits.agree = bins[digit];
+    SIMT_UNROLL
+    for (unsigned i = 0; i < 8; ++i) {
+        const unsigned after = before + own[i];
+        if (before < rank && after >= rank) {  // of one lane, and one of its digits
+            digits.value |= uint64_t{lane * 8 + i} << shift;
+            digits.mask |= uint64_t{255} << shift;
+            digits.rank = rank - before;
+            digits.agree = own[i];
+        }
+        before = after;
+    }
 }
 
 // The largest key that is wanted, or a number between it and the next, which agrees with it in all
@@ -55,19 +68,19 @@ SIMT_DEVICE void find_digit(const unsigned* bins, int shift, Digits& digits) {
 // of the calling thread.
 template <class ForKeys>
 SIMT_DEVICE uint64_t find_pivot(const ForKeys& for_keys, size_t k, int last = 56) {
-    SIMT_SHARED(bins, unsigned[256]);
+    SIMT_SHARED(counts, DigitCounts);
     SIMT_SHARED(digits, Digits);
     if (threadIdx.x == 0) digits = Digits{0, 0, static_cast<unsigned>(k), 0};
     for (int shift = 56; shift >= 0; shift -= 8) {
         for (unsigned bin = threadIdx.x; bin < 256; bin += blockDim.x)
-            bins[bin] = 0;
+            counts.of[bin] = 0;
         __syncthreads();
         const uint64_t value = digits.value, mask = digits.mask;
         for_keys([&](uint64_t key) {
-            if ((key & mask) == value) atomicAdd(&bins[key >> shift & 255], 1u);
+            if ((key & mask) == value) atomicAdd(&counts.of[key >> shift & 255], 1u);
         });
         __syncthreads();
-        if (threadIdx.x < 32) find_digit(bins, shift, digits);
+        if (threadIdx.x < 32) find_digit(counts, shift, digits);
         __syncthreads();
         if (digits.rank == digits.agree && shift <= last) break;
     }
@@ -78,7 +91,7 @@ SIMT_DEVICE uint64_t find_pivot(const ForKeys& for_keys, size_t k, int last = 56
 // moves to a place at or before its own, and only after the block has read all up to its own.
 SIMT_DEVICE unsigned keep_up_to(uint64_t pivot, const KeyList& list, size_t k, uint64_t* best,
                                 unsigned* best_places) {
-    SIMT_SHARED(warps, unsigned[kSelectWarps]);
+    SIMT_SHARED(warps, unsigned[kMostSelectWarps]);
     SIMT_SHARED(worst, unsigned);
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     if (threadIdx.x == 0) worst = 0;

@@ -1,9 +1,10 @@
 // The end of a search by byte tiles: lists are narrowed once more, what is left of each query is
 // scored by the codes, and the best, with those that were held before, are put in order. One block
 // a query, with some candidates more than are wanted. Codes lie in rows (cell_layout.cuh): of
-// up to sixteen candidates the block reads them at once, so that it waits once, and a thread each
-// decodes one, in the order of dimensions, as scans do; longer codes each thread reads by itself.
-// Cost: reading codes from anywhere, from HBM.
+// up to 32 candidates the block reads them at once, so that it waits once, decodes them together,
+// and a thread each adds up one, in the order of dimensions, as scans do; longer codes each thread
+// reads by itself. Cost: reading codes from anywhere, from HBM; of few queries waiting for memory,
+// for barriers, and for sums of which each term waits for the last.
 #pragma once
 
 #include <nearcell/gpu/kernels/narrow_lists.cuh>
@@ -13,10 +14,11 @@
 
 namespace nearcell::gpu {
 
-constexpr unsigned kLeastStaged = 8, kStaged = 16,
-                   kStagedWords = 1024;  // candidates, and words of all of them
-constexpr unsigned kRowLanes = 8;        // that score a row together
-constexpr unsigned kSettledKeys = 256;   // more than so many are not put in order
+// Candidates that are scored at once, words of their codes, and dimensions of a slice of them.
+constexpr unsigned kLeastStaged = 8, kStaged = 32, kStagedWords = 1024, kStagedDims = 128;
+constexpr unsigned kStagedValues = 17 * (kStagedDims + 1);
+constexpr unsigned kRowLanes = 8;       // that read or score a row together
+constexpr unsigned kSettledKeys = 256;  // more than so many are not put in order
 
 struct Settling {
     CodeScoring scoring;
@@ -28,34 +30,119 @@ struct Settling {
     bool by_lanes;  // Float32 codes: keys may have the bits of another order of dimensions
 };
 
-// The candidates of a query by their codes.
+// A code of so many words, by kRowLanes lanes.
+SIMT_DEVICE void stage_code(const uint32_t* code, unsigned words, uint32_t* to) {
+    const unsigned lane = threadIdx.x % kRowLanes;
+    if (words % 4 != 0) {
+        for (unsigned w = lane; w < words; w += kRowLanes)
+            to[w] = code[w];
+        return;
+    }
+    for (unsigned w = lane * 4; w < words; w += kRowLanes * 4) {
+        const uint4 four = simt::load16(reinterpret_cast<const uint4*>(code + w));
+        to[w] = four.x, to[w + 1] = four.y, to[w + 2] = four.z, to[w + 3] = four.w;
+    }
+}
+
+// Dimensions [begin, end) of a candidate to `to`, by a warp.
+template <CodeKind kKind>
+SIMT_DEVICE void decode_staged(const CodeScoring& job, const uint32_t* code, unsigned place,
+                               unsigned begin, unsigned end, float* to) {
+    const float* const base =
+        job.stored.residual ? base_of_cell(job.stored, job.cell_of_block[place / kBlock]) : nullptr;
+    for (unsigned j = begin + threadIdx.x % 32; j < end; j += 32) {
+        const float x = row_value<kKind>(job.stored.code, code, j);
+        to[j - begin] = base == nullptr ? x : __fadd_rn(x, base[j]);
+    }
+}
+
+// The sum goes on with so many terms. What it is of is read some at a time, before it waits.
+template <KeySum kSum>
+SIMT_DEVICE float add_staged(float sum, const float* x, const float* query, unsigned count) {
+    constexpr unsigned kAhead = 8;
+    unsigned j = 0;
+    for (; j + kAhead <= count; j += kAhead) {
+        float of_x[kAhead], of_query[kAhead];
+        SIMT_UNROLL
+        for (unsigned i = 0; i < kAhead; ++i)
+            of_x[i] = x[j + i], of_query[i] = query[j + i];
+        SIMT_UNROLL
+        for (unsigned i = 0; i < kAhead; ++i)
+            sum = add_term<kSum>(sum, of_x[i], of_query[i]);
+    }
+    for (; j < count; ++j)
+        sum = add_term<kSum>(sum, x[j], query[j]);
+    return sum;
+}
+
+// The candidates of a query by their codes, of which some at least fit into shared memory.
 template <CodeKind kKind, KeySum kSum>
 SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsigned* places,
                               uint64_t* keys) {
-    SIMT_SHARED(staged, uint32_t[kStagedWords]);
+    SIMT_SHARED(codes, uint32_t[kStagedWords]);
+    SIMT_SHARED(values, float[kStagedValues]);  // and, behind those of candidates, of the query
     const auto words = static_cast<unsigned>(job.stored.code.words), stride = words | 1;
-    const float* const query = job.queries + blockIdx.x * job.stored.code.dim;
-    const bool is_staged = kStagedWords / stride >= kLeastStaged;
-    const unsigned each = is_staged ? min(kStaged, kStagedWords / stride) : blockDim.x;
+    const auto dim = static_cast<unsigned>(job.stored.code.dim);
+    const unsigned row = min(dim, kStagedDims) | 1, warp = threadIdx.x / 32;
+    const float* const query = job.queries + blockIdx.x * size_t{dim};
+    const unsigned each = min(min(kStaged, kStagedWords / stride), kStagedValues / row - 1);
     for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
         const unsigned some = min(each, count - first);
-        __syncthreads();  // all have read the last ones
-        for (unsigned i = threadIdx.x; is_staged && i < some * words; i += blockDim.x) {
-            const size_t place = places[first + i / words];
-            staged[i / words * stride + i % words] = job.stored.blocks[place * words + i % words];
+        const bool adds = threadIdx.x < some;
+        const unsigned tag = adds ? job.stored.tags[places[first + threadIdx.x]] : 0;
+        for (unsigned i = threadIdx.x / kRowLanes; i < some; i += blockDim.x / kRowLanes) {
+            const size_t place = places[first + i];
+            stage_code(job.stored.blocks + place * words, words, codes + i * stride);
         }
-        __syncthreads();
-        if (threadIdx.x >= some) continue;
-        const unsigned place = places[first + threadIdx.x];
-        const uint32_t* const code =
-            is_staged ? staged + threadIdx.x * stride : job.stored.blocks + size_t{place} * words;
-        const float key = key_by_code<kKind, kSum, 1>(job, place, code, query);
-        keys[first + threadIdx.x] = pack_key(key, job.stored.tags[place]);
+        float sum = 0;
+        for (unsigned begin = 0; begin < dim; begin += kStagedDims) {
+            const unsigned end = min(begin + kStagedDims, dim);
+            __syncthreads();  // codes are there, and all have done with the last values
+            for (unsigned i = warp; i < some; i += blockDim.x / 32) {
+                decode_staged<kKind>(job, codes + i * stride, places[first + i], begin, end,
+                                     values + i * row);
+            }
+            for (unsigned j = begin + threadIdx.x; j < end; j += blockDim.x)
+                values[some * row + j - begin] = query[j];
+            __syncthreads();
+            if (adds) {
+                sum = add_staged<kSum>(sum, values + threadIdx.x * row, values + some * row,
+                                       end - begin);
+            }
+        }
+        if (!adds) continue;
+        const float key = kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum;
+        keys[first + threadIdx.x] = pack_key(key, tag);
     }
+}
+
+// The same, a thread a candidate, by itself.
+template <CodeKind kKind, KeySum kSum>
+SIMT_DEVICE void score_long(const CodeScoring& job, unsigned count, const unsigned* places,
+                            uint64_t* keys) {
+    const size_t words = job.stored.code.words;
+    const float* const query = job.queries + blockIdx.x * job.stored.code.dim;
+    for (unsigned i = blockIdx.y * blockDim.x + threadIdx.x; i < count;
+         i += gridDim.y * blockDim.x) {
+        const unsigned place = places[i];
+        const uint32_t* const code = job.stored.blocks + place * words;
+        const float key = key_by_code<kKind, kSum, 1>(job, place, code, query);
+        keys[i] = pack_key(key, job.stored.tags[place]);
+    }
+}
+
+template <CodeKind kKind, KeySum kSum>
+SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsigned* places,
+                             uint64_t* keys) {
+    if (kStagedWords / (job.stored.code.words | 1) >= kLeastStaged)
+        score_staged<kKind, kSum>(job, count, places, keys);
+    else
+        score_long<kKind, kSum>(job, count, places, keys);
 }
 
 // Four values of a row from j on; zero past the end.
 SIMT_DEVICE float4 four_values(const float* row, size_t j, size_t dim) {
+    if (j >= dim) return make_float4(0, 0, 0, 0);
     if (dim % 4 == 0) return simt::load16(reinterpret_cast<const float4*>(row + j));
     return make_float4(row[j], j + 1 < dim ? row[j + 1] : 0, j + 2 < dim ? row[j + 2] : 0,
                        j + 3 < dim ? row[j + 3] : 0);
@@ -65,25 +152,34 @@ SIMT_DEVICE float4 four_values(const float* row, size_t j, size_t dim) {
 template <KeySum kSum>
 SIMT_DEVICE void score_by_lanes(const CodeScoring& job, unsigned count, const unsigned* places,
                                 uint64_t* keys) {
+    constexpr unsigned kStep = kRowLanes * 4, kAhead = 3;  // what is read at once
     const size_t dim = job.stored.code.dim;
     const float* const query = job.queries + blockIdx.x * dim;
     const auto* const rows = reinterpret_cast<const float*>(job.stored.blocks);
     const unsigned step = blockDim.x / kRowLanes;
     for (unsigned first = threadIdx.x / 32 * (32 / kRowLanes); first < count; first += step) {
         const unsigned i = first + threadIdx.x % 32 / kRowLanes;  // whole warps go round
-        const unsigned place = places[min(i, count - 1)];
+        const unsigned place = places[min(i, count - 1)], tag = job.stored.tags[place];
         const float* const row = rows + place * dim;
         float sum = 0;
-        for (size_t j = threadIdx.x % kRowLanes * 4; j < dim; j += kRowLanes * 4) {
-            const float4 x = four_values(row, j, dim), q = four_values(query, j, dim);
-            sum = add_term<kSum>(sum, x.x, q.x);
-            sum = add_term<kSum>(sum, x.y, q.y);
-            sum = add_term<kSum>(sum, x.z, q.z);
-            sum = add_term<kSum>(sum, x.w, q.w);
+        for (size_t j = threadIdx.x % kRowLanes * 4; j < dim; j += kAhead * kStep) {
+            float4 x[kAhead], q[kAhead];
+            SIMT_UNROLL
+            for (unsigned ahead = 0; ahead < kAhead; ++ahead) {
+                x[ahead] = four_values(row, j + ahead * kStep, dim);
+                q[ahead] = four_values(query, j + ahead * kStep, dim);
+            }
+            SIMT_UNROLL
+            for (unsigned ahead = 0; ahead < kAhead; ++ahead) {
+                sum = add_term<kSum>(sum, x[ahead].x, q[ahead].x);
+                sum = add_term<kSum>(sum, x[ahead].y, q[ahead].y);
+                sum = add_term<kSum>(sum, x[ahead].z, q[ahead].z);
+                sum = add_term<kSum>(sum, x[ahead].w, q[ahead].w);
+            }
         }
         sum = sum_of_group(sum, kRowLanes);
         if (i >= count || threadIdx.x % kRowLanes != 0) continue;
-        keys[i] = pack_key(kSum == KeySum::Dot ? 0.0f - sum : sum, job.stored.tags[place]);
+        keys[i] = pack_key(kSum == KeySum::Dot ? 0.0f - sum : sum, tag);
     }
 }
 
@@ -99,21 +195,23 @@ SIMT_DEVICE void leave_crowded(const Settling& job) {
 }
 
 template <CodeKind kKind, KeySum kSum>
-__global__ void __launch_bounds__(kSelectThreads, 4) settle_lists(Settling job) {
+__global__ void __launch_bounds__(kMostSelectThreads, 1) settle_lists(Settling job) {
+    simt::wait_for_previous();
     const CandidateLists& lists = job.scoring.lists;
-    narrow_list(lists, job.best.k, job.limits, job.wanted);
+    const unsigned held = job.best.held[blockIdx.x];
+    const NarrowedList left = narrow_list(lists, job.best.k, job.limits, job.wanted);
     __syncthreads();  // what is left is there
-    if (job.wanted[blockIdx.x] > lists.room) return leave_crowded(job);
-    const unsigned count = lists.counts[blockIdx.x];
+    if (left.wanted > lists.room) return leave_crowded(job);
+    const unsigned count = left.count;
     if (threadIdx.x == 0) atomicAdd(job.scored, static_cast<unsigned long long>(count));
     const unsigned* const places = lists.places + blockIdx.x * lists.room;
     uint64_t* const keys = lists.keys + blockIdx.x * lists.room;
     if (kKind == CodeKind::Float32 && job.by_lanes)
         score_by_lanes<kSum>(job.scoring, count, places, keys);
     else
-        score_staged<kKind, kSum>(job.scoring, count, places, keys);
+        score_codes<kKind, kSum>(job.scoring, count, places, keys);
     __syncthreads();  // all keys are there
-    if (merge_candidates(lists, job.best, job.limits)) return;
+    if (merge_candidates(lists, count, held, job.best, job.limits)) return;
     __syncthreads();
     if (job.best.k <= kSettledKeys) sort_best<kSettledKeys>(job.best);
 }
@@ -124,8 +222,8 @@ __global__ void __launch_bounds__(kSelectThreads, 8) score_in_rows(CodeScoring j
     const CandidateLists& lists = job.lists;
     const unsigned count = lists.counts[blockIdx.x];
     if (count > lists.room) return;
-    score_staged<kKind, kSum>(job, count, lists.places + blockIdx.x * lists.room,
-                              lists.keys + blockIdx.x * lists.room);
+    score_codes<kKind, kSum>(job, count, lists.places + blockIdx.x * lists.room,
+                             lists.keys + blockIdx.x * lists.room);
 }
 
 using SettleKernel = void (*)(Settling);
@@ -152,7 +250,7 @@ struct PickScoring {
         return nullptr;
     }
 };
-// kSelectThreads threads a block. Not for L1; null for Bits.
+// kSelectThreads threads a block, settle_lists up to kMostSelectThreads. Not for L1; null for Bits.
 inline CodeScoringKernel score_in_rows_kernel(CodeKind kind, Metric metric) {
     return pick_kind(kind, PickScoring{metric});
 }

@@ -21,6 +21,7 @@ struct Answers {
 
 __global__ void __launch_bounds__(kAnswerThreads)
     write_answers(BestLists best, size_t queries, Answers answers) {
+    simt::wait_for_previous();
     const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (i < kCallCounters && answers.out_counters != nullptr)
         answers.out_counters[i] = answers.counters[i];

@@ -150,7 +150,8 @@ void record_beside_allocation(const char* address, size_t bytes, bool write, con
     record_fault(freed ? Fault::UseAfterFree : Fault::OutOfBounds, text.str(), code);
 }
 
-// A kernel may read the program's constants and its own arguments besides device memory.
+// A kernel may read the program's constants and its own arguments besides device memory and what
+// the host has pinned.
 bool is_known_host_memory(const char* address) {
     if (address >= &__executable_start && address < &_end) return true;
     const char* const closure = static_cast<const char*>(launch_state.closure);
@@ -255,12 +256,22 @@ void check_access(const void* address, size_t bytes, bool write, bool atomic, co
     if (static_cast<size_t>(begin - current->stack) < current->stack_bytes)
         return;  // a local variable
     ++counts.accesses;
-    if (!arena().contains(begin)) {
+    const bool pinned = !arena().contains(begin) && is_pinned(begin, bytes);
+    if (!pinned && !arena().contains(begin)) {
         if (is_known_host_memory(begin)) return;
         record_fault(Fault::HostMemory,
                      std::string(verb(write)) + " of " + std::to_string(bytes) + " bytes", code);
         abandon();
     }
+    if (!current->has_waited && (pinned || !is_shared(begin))) {
+        record_fault(Fault::MissedWait,
+                     std::string(verb(write)) + " of " +
+                         (pinned ? "pinned memory" : place_text(begin)) +
+                         ", launched early, before wait_for_previous()",
+                     code);
+        abandon();
+    }
+    if (pinned) return;  // which the host may have written
     if (is_bad_address(begin, bytes, write, code)) abandon();
     Stamp now = stamp_now(atomic, code);
     bool fine = true;

@@ -77,6 +77,7 @@ enum class Fault : uint8_t {
     Race,               // two accesses, at least one a write, that nothing orders
     DivergentBarrier,   // threads of a block meet at different __syncthreads
     MissedBarrier,      // threads returned that others wait for
+    MissedWait,         // launched early, a kernel goes on without wait_for_previous()
     Deadlock,           // nobody can go on
     BadMask,            // a warp operation outside its mask, or with something else
     AbsentLane,         // a shuffle reads a lane that does not take part

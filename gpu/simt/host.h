@@ -49,6 +49,8 @@ struct LaunchShape {
     dim3 grid, block;
     size_t shared_bytes = 0;
     Stream stream = {};
+    // It may start before the kernel before it has ended: early_start.h. From sm_90 on.
+    bool early = false;
 };
 
 DeviceCount count_devices();
@@ -66,7 +68,7 @@ void keep_freed_memory();
 // 256-byte aligned, unwritten.
 void* device_allocate(size_t bytes, Stream stream);
 void device_free(void* memory, Stream stream);
-// Host memory that copies reach without a detour.
+// Host memory that copies reach without a detour, and kernels by its address.
 void* pinned_allocate(size_t bytes);
 void pinned_free(void* memory);
 
@@ -96,8 +98,8 @@ void allow_shared_memory(void (*kernel)(Parameters...), size_t bytes) {
 template <class... Parameters, class... Arguments>
 void launch(const LaunchShape& shape, void (*kernel)(Parameters...),
             const Arguments&... arguments) {
-    submit_kernel(shape.kernel, shape.grid, shape.block, shape.shared_bytes, shape.stream, kernel,
-                  static_cast<Parameters>(arguments)...);
+    submit_kernel(shape.kernel, shape.grid, shape.block, shape.shared_bytes, shape.stream,
+                  shape.early, kernel, static_cast<Parameters>(arguments)...);
 }
 
 }  // namespace nearcell::simt

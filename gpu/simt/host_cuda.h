@@ -148,10 +148,19 @@ inline void allow_shared_bytes(const void* kernel, size_t bytes) {
 
 template <class... Parameters>
 void submit_kernel(const char* name, dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
-                   void (*kernel)(Parameters...), Parameters... arguments) {
+                   bool early, void (*kernel)(Parameters...), Parameters... arguments) {
     void* addresses[sizeof...(Parameters) + 1] = {&arguments..., nullptr};
-    check_cuda(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, addresses,
-                                shared_bytes, stream),
+    cudaLaunchAttribute overlap{};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t launch{};
+    launch.gridDim = grid;
+    launch.blockDim = block;
+    launch.dynamicSmemBytes = shared_bytes;
+    launch.stream = stream;
+    launch.attrs = &overlap;
+    launch.numAttrs = early ? 1 : 0;
+    check_cuda(cudaLaunchKernelExC(&launch, reinterpret_cast<const void*>(kernel), addresses),
                name);
 }
 

@@ -21,12 +21,12 @@ void allow_shared_bytes(const void* kernel, size_t bytes);
 
 template <class... Parameters>
 void submit_kernel(const char* name, dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
-                   void (*kernel)(Parameters...), Parameters... arguments) {
+                   bool early, void (*kernel)(Parameters...), Parameters... arguments) {
     using Call = KernelCall<Parameters...>;
     const auto call = std::make_shared<Call>(Call{kernel, std::tuple<Parameters...>(arguments...)});
     submit(stream, [=] {
         run_grid({name, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes,
-                  &Call::run, call.get(), sizeof(Call)});
+                  &Call::run, call.get(), sizeof(Call), early});
     });
 }
 

@@ -9,6 +9,7 @@
 
 #include <nearcell/gpu/simt/cuda_sync.h>
 #include <nearcell/gpu/simt/runtime.h>
+#include <nearcell/gpu/simt/simt.h>
 
 namespace nearcell::simt {
 namespace {
@@ -31,6 +32,11 @@ void enter_thread() {
     if (!me->copies.empty() || !me->open_copies.empty()) {
         record_fault(Fault::UnwrittenRead,
                      "a thread returns before its cp_async copies are waited for", nullptr);
+        abandon();
+    }
+    if (!me->has_waited) {
+        record_fault(Fault::MissedWait,
+                     "launched early, a thread returns without wait_for_previous()", nullptr);
         abandon();
     }
     thread_exits(me);
@@ -60,6 +66,10 @@ void check_shape(const LaunchState& launch) {
         throw_fault(Fault::InvalidLaunch, std::string(launch.kernel) + ": " +
                                               std::to_string(threads) +
                                               " threads in a block, at most 1,024 (64 in z)");
+    }
+    if (launch.early && config().architecture < 90) {
+        throw_fault(Fault::InvalidLaunch,
+                    std::string(launch.kernel) + ": an early start needs sm_90");
     }
 }
 
@@ -124,6 +134,7 @@ void start_block(Block& block, uint64_t number) {
         thread.copies.clear();
         thread.open_copies.clear();
         thread.fenced.reset();
+        thread.has_waited = !launch_state.early;
         thread.context.start(thread.stack, thread.stack_bytes, enter_thread);
         make_ready(&thread);
     }
@@ -157,6 +168,7 @@ void prepare_launch(const LaunchRequest& request) {
     launch_state.body = request.body;
     launch_state.closure = request.closure;
     launch_state.closure_bytes = request.closure_bytes;
+    launch_state.early = request.early;
     check_shape(launch_state);
     check_launch_shared_memory(launch_state);
     order_random = Random(config().seed);
@@ -209,6 +221,11 @@ void run_grid(const LaunchRequest& request) {
     const dim3 grid = request.grid;
     run_blocks(uint64_t{grid.x} * grid.y * grid.z);
     if (launch_state.failed) throw FaultError(launch_state.report);
+}
+
+void wait_for_previous() {
+    const InsideRuntime inside;
+    current->has_waited = true;
 }
 
 uint3 thread_index() { return current->index; }

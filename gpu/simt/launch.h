@@ -16,6 +16,7 @@ struct LaunchRequest {
     void (*body)(void* closure);  // what each thread runs
     void* closure;
     size_t closure_bytes;
+    bool early;
 };
 
 // Runs all blocks; throws a FaultError for the first fault.

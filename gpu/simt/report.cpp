@@ -15,6 +15,7 @@ const char* fault_name(Fault fault) {
         case Fault::Race: return "race";
         case Fault::DivergentBarrier: return "divergent barrier";
         case Fault::MissedBarrier: return "missed barrier";
+        case Fault::MissedWait: return "missed wait";
         case Fault::Deadlock: return "deadlock";
         case Fault::BadMask: return "bad mask";
         case Fault::AbsentLane: return "absent lane";

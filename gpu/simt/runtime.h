@@ -60,6 +60,7 @@ struct Thread {
     CodeLine waits_at;
     uint32_t waits_for = 0;
     int votes = 0;                               // of the block barrier that it left last
+    bool has_waited = false;                     // for the kernel before, where that matters
     std::shared_ptr<const Known> fenced;         // what its last fence made ready to be heard of
     std::vector<std::vector<AsyncCopy>> copies;  // committed groups, oldest first
     std::vector<AsyncCopy> open_copies;
@@ -131,6 +132,7 @@ struct LaunchState {
     void (*body)(void*) = nullptr;
     void* closure = nullptr;
     size_t closure_bytes = 0;
+    bool early = false;
     Order order = Order::Random;
     std::vector<std::unique_ptr<Block>> resident;
     uint64_t blocks_done = 0;
@@ -243,5 +245,6 @@ void async_copy_ends(const void* address, size_t bytes, const void* code);
 
 // streams.cpp
 void empty_streams();
+bool is_pinned(const void* host, size_t bytes);  // all of them, in one allocation
 
 }  // namespace nearcell::simt

@@ -10,6 +10,7 @@
 //   simt::load16, store16, ...           memory_access.h
 //   simt::cp_async, ...                  async_copy.h
 //   simt::mma_m16n8k16, ldmatrix, ...    matrix.h
+//   simt::wait_for_previous              early_start.h
 //
 // with namespace simt = nearcell::simt. Everything that exists in both is listed in cuda_*.h.
 #pragma once
@@ -55,5 +56,6 @@ struct Identity {
 #endif
 
 #include <nearcell/gpu/simt/async_copy.h>
+#include <nearcell/gpu/simt/early_start.h>
 #include <nearcell/gpu/simt/matrix.h>
 #include <nearcell/gpu/simt/memory_access.h>

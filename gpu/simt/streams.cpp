@@ -70,15 +70,15 @@ void drain(StreamQueue& queue) {
     }
 }
 
-bool is_pinned(const void* host) {
+}  // namespace
+
+bool is_pinned(const void* host, size_t bytes) {
     const auto* const address = static_cast<const char*>(host);
     const auto after = pinned.upper_bound(address);
     if (after == pinned.begin()) return false;
-    const auto& [begin, bytes] = *std::prev(after);
-    return address < begin + bytes;
+    const auto& [begin, size] = *std::prev(after);
+    return static_cast<size_t>(address - begin) + bytes <= size;
 }
-
-}  // namespace
 
 void empty_streams() {
     for (StreamQueue* const queue : streams)
@@ -178,7 +178,7 @@ void copy_to_device(void* device, const void* host, size_t bytes, Stream stream)
         std::memcpy(device, from, bytes);
         host_wrote(device, bytes);
     };
-    if (!config().deferred_streams || is_pinned(host)) {
+    if (!config().deferred_streams || is_pinned(host, bytes)) {
         submit(stream, [=] { copy(host); });
         return;
     }

@@ -469,6 +469,22 @@ TEST_F(DeviceIndexTest, RoomToGrowIsNotTakenFromWhatIsThere) {
         EXPECT_EQ(after.ids[q * 10], static_cast<int64_t>(kRows + q));
 }
 
+// What one batch has staged is there until it was copied, however late that is.
+TEST_F(DeviceIndexTest, BatchesFromTheHost) {
+    const auto index = make("IVF8,SQ8", Metric::L2);
+    SearchOptions search;
+    search.k = 7;
+    search.probes = 4;
+    DeviceOptions options = small_chunks();
+    options.scratch_bytes = 1;  // one query at a time
+    index->to("cuda:0", options);
+    const SearchResult truth = index->search(view(queries_), search);
+    simt::config().deferred_streams = true;
+    const SearchResult found = index->search(view(queries_), search);
+    EXPECT_EQ(found.ids, truth.ids);
+    EXPECT_EQ(found.scores, truth.scores);
+}
+
 TEST_F(DeviceIndexTest, ArraysOnTheDevice) {
     const auto index = make("IVF8,SQ8", Metric::L2);
     SearchOptions search;

@@ -283,6 +283,17 @@ TEST_F(PlantedFault, HostPointerInAKernel) {
                  [=] { launch_planted(1, 32, count_up, near_null, 99); });
 }
 
+TEST_F(PlantedFault, PinnedMemoryInAKernel) {
+    auto* const pinned = static_cast<int*>(pinned_allocate(400));
+    expect_silence([=] { launch_planted(4, 32, count_up, pinned, 99); });
+    EXPECT_EQ(pinned[99], 99);
+    expect_found(Fault::HostMemory, kCountLine,
+                 [=] { launch_planted(4, 32, count_up, pinned, 100); });
+    pinned_free(pinned);
+    expect_found(Fault::HostMemory, kCountLine,
+                 [=] { launch_planted(4, 32, count_up, pinned, 99); });
+}
+
 __global__ void unwritten_shared(float* out) {
     SIMT_SHARED(values, float[32]);
     if (threadIdx.x != 5) values[threadIdx.x] = 1;
@@ -354,6 +365,42 @@ TEST_F(PlantedFault, BarrierBeforeTheWait) {
         ASSERT_TRUE(report);  // the reader or the copier may be first
         ASSERT_TRUE(report->fault == Fault::Race || report->fault == Fault::UnwrittenRead);
     }
+}
+
+// Launched early, every thread waits before it touches global memory, also those with nothing to
+// do; launched otherwise none need.
+__global__ void early_copy(const int* in, int* out, unsigned busy, unsigned waits_from,
+                           unsigned waits_to) {
+    SIMT_SHARED(before, int[32]);
+    before[threadIdx.x] = 1;
+    if (threadIdx.x >= waits_from && threadIdx.x < waits_to) wait_for_previous();
+    if (threadIdx.x >= busy) return;
+    out[threadIdx.x] = in[threadIdx.x] + before[threadIdx.x];
+}
+constexpr int kEarlyLine = __LINE__ - 2;
+
+void launch_early(bool early, unsigned busy, unsigned waits_from, unsigned waits_to) {
+    launch({"planted", 1, 32, 0, {}, early}, early_copy, device_values<int>(32),
+           device_values<int>(32), busy, waits_from, waits_to);
+}
+
+TEST_F(PlantedFault, EarlyWithoutAWait) {
+    expect_found(Fault::MissedWait, kEarlyLine, [] { launch_early(true, 32, 0, 0); });
+    expect_found(Fault::MissedWait, kEarlyLine, [] { launch_early(true, 32, 1, 32); });
+    expect_found(Fault::MissedWait, 0, [] { launch_early(true, 16, 0, 16); });
+    const auto report = fault_of([] { launch_early(true, 31, 0, 31); });
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->thread.x, 31u);
+    EXPECT_NE(report->message.find("returns without wait_for_previous()"), std::string::npos);
+}
+TEST_F(PlantedFault, ControlWithAWait) {
+    expect_silence([] { launch_early(true, 16, 0, 32); });
+    expect_silence([] { launch_early(false, 16, 0, 0); });
+    reset();
+    config().architecture = 89;
+    const auto report = fault_of([] { launch_early(true, 32, 0, 32); });
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->fault, Fault::InvalidLaunch);
 }
 
 __global__ void much_shared(int* out) {
