@@ -190,15 +190,18 @@ namespace {
 // The best k of some queries, which are numbers in any order, as a result.
 void write_results(Metric metric, size_t first, size_t queries, const BatchResult& found,
                    size_t kept, int threads, SearchResult& result) {
-    parallel_for(queries, threads, [&](size_t i, int) {
-        const size_t q = first + i, count = found.held[i];
-        uint64_t* const keys = found.best + i * kept;
-        std::sort(keys, keys + count);
-        result.counts[q] = count;
-        for (size_t j = 0; j < count; ++j) {
-            const float key = std::bit_cast<float>(key_bits(keys[j]));
-            result.scores[q * result.k + j] = 0.0f + score_from_key(metric, key);
-            result.ids[q * result.k + j] = tag_of(keys[j]);
+    constexpr size_t kQueries = 256;  // of a task: threads take longer to come together than this
+    parallel_for(ceil_divide(queries, kQueries), threads, [&](size_t task, int) {
+        for (size_t i = task * kQueries; i < std::min(queries, (task + 1) * kQueries); ++i) {
+            const size_t q = first + i, count = found.held[i];
+            uint64_t* const keys = found.best + i * kept;
+            std::sort(keys, keys + count);
+            result.counts[q] = count;
+            for (size_t j = 0; j < count; ++j) {
+                const float key = std::bit_cast<float>(key_bits(keys[j]));
+                result.scores[q * result.k + j] = 0.0f + score_from_key(metric, key);
+                result.ids[q * result.k + j] = tag_of(keys[j]);
+            }
         }
     });
 }

@@ -65,9 +65,10 @@ struct RowScoring {
     const float* queries;  // code.dim values each
 };
 
-// Value j of a row, with the bits of its Decoder. Not for Bits.
+// Value j of a row, with the bits of its Decoder; `at` is the dimension's data. Not for Bits.
 template <CodeKind kKind>
-SIMT_DEVICE float row_value(const CodeView& code, const uint32_t* row, size_t j) {
+SIMT_DEVICE float row_value(const CodeView& code, const DimensionData<kKind>& at,
+                            const uint32_t* row, size_t j) {
     if constexpr (kKind == CodeKind::Float32) return __uint_as_float(row[j]);
     if constexpr (kKind == CodeKind::Float16 || kKind == CodeKind::BFloat16) {
         const unsigned half = row[j / 2] >> (j % 2 * 16) & 0xffffu;
@@ -75,7 +76,6 @@ SIMT_DEVICE float row_value(const CodeView& code, const uint32_t* row, size_t j)
     }
     if constexpr (kKind == CodeKind::Product8 || kKind == CodeKind::Product4) {
         constexpr unsigned kMask = (1u << product_bits(kKind)) - 1;
-        const auto at = dimension_data<kKind>(code, static_cast<unsigned>(j));
         return code.codebooks[at.base + (row[at.word] >> at.shift & kMask) * at.width];
     }
     const unsigned byte = row[j / 4] >> (j % 4 * 8) & 0xffu;
@@ -83,7 +83,9 @@ SIMT_DEVICE float row_value(const CodeView& code, const uint32_t* row, size_t j)
         const float scale = __uint_as_float(row[code.words - 1]);
         return __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), scale);
     }
-    return __fmaf_rn(static_cast<float>(byte), code.step[j], code.offset[j]);
+    if constexpr (kKind == CodeKind::RangeInt8)
+        return __fmaf_rn(static_cast<float>(byte), at.step, at.offset);
+    return 0;
 }
 
 // The 32 lanes of cpu/kernels_pair.cpp are those of a warp, added by the same tree, in all lanes.
@@ -105,8 +107,10 @@ __global__ void __launch_bounds__(kScoreThreads) score_by_rows(RowScoring job) {
         const unsigned place = job.lists.places[query * job.lists.room + i];
         const uint32_t* const row = job.rows + place * job.code.words;
         float sum = 0;
-        for (size_t j = threadIdx.x % 32; j < job.code.dim; j += 32)
-            sum = add_term<kSum>(sum, row_value<kKind>(job.code, row, j), values[j]);
+        for (size_t j = threadIdx.x % 32; j < job.code.dim; j += 32) {
+            const auto at = dimension_data<kKind>(job.code, static_cast<unsigned>(j));
+            sum = add_term<kSum>(sum, row_value<kKind>(job.code, at, row, j), values[j]);
+        }
         sum = sum_of_lanes(sum);
         const float key = kSum == KeySum::Dot ? -sum : sum;
         if (threadIdx.x % 32 == 0)

@@ -44,15 +44,27 @@ SIMT_DEVICE void stage_code(const uint32_t* code, unsigned words, uint32_t* to) 
     }
 }
 
-// Dimensions [begin, end) of a candidate to `to`, by a warp.
+// Candidates whose codes, of `stride` words, lie in shared memory, and what residuals are added to.
+struct StagedCodes {
+    const uint32_t* codes;
+    unsigned stride, count;
+    const float* const* bases;
+};
+
+// Dimensions [begin, end) of all of them to `to`, whose rows have `row` values. A warp takes 32
+// dimensions of some candidates: of a product code it takes a search to find a dimension's
+// subspace.
 template <CodeKind kKind>
-SIMT_DEVICE void decode_staged(const CodeScoring& job, const uint32_t* code, unsigned place,
-                               unsigned begin, unsigned end, float* to) {
-    const float* const base =
-        job.stored.residual ? base_of_cell(job.stored, job.cell_of_block[place / kBlock]) : nullptr;
+SIMT_DEVICE void decode_staged(const CodeView& code, const StagedCodes& staged, unsigned begin,
+                               unsigned end, unsigned row, float* to) {
+    const unsigned warp = threadIdx.x / 32, warps = blockDim.x / 32;
     for (unsigned j = begin + threadIdx.x % 32; j < end; j += 32) {
-        const float x = row_value<kKind>(job.stored.code, code, j);
-        to[j - begin] = base == nullptr ? x : __fadd_rn(x, base[j]);
+        const auto at = dimension_data<kKind>(code, j);
+        for (unsigned i = warp; i < staged.count; i += warps) {
+            const float x = row_value<kKind>(code, at, staged.codes + i * staged.stride, j);
+            const float* const base = staged.bases[i];
+            to[i * row + j - begin] = base == nullptr ? x : __fadd_rn(x, base[j]);
+        }
     }
 }
 
@@ -81,27 +93,32 @@ SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsi
                               uint64_t* keys) {
     SIMT_SHARED(codes, uint32_t[kStagedWords]);
     SIMT_SHARED(values, float[kStagedValues]);  // and, behind those of candidates, of the query
+    SIMT_SHARED(bases, const float* [kStaged]);
     const auto words = static_cast<unsigned>(job.stored.code.words), stride = words | 1;
     const auto dim = static_cast<unsigned>(job.stored.code.dim);
-    const unsigned row = min(dim, kStagedDims) | 1, warp = threadIdx.x / 32;
+    const unsigned row = min(dim, kStagedDims) | 1;
     const float* const query = job.queries + blockIdx.x * size_t{dim};
     const unsigned each = min(min(kStaged, kStagedWords / stride), kStagedValues / row - 1);
     for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
         const unsigned some = min(each, count - first);
         const bool adds = threadIdx.x < some;
-        const unsigned tag = adds ? job.stored.tags[places[first + threadIdx.x]] : 0;
+        const unsigned place = adds ? places[first + threadIdx.x] : 0;
+        const unsigned tag = adds ? job.stored.tags[place] : 0;
+        if (adds) {
+            bases[threadIdx.x] = job.stored.residual
+                                     ? base_of_cell(job.stored, job.cell_of_block[place / kBlock])
+                                     : nullptr;
+        }
         for (unsigned i = threadIdx.x / kRowLanes; i < some; i += blockDim.x / kRowLanes) {
-            const size_t place = places[first + i];
-            stage_code(job.stored.blocks + place * words, words, codes + i * stride);
+            const uint32_t* const code = job.stored.blocks + size_t{places[first + i]} * words;
+            stage_code(code, words, codes + i * stride);
         }
         float sum = 0;
         for (unsigned begin = 0; begin < dim; begin += kStagedDims) {
             const unsigned end = min(begin + kStagedDims, dim);
             __syncthreads();  // codes are there, and all have done with the last values
-            for (unsigned i = warp; i < some; i += blockDim.x / 32) {
-                decode_staged<kKind>(job, codes + i * stride, places[first + i], begin, end,
-                                     values + i * row);
-            }
+            decode_staged<kKind>(job.stored.code, {codes, stride, some, bases}, begin, end, row,
+                                 values);
             for (unsigned j = begin + threadIdx.x; j < end; j += blockDim.x)
                 values[some * row + j - begin] = query[j];
             __syncthreads();
