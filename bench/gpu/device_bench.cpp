@@ -3,11 +3,13 @@
 //   device_bench [--size tiny|medium|full] [--seconds N] [--json FILE] [--write FOLDER] [--spec
 //   TEXT] [--profile yes]
 // --seconds: no part begins that is not expected to end by then. --write: also leaves the data and
-// the true neighbours, for peers.py. --spec: of the indexes only those whose spec has TEXT in it.
+// the true neighbours, for peers.py; those of wider data in a folder of their own. --spec: of the
+// indexes only those whose spec has TEXT in it.
 // --profile yes: nothing is timed; a profiler that waits for cudaProfilerStart sees one search of
 // each kind.
 // Status 77: there is no GPU, and it says why.
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 
 #include <nearcell/core/error.h>
@@ -116,11 +118,22 @@ class Parts {
     bool failed_ = false;
 };
 
-void bench_wide(const Setting& setting, size_t rows, size_t dim) {
+// For peers.py; nowhere for "".
+void write_data(const std::string& folder, const Rows& base, const Rows& queries,
+                const std::vector<int64_t>& truth) {
+    if (folder.empty()) return;
+    std::filesystem::create_directories(folder);
+    write_floats(folder + "/base.fbin", base.view());
+    write_floats(folder + "/queries.fbin", queries.view());
+    write_ids(folder + "/truth.ibin", truth, kNeighbours);
+}
+
+void bench_wide(const Setting& setting, const std::string& folder, size_t rows, size_t dim) {
     const Size& size = setting.size;
     const Rows base = manifold(rows, dim, 1);
     const Rows queries = manifold(size.batches[0], dim, 2);
     const std::vector<int64_t> truth = bench_exact(setting, base, queries);
+    if (!folder.empty()) write_data(folder + "/" + std::to_string(dim), base, queries, truth);
     bench_index(setting, "IVF" + std::to_string(size.cells / 4) + ",SQfp16nr", base, queries,
                 truth);
 }
@@ -142,13 +155,7 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         parts.run("exact", 0, [&] { truth = bench_exact(setting, base, queries); });
         if (truth.empty()) return false;  // no recall without it
     }
-    if (!folder.empty()) {
-        parts.run("write", 0, [&] {
-            write_floats(folder + "/base.fbin", base.view());
-            write_floats(folder + "/queries.fbin", queries.view());
-            write_ids(folder + "/truth.ibin", truth, kNeighbours);
-        });
-    }
+    if (!folder.empty()) parts.run("write", 0, [&] { write_data(folder, base, queries, truth); });
     double longest = 0;
     size_t done = 0;
     for (const std::string& spec : specs(size)) {
@@ -163,7 +170,7 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         for (const size_t wider : {size_t{1}, size_t{2}}) {
             const size_t rows = size.wide_rows / wider, dim = size.wide_dim * wider;
             parts.run(std::to_string(dim) + " dimensions", 1.5 * longest,
-                      [&] { bench_wide(setting, rows, dim); });
+                      [&] { bench_wide(setting, folder, rows, dim); });
         }
     }
     return !parts.failed();

@@ -3,8 +3,10 @@
   peers.py FOLDER cuvs faiss [--seconds N] [--json FILE]     times these
   peers.py --list                                            says which can be imported here
 
-Each search is timed as a whole, arrays on the device in and out, until the device is done: the
-median of five after one to warm up. What fails is said, and the others go on.
+Each search is timed as a whole, cuVS's between arrays on the device, until the device is done, and
+Faiss's between arrays of the host: the median of five after one to warm up. What fails is said, and
+the others go on. Data of more dimensions, in folders within FOLDER, are for cuVS's IVF-Flat, CAGRA
+and brute force.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 NEIGHBOURS = 10
 LISTS = 16384
@@ -47,16 +49,16 @@ def read_matrix(path: Path, kind: str) -> Any:
 class Peers:
     """The data, and where results go."""
 
-    def __init__(self, folder: Path, seconds: float, json_path: Path | None) -> None:
-        self.end = time.monotonic() + seconds
+    def __init__(self, folder: Path, end: float, out: TextIO | None, is_wide: bool) -> None:
+        self.end, self.json, self.is_wide = end, out, is_wide
         self.base = read_matrix(folder / "base.fbin", "float32")
         self.queries = read_matrix(folder / "queries.fbin", "float32")
         self.truth = read_matrix(folder / "truth.ibin", "int32")
-        self.lists = min(LISTS, max(1, len(self.base) // 64))
-        self.json = json_path.open("w") if json_path else None
+        # About as many as device_bench has cells: a power of two.
+        self.lists = min(LISTS, 1 << max(0, (len(self.base) // 244).bit_length() - 1))
 
     def write(self, what: str, **values: Any) -> None:
-        line = json.dumps({"what": what, **values})
+        line = json.dumps({"what": what, "dim": self.base.shape[1], **values})
         print(line, flush=True)
         if self.json:
             self.json.write(line + "\n")
@@ -210,10 +212,13 @@ def run_cuvs(peers: Peers) -> None:
     peers.attempt("cuvs brute force", flat)
     peers.attempt("cuvs IVF-Flat", ivf)
     peers.attempt("cuvs CAGRA", graph)
-    peers.attempt("cuvs IVF-PQ", product)
+    if not peers.is_wide:
+        peers.attempt("cuvs IVF-PQ", product)
 
 
 def run_faiss(peers: Peers) -> None:
+    if peers.is_wide:
+        return
     import faiss
 
     peers.write("peer version", index="faiss", version=faiss.__version__)
@@ -270,15 +275,25 @@ def main() -> int:
         return 0
     if arguments.folder is None:
         parser.error("a folder is needed")
-    peers = Peers(arguments.folder, arguments.seconds, arguments.json)
+    end = time.monotonic() + arguments.seconds
+    out = arguments.json.open("w") if arguments.json else None
+    wider = sorted(
+        (f for f in arguments.folder.iterdir() if f.name.isdigit()), key=lambda f: int(f.name)
+    )
     runs = {"cuvs": run_cuvs, "faiss": run_faiss}
     for name in arguments.peers:
         if name not in runs:
             parser.error(f"{name}: cuvs and faiss are known")
-        try:
-            runs[name](peers)
-        except Exception as error:  # before its first index
-            peers.write("peer failed", index=name, error=f"{type(error).__name__}: {error}"[:500])
+    for folder in (arguments.folder, *wider):
+        if not (folder / "truth.ibin").exists():
+            continue
+        peers = Peers(folder, end, out, is_wide=folder != arguments.folder)
+        for name in arguments.peers:
+            try:
+                runs[name](peers)
+            except Exception as error:  # before its first index
+                text = f"{type(error).__name__}: {error}"
+                peers.write("peer failed", index=name, error=text[:500])
     return 0
 
 
