@@ -36,6 +36,8 @@ function(nearcell_cuda_objects out)
     endforeach()
     list(GET NEARCELL_CUDA_ARCHITECTURES -1 last)
     list(APPEND flags -gencode arch=compute_${last},code=compute_${last})
+    # What the code of devices beyond the list is made of (gpu/simt/host_cuda.h).
+    list(APPEND flags -DNEARCELL_LAST_ARCHITECTURE=${last})
     set(objects)
     foreach(source IN LISTS ARGN)
         cmake_path(ABSOLUTE_PATH source)

@@ -14,6 +14,7 @@ constexpr size_t kMostDim = 60000;         // a grid has 65535 blocks in y
 constexpr size_t kPartProducts = 1 << 22;  // of all parts together, or of one
 constexpr size_t kMostParts = 64;
 constexpr size_t kLeastPartRows = 64;
+constexpr size_t kMostGridY = 65535;
 constexpr size_t kLeastEigenDim = 256;  // below, the CPU needs some 10 ms
 constexpr size_t kDoubleFactor = 2;     // what a double costs the CPU, in floats
 
@@ -78,13 +79,13 @@ class ProductSums {
         session_.scratch.rewind(mark);
     }
     void add_by_library(const RowOperand& rows) {
-        const size_t parts = ceil_divide(rows.count, kLeastPartRows),
-                     mark = session_.scratch.mark();
+        const size_t part_rows = std::max(kLeastPartRows, ceil_divide(rows.count, kMostGridY));
+        const size_t parts = ceil_divide(rows.count, part_rows), mark = session_.scratch.mark();
         auto* const partial = session_.scratch.take<double>(parts * dim_);
         auto* const shifted = session_.scratch.take<double>(size_t{rows.count} * dim_);
         simt::launch(
             {"shift_rows", {columns(), narrow(parts)}, kProductThreads, 0, session_.stream.get()},
-            shift_rows, ProductJob{rows, shift_, narrow(kLeastPartRows), partial}, shifted);
+            shift_rows, ProductJob{rows, shift_, narrow(part_rows), partial}, shifted);
         products_->add(dim_, rows.count, shifted, totals_);
         add_parts_to_totals({partial, dim_, narrow(parts), narrow(dim_), narrow(dim_)});
         session_.scratch.rewind(mark);
@@ -163,9 +164,9 @@ bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, d
         return false;
     SessionPool::Lease session = state_->sessions.lease();
     const simt::Stream stream = session->stream.get();
-    const WaitAtEnd wait(stream);  // for what the sessions of the feed have, too
-    ProductSums summed(*session, dim, shift);
     RowFeed feed(state_->sessions, there, stream, threads);
+    ProductSums summed(*session, dim, shift);
+    const WaitAtEnd wait(stream);  // before what is above goes
     // Slices are the same whether or not rows are kept, and so are the sums.
     const size_t slice = rows_of_slice(options_.slice_bytes, dim * sizeof(float));
     for (size_t first = 0; first < x.rows; first += slice) {

@@ -16,8 +16,8 @@ namespace {
 
 constexpr unsigned kBadValue = 6, kCrowded = 7;  // of the counters
 constexpr size_t kCopiedBytes = size_t{1} << 18;
-constexpr size_t kWrittenThere = size_t{1}
-                                 << 15;           // that kernels write to where the host reads them
+// Up to so many bytes, kernels write to where the host reads them.
+constexpr size_t kWrittenThere = size_t{1} << 15;
 constexpr size_t kMostQueries = size_t{1} << 16;  // of a batch
 // Of rounds: centroids lie in any order, cells are looked into nearest first, so that after the
 // nearest not many vectors pass.

@@ -23,8 +23,8 @@ struct CudaBackendOptions {
     // Estimates, by some 0.2 ms a call and some 5 GB/s of copies: not measured.
     size_t least_products = size_t{1} << 24;
     size_t least_products_a_value = 16;
-    // Among so many rows the nearest are searched on tensor cores: with fewer, a search's rounds
-    // take longer than all keys in float32. An estimate: not measured.
+    // Among so many rows the nearest are searched on tensor cores: with fewer, two scans, and what
+    // passes, may take longer than all keys in float32. An estimate: not measured.
     size_t searched_rows = 8192;
     size_t slice_bytes = size_t{32} << 20;  // of rows and results on their way, of which two are
 };

@@ -64,9 +64,15 @@ SearchStats CudaCells::search(const DeviceBatch& batch, const DeviceSearch& sear
     std::optional<OwnEvent> event;
     if (batch.on_device) event.emplace().order(caller, session->stream.get());
     CellCall call(held_, *session, device_, search);
-    const size_t most =
-        in_batches(batch.queries.rows, call.batch_queries(), *session,
-                   [&](size_t first, size_t count) { call.search(batch, first, count); });
+    const size_t most = in_batches(
+        batch.queries.rows, call.batch_queries(), *session, [&](size_t first, size_t count) {
+            try {
+                call.search(batch, first, count);
+            } catch (const Error& error) {  // of queries that are none, when all was done
+                if (category(error.code()) == StatusCategory::Input) session.done();
+                throw;
+            }
+        });
     if (event) event->order(session->stream.get(), caller);
     SearchStats stats = call.stats();
     stats.plan = plan(most);

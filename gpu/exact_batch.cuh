@@ -28,7 +28,7 @@ constexpr size_t kLeastRoom = 2048;             // candidates of a query
 constexpr size_t kMostGridY = 65535;
 constexpr size_t kMostBlockRows = 8064;  // places that a block scans, whole stages
 constexpr size_t kFewQueries = 1024;     // up to there room is not scarce, nor is waiting cheap
-constexpr size_t kMostRounds = 12;       // of 2^32 rows: one row, or eight times as many and so on
+constexpr size_t kMostExactRounds = 12;  // of 2^32 rows: one row, or eight times as many and so on
 
 inline dim3 grid_of_warps(size_t vectors) {
     return static_cast<unsigned>(ceil_divide(vectors, kRoundThreads / 32));
@@ -134,7 +134,7 @@ inline size_t candidate_room(size_t wanted, size_t rows, size_t k, size_t querie
 inline size_t batch_queries(size_t bytes, const Space& space, size_t room, size_t k) {
     const size_t each = room * kCandidateBytes + k * sizeof(uint64_t) + space.dim * sizeof(float) +
                         space.padded * sizeof(unsigned short) + sizeof(QueryBound) +
-                        sizeof(float2) + (2 + kMostRounds) * sizeof(unsigned);
+                        sizeof(float2) + (2 + kMostExactRounds) * sizeof(unsigned);
     const size_t fit = std::clamp<size_t>(bytes / each, 1, size_t{1} << 20);
     return fit > kTileQueries ? fit / kTileQueries * kTileQueries : fit;
 }
@@ -161,11 +161,11 @@ class ExactBatch {
           bounds_(take<QueryBound>(count)),
           limits_(take<float2>(count)),
           active_(take<unsigned>(count)),
-          counts_(take<unsigned>(count * kMostRounds)),
+          counts_(take<unsigned>(count * kMostExactRounds)),
           candidates_(take<unsigned>(count * room)),
           keys_(take<uint64_t>(count * room)),
           best_(take<uint64_t>(count * k)) {
-        simt::fill_bytes(counts_, 0, count * kMostRounds * sizeof(unsigned), stream_);
+        simt::fill_bytes(counts_, 0, count * kMostExactRounds * sizeof(unsigned), stream_);
         simt::launch({"round_queries", grid_of_warps(count), kRoundThreads, 0, stream_},
                      round_queries, base.space, queries_, count, rounded_, bounds_, limits_);
     }
@@ -190,6 +190,7 @@ class ExactBatch {
 
     // Waits.
     BatchResult finish() {
+        searched_again_ = false;
         copy_best();
         look_at_rounds();
         if (searched_again_) {
@@ -279,7 +280,7 @@ class ExactBatch {
     // The best, and behind them counts as they are on the device.
     uint64_t* host_best() {
         const size_t counts =
-            ceil_divide(count_ * kMostRounds * sizeof(unsigned), sizeof(uint64_t));
+            ceil_divide(count_ * kMostExactRounds * sizeof(unsigned), sizeof(uint64_t));
         return session_.download.get<uint64_t>(count_ * k_ + counts);
     }
     unsigned* host_counts() { return reinterpret_cast<unsigned*>(host_best() + count_ * k_); }

@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kSliceRows = 16384;
 constexpr size_t kSliceBytes = size_t{8} << 20;  // of rows that go to a device together
-constexpr int kSlicesAtOnce = 8;                 // there: copies and kernels of some overlap
+constexpr size_t kSlicesAtOnce = 8;              // there: copies and kernels of some overlap
 constexpr size_t kLeastKept = 4096;  // rows of a slice: fewer are not worth a place on a device
 constexpr size_t kPieceRows = 4096;  // of a cell, that a task fills in
 constexpr size_t kCodeBytes = size_t{2} << 30;  // of codes that wait for their places
@@ -151,20 +151,28 @@ void CellIndex::State::encode_rows(const Vectors& x, EncodedRows& out, int threa
     out.codes = out.codes_given ? values : codes;
     out.rerank = out.rerank_given ? values : rerank;
 
-    // On the CPU all threads share a slice; a device has slices of several, one of a thread each.
     const bool is_device = backend->least_rows() > 1;
     const size_t slice =
         is_device ? std::max(kLeastKept, kSliceBytes / (4 * coded_dim)) : kSliceRows;
-    const int workers = is_device ? std::min(resolve_threads(threads), kSlicesAtOnce) : 1;
+    const size_t slices = (x.rows + slice - 1) / slice;
     const CodeKind kind = codec->view().kind;
     const bool completes = kind == CodeKind::Bits || keeps_factors();
+    // All threads share a slice, or a device has slices of several, one of a thread each; of all
+    // threads where they have work of their own.
+    int workers = 1;
+    if (is_device && slices >= kSlicesAtOnce) {
+        const bool encodes = completes || (rerank_codec && !out.rerank_given);
+        const int most = static_cast<int>(kSlicesAtOnce);
+        workers = encodes ? resolve_threads(threads) : std::min(resolve_threads(threads), most);
+    }
     const bool uses_rows = options.cells > 1 || kind != CodeKind::Float32;  // a backend does
     struct Buffers {
         PreparedRows rows;
         AlignedBuffer<float> residuals;
     };
     std::vector<Buffers> buffers(static_cast<size_t>(workers));
-    parallel_for((x.rows + slice - 1) / slice, workers, [&](size_t i, int worker) {
+    tell(0);
+    parallel_for(slices, workers, [&](size_t i, int worker) {
         const size_t first = i * slice, count = std::min(slice, x.rows - first);
         if (worker == 0) tell(first);  // the calling thread
         auto& [rows, residual_values] = buffers[static_cast<size_t>(worker)];

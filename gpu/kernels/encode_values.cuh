@@ -5,8 +5,6 @@
 //
 // Halves and bytes of ranges: a thread a word, so neighbours read and write neighbours. Bytes with
 // a scale a row: a warp a row, which reads its row twice, the second time from L1.
-//
-// Has run on the emulation only, not on a GPU yet.
 #pragma once
 
 #include <nearcell/kernels/code_view.h>

@@ -146,6 +146,14 @@ inline void allow_shared_bytes(const void* kernel, size_t bytes) {
                "allow_shared_memory");
 }
 
+// Before sm_90 kernels wait for nothing, not even on a device that could: one beyond those that the
+// code was made for, which has that of the last of them. Where that is not known, none is early.
+#if defined(NEARCELL_LAST_ARCHITECTURE)
+constexpr bool kWaitsOnAllDevices = NEARCELL_LAST_ARCHITECTURE >= 90;
+#else
+constexpr bool kWaitsOnAllDevices = false;
+#endif
+
 template <class... Parameters>
 void submit_kernel(const char* name, dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
                    bool early, void (*kernel)(Parameters...), Parameters... arguments) {
@@ -159,7 +167,7 @@ void submit_kernel(const char* name, dim3 grid, dim3 block, size_t shared_bytes,
     launch.dynamicSmemBytes = shared_bytes;
     launch.stream = stream;
     launch.attrs = &overlap;
-    launch.numAttrs = early ? 1 : 0;
+    launch.numAttrs = early && kWaitsOnAllDevices ? 1 : 0;
     check_cuda(cudaLaunchKernelExC(&launch, reinterpret_cast<const void*>(kernel), addresses),
                name);
 }

@@ -23,6 +23,7 @@ class FakeCells : public DeviceCells {
     void update(const SearchableCells&) override {}
     size_t memory_bytes() const override { return 0; }
     SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
+        check_finite(batch.queries, "queries", 1);
         std::fill_n(batch.ids, batch.queries.rows * search.k, 7);
         std::fill_n(batch.scores, batch.queries.rows * search.k, 0.5f);
         if (batch.counts != nullptr) std::fill_n(batch.counts, batch.queries.rows, search.k);

@@ -116,6 +116,12 @@ TEST_F(CudaBackendTest, SearchedLabelsHaveTheBitsOfTheCpu) {
             }
         }
     }
+    // Of more dimensions, in blocks of every shape.
+    for (const size_t count : Sizes{5, 40, 100, 200}) {
+        const Matrix x(count, 131, random), centroids(70, 131, random);
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct})
+            expect_same_labels(backend, x.view(), centroids.view(), metric);
+    }
     // Many equal keys: every vector is doubtful.
     const Matrix x = grid_matrix(60, 3, random), rows = grid_matrix(600, 3, random);
     for (const Metric metric : {Metric::L2, Metric::InnerProduct})

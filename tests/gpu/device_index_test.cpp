@@ -538,6 +538,62 @@ TEST_F(DeviceIndexTest, ArraysOnTheDevice) {
     simt::synchronize(stream);
 }
 
+// More than are read where the host has them, and more than a copy's piece has.
+TEST_F(DeviceIndexTest, ManyQueriesFromTheHost) {
+    const auto index = make("IVF8,SQ8nr", Metric::L2);
+    const size_t many = 12000;
+    const std::vector<float> queries = clustered(many, kDim, 3);
+    SearchOptions search;
+    search.k = 2;
+    search.probes = 1;
+    index->to("cuda:0");
+    for (const bool deferred : {false, true}) {
+        simt::config().deferred_streams = deferred;
+        const SearchResult found = index->search(view(queries), search);
+        for (const size_t first : {0, 5461, 11999}) {  // pieces have 10922 rows
+            const SearchResult some = index->search(view(queries).slice(first, 1), search);
+            EXPECT_EQ(found.ids[first * 2], some.ids[0]) << first;
+            EXPECT_EQ(found.scores[first * 2], some.scores[0]) << first;
+        }
+    }
+}
+
+// The device looks at them; what is said names the row of the call.
+TEST_F(DeviceIndexTest, QueriesThatAreNone) {
+    std::vector<float> bad = queries_;
+    bad[3 * kDim + 5] = std::numeric_limits<float>::quiet_NaN();
+    DeviceOptions by_ones = small_chunks(), elsewhere = small_chunks(), in_parts = small_chunks();
+    by_ones.scratch_bytes = 1;
+    elsewhere.rerank_on_host = true;
+    in_parts.memory_bytes = 45000;
+    for (const char* spec : {"IVF8,Flat", "SQ8", "IVF8,PQ8,RFlat", "IVF8,RaBitQ,RFlat"}) {
+        const auto index = make(spec, Metric::L2);
+        for (const DeviceOptions& options : {small_chunks(), by_ones, elsewhere, in_parts}) {
+            index->to("cuda:0", options);
+            const uint64_t streams = simt::counters().streams;
+            for (const bool filtered : {false, true}) {
+                const IdFilter none = IdFilter::range(100000, 100001);
+                SearchOptions search;
+                if (filtered) search.filter = &none;
+                try {
+                    index->search(view(bad), search);
+                    ADD_FAILURE() << spec << ": no error";
+                } catch (const Error& error) {
+                    if (error.code() == StatusCode::OutOfMemory) continue;
+                    EXPECT_EQ(error.code(), StatusCode::NonFinite) << spec << error.what();
+                    EXPECT_NE(std::string(error.what()).find("queries[3, 5]"), std::string::npos)
+                        << error.what();
+                }
+            }
+            EXPECT_LE(simt::counters().streams, streams + 3) << spec;  // sessions are kept
+        }
+    }
+    auto empty = make_index("IVF8,Flat", {kDim, Metric::L2, 5});
+    empty->train(view(base_));
+    empty->to("cuda:0");
+    EXPECT_THROW(empty->search(view(bad), {}), Error);
+}
+
 TEST_F(DeviceIndexTest, QueriesOfEveryType) {
     const auto index = make("IVF8,Flat", Metric::InnerProduct);
     std::vector<int8_t> bytes(kQueries * kDim);

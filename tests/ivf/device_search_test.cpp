@@ -35,6 +35,7 @@ class FakeCells : public DeviceCells {
     }
     size_t memory_bytes() const override { return 0; }
     SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
+        check_finite(batch.queries, "queries", 1);
         ++seen_.searches;
         seen_.search = search;
         for (size_t q = 0; q < batch.queries.rows; ++q) {

@@ -35,6 +35,7 @@ class FakeCells : public DeviceCells {
     void update(const SearchableCells&) override {}
     size_t memory_bytes() const override { return 0; }
     SearchStats search(const DeviceBatch& batch, const DeviceSearch& search) const override {
+        check_finite(batch.queries, "queries", 1);
         const std::lock_guard lock(asked_mutex);
         asked.on_device = batch.on_device;
         asked.stream = reinterpret_cast<uintptr_t>(batch.stream);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <nearcell/core/error.h>
+#include <nearcell/kernels/device.h>
 #include "parity_case.h"
 
 namespace nearcell::parity {
@@ -173,6 +174,40 @@ TEST_F(IndexParity, RowsAddedOnTheDeviceHaveTheBytesOfTheCpus) {
         other->to("cuda:0", device_options());
         other->add(base_.view());
         EXPECT_TRUE(other->to_bytes() == index->to_bytes()) << pattern;
+    }
+}
+
+// In slices of several threads at once.
+TEST_F(IndexParity, ManyRowsAddedOnTheDeviceHaveTheBytesOfTheCpus) {
+    if (cpu_backend().describe().starts_with("cpu base "))
+        GTEST_SKIP() << "the CPU's kernels in use have no fused multiply-adds";
+    const Rows many = clustered(5 * size().rows, size().dim, 3);
+    for (const char* pattern : {"IVF%,SQfp16", "IVF%,PQ#,RFlat", "IVF%,RaBitQ"}) {
+        const auto index = make_index(spec_of(pattern), {size().dim, Metric::L2, 5});
+        index->train(base_.view());
+        const auto other = CellIndex::from_bytes(index->to_bytes());
+        index->add(many.view());
+        other->to("cuda:0", device_options());
+        other->add(many.view());
+        EXPECT_TRUE(other->to_bytes() == index->to_bytes()) << pattern;
+    }
+}
+
+// Among so many rows that the nearest are searched on tensor cores.
+TEST_F(IndexParity, LabelsAreTheCpus) {
+    if (cpu_backend().describe().starts_with("cpu base "))
+        GTEST_SKIP() << "the CPU's kernels in use have no fused multiply-adds";
+    const size_t rows = size().rows / 5;  // of the full size 10,000
+    for (const size_t dim : {size().dim, 2 * size().dim}) {
+        const Rows x = clustered(size().rows, dim, 4), nearest = clustered(rows, dim, 5);
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+            const auto labels = [&](const Backend& backend) {
+                std::vector<uint32_t> found(size().rows);
+                backend.assign(x.view(), nearest.view(), metric, found.data(), nullptr, 0);
+                return found;
+            };
+            EXPECT_EQ(labels(find_device("cuda:0")->backend()), labels(cpu_backend())) << dim;
+        }
     }
 }
 
