@@ -111,10 +111,11 @@ class ProductSums {
 class RowFeed {
    public:
     RowFeed(SessionPool& pool, const SlicedRows& rows, simt::Stream stream, int threads)
-        : rows_(rows), stream_(stream), threads_(threads), ways_{Way(pool), Way(pool)} {}
+        : pool_(pool), rows_(rows), stream_(stream), threads_(threads) {}
 
     RowOperand next(size_t first, size_t count) {
-        Way& way = ways_[turn_];
+        if (!ways_[turn_]) ways_[turn_].emplace(pool_);
+        Way& way = *ways_[turn_];
         const simt::Stream copying = way.session->stream.get();
         simt::synchronize(copying);  // its memory is free
         way.session->scratch.start();
@@ -124,15 +125,16 @@ class RowFeed {
     }
     // Whatever the stream does with the rows it was given.
     void done_with_rows() {
-        Way& way = ways_[turn_];
+        Way& way = *ways_[turn_];
         way.used.order(stream_, way.session->stream.get());
         turn_ = 1 - turn_;
     }
     // The stream is done.
     void done() {
-        for (Way& way : ways_) {
-            way.session->scratch.start();
-            way.session.done();
+        for (std::optional<Way>& way : ways_) {
+            if (!way) continue;
+            way->session->scratch.start();
+            way->session.done();
         }
     }
 
@@ -142,10 +144,11 @@ class RowFeed {
         SessionPool::Lease session;
         OwnEvent there, used;
     };
+    SessionPool& pool_;
     const SlicedRows& rows_;
     simt::Stream stream_;
     int threads_;
-    Way ways_[2];
+    std::optional<Way> ways_[2];  // the second only if there is a second slice
     size_t turn_ = 0;
 };
 

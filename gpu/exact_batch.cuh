@@ -118,13 +118,13 @@ void start_scan(const ExactBase& base, ScanJob job, simt::Stream stream) {
 constexpr size_t kCandidateBytes = sizeof(uint64_t) + sizeof(unsigned);
 
 // Room for candidates of a query: four times what a round is expected to find, and of few queries,
-// within `bytes`, what is found where 16 bits tell rows badly apart.
+// within half of `bytes`, what is found where 16 bits tell rows badly apart.
 inline size_t candidate_room(size_t wanted, size_t rows, size_t k, size_t queries, size_t bytes) {
     if (wanted == 0) {
         const size_t least = std::max(kLeastRoom, 4 * kGrowth * k),
                      some = std::max<size_t>(1, queries);
         const size_t wide = std::min(least * std::max<size_t>(1, kFewQueries / some),
-                                     bytes / kCandidateBytes / some);
+                                     bytes / 2 / kCandidateBytes / some);
         wanted = std::max(least, wide);
     }
     return std::min(rows, wanted);

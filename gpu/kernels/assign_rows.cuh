@@ -20,15 +20,6 @@ struct AssignJob {
     unsigned long long* best;  // of each vector, as pack_key says; kNoRow before
 };
 
-// The smallest number of the sixteen threads that have the same vectors.
-SIMT_DEVICE unsigned long long smallest_of_side(unsigned long long number) {
-    for (int lanes = kTileSide / 2; lanes > 0; lanes /= 2) {
-        const unsigned long long other = __shfl_xor_sync(kWarp, number, lanes);
-        number = other < number ? other : number;
-    }
-    return number;
-}
-
 template <TileKey kKey, int kColumns>
 __global__ void __launch_bounds__(kTileThreads, 2) assign_rows(AssignJob job) {
     const unsigned first = blockIdx.x * unsigned{kTileVectors}, begin = blockIdx.y * job.part_rows;
@@ -60,8 +51,9 @@ __global__ void __launch_bounds__(kTileThreads, 2) assign_rows(AssignJob job) {
     SIMT_UNROLL
     for (int i = 0; i < kVectors; ++i) {
         const bool any = best[i] < __uint_as_float(0x7f800000u);
+        // Of the threads that have the same vectors.
         const unsigned long long mine =
-            smallest_of_side(any ? pack_key(best[i], nearest[i]) : kNoRow);
+            smallest_of_lanes(any ? pack_key(best[i], nearest[i]) : kNoRow, 1, kTileSide);
         const unsigned vector = first + static_cast<unsigned>(vector_in_tile(i));
         if (threadIdx.x % kTileSide == 0 && vector < job.vectors.count && mine != kNoRow)
             atomicMin(job.best + vector, mine);

@@ -21,15 +21,6 @@ struct ChooseJob {
     unsigned* doubtful_count;  // 0 before
 };
 
-// The smallest of a vector's lanes, in all of them.
-SIMT_DEVICE unsigned long long smallest_of_lanes(unsigned long long number) {
-    for (int lanes = kChooseLanes / 2; lanes > 0; lanes /= 2) {
-        const unsigned long long other = __shfl_xor_sync(kWarp, number, lanes);
-        number = other < number ? other : number;
-    }
-    return number;
-}
-
 // None when every key is infinite or NaN.
 template <TileKey kKey>
 SIMT_DEVICE unsigned long long best_of_lane(const ChooseJob& job, unsigned vector, unsigned count) {
@@ -58,7 +49,7 @@ __global__ void __launch_bounds__(kChooseThreads) choose_label(ChooseJob job) {
     const unsigned count = there ? found.count(vector) : 0;
     const bool fit = count <= found.capacity;
     const unsigned long long best =
-        smallest_of_lanes(best_of_lane<kKey>(job, vector, fit ? count : 0));
+        smallest_of_lanes(best_of_lane<kKey>(job, vector, fit ? count : 0), 1, kChooseLanes);
     if (!there || threadIdx.x % kChooseLanes != 0) return;
     job.best[vector] = best;
     if (best == kNoRow) job.doubtful[atomicAdd(job.doubtful_count, 1u)] = vector;

@@ -20,4 +20,14 @@ constexpr unsigned key_bits(uint64_t packed) {
 }
 constexpr unsigned tag_of(uint64_t packed) { return static_cast<unsigned>(packed); }
 
+// The smallest number of lanes whose numbers differ in the bits from `first` up to `end`, in all of
+// them: (1, 16) of sixteen neighbours, (4, 32) of every fourth lane.
+SIMT_DEVICE unsigned long long smallest_of_lanes(unsigned long long number, int first, int end) {
+    for (int lanes = first; lanes < end; lanes *= 2) {
+        const unsigned long long other = __shfl_xor_sync(kWarp, number, lanes);
+        number = other < number ? other : number;
+    }
+    return number;
+}
+
 }  // namespace nearcell::gpu

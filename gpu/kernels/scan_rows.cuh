@@ -269,12 +269,8 @@ class NoteLowest {
             SIMT_UNROLL
             for (int c = 0; c < 2; ++c) {
                 const bool any = scores_[n][c] < __uint_as_float(0x7f800000u);
-                unsigned long long mine =
-                    any ? pack_key(scores_[n][c], places_[n][c]) : ~uint64_t{0};
-                for (int lanes = 4; lanes < 32; lanes *= 2) {
-                    const unsigned long long other = __shfl_xor_sync(kWarp, mine, lanes);
-                    mine = other < mine ? other : mine;
-                }
+                const unsigned long long mine = smallest_of_lanes(
+                    any ? pack_key(scores_[n][c], places_[n][c]) : ~uint64_t{0}, 4, 32);
                 const size_t slot = first_slot + lane_column(n, c);
                 if (threadIdx.x % 32 < 4 && slot < job.count) atomicMin(job.lowest + slot, mine);
             }
