@@ -50,7 +50,7 @@ TEST_F(ExactParity, WideVectors) {
     constexpr size_t kDim = 200;
     const Rows base = clustered(std::min<size_t>(size().exact_rows, 100000), kDim, 5);
     const Rows queries = clustered(130, kDim, 6);
-    for (const size_t count : {1, 7, 8, 9, 48, 49, 100, 130}) {
+    for (const size_t count : std::initializer_list<size_t>{1, 7, 8, 9, 48, 49, 100, 130}) {
         const Vectors some = Vectors(queries.view()).slice(0, count);
         expect_equal(device_->exact_search(base.view(), some, Metric::L2, 10, 0),
                      exact_search(base.view(), some, Metric::L2, 10, 0),
