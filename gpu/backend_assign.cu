@@ -10,8 +10,7 @@
 namespace nearcell::gpu {
 namespace {
 
-constexpr size_t kMostParts = 65535;  // of a grid in y
-constexpr size_t kNarrowRows = 64;    // up to so many, tiles are narrow
+constexpr size_t kNarrowRows = 64;  // up to so many, tiles are narrow
 
 using AssignKernel = void (*)(AssignJob);
 
@@ -95,7 +94,7 @@ struct AssignWork {
         const bool few = rows.count <= kNarrowRows;
         const auto tile = static_cast<size_t>(tile_rows(few ? kNarrowColumns : kWideColumns));
         const size_t blocks = ceil_divide(vectors.count, kTileVectors);
-        const size_t parts = std::clamp<size_t>(ceil_divide(4 * processors, blocks), 1, kMostParts);
+        const size_t parts = std::clamp<size_t>(ceil_divide(4 * processors, blocks), 1, kMostGridY);
         const size_t part_rows = ceil_divide(ceil_divide(rows.count, parts), tile) * tile;
         const dim3 grid(narrow(blocks), narrow(ceil_divide(rows.count, part_rows)));
         simt::launch({"assign_rows", grid, kTileThreads, 0, stream}, assign_kernel(dot, few),

@@ -10,11 +10,10 @@
 namespace nearcell::gpu {
 namespace {
 
-constexpr size_t kMostDim = 60000;         // a grid has 65535 blocks in y
+constexpr size_t kMostDim = 60000;         // less than kMostGridY
 constexpr size_t kPartProducts = 1 << 22;  // of all parts together, or of one
 constexpr size_t kMostParts = 64;
 constexpr size_t kLeastPartRows = 64;
-constexpr size_t kMostGridY = 65535;
 constexpr size_t kLeastEigenDim = 256;  // below, the CPU needs some 10 ms
 constexpr size_t kDoubleFactor = 2;     // what a double costs the CPU, in floats
 

@@ -38,8 +38,7 @@ ScoreKernel score_kernel(Metric metric) {
     return score_matrix<TileKey::L2>;
 }
 
-// A grid has 65535 blocks in y.
-constexpr size_t kMostScoredRows = size_t{65535} * static_cast<size_t>(tile_rows(kWideColumns));
+constexpr size_t kMostScoredRows = kMostGridY * static_cast<size_t>(tile_rows(kWideColumns));
 
 struct ScoreWork {
     const SlicedRows& queries;

@@ -25,8 +25,7 @@ namespace nearcell::gpu {
 
 constexpr size_t kFirstRows = 64, kGrowth = 8;  // of the rounds
 constexpr size_t kLeastRoom = 2048;             // candidates of a query
-constexpr size_t kMostGridY = 65535;
-constexpr size_t kMostBlockRows = 8064;  // places that a block scans, whole stages
+constexpr size_t kMostBlockRows = 8064;         // places that a block scans, whole stages
 constexpr size_t kFewQueries = 1024;     // up to there room is not scarce, nor is waiting cheap
 constexpr size_t kMostExactRounds = 12;  // of 2^32 rows: one row, or eight times as many and so on
 

@@ -16,6 +16,8 @@ constexpr unsigned blocks_of(size_t threads, int block) {
         std::max<size_t>(1, ceil_divide(threads, static_cast<size_t>(block))));
 }
 
+constexpr size_t kMostGridY = 65535;  // blocks
+
 // Whether kernels for so many queries are launched early (simt::LaunchShape). Of many, what starts
 // cost is little, and blocks that wait would crowd on the processors that have room first.
 constexpr size_t kEarlyQueries = 256;

@@ -20,32 +20,30 @@ constexpr size_t kAxisRows = 256;     // of a part: its direction need not be ex
 constexpr float kShifts[] = {0.0f, 0.1f, 0.7f, 0.3f, 0.5f};
 
 // Sums side by side: one after the other, each addition would wait for the last.
-float dot(const float* a, const float* b, size_t dim) {
-    constexpr size_t kLanes = 8;
-    float sums[kLanes] = {};
+template <class Sum, size_t kLanes>
+Sum sum_of_products(const float* a, const float* b, size_t dim) {
+    Sum sums[kLanes] = {};
     size_t j = 0;
     for (; j + kLanes <= dim; j += kLanes) {
         for (size_t i = 0; i < kLanes; ++i)
-            sums[i] += a[j + i] * b[j + i];
+            sums[i] += static_cast<Sum>(a[j + i]) * static_cast<Sum>(b[j + i]);
     }
     for (size_t i = 0; j + i < dim; ++i)
-        sums[i] += a[j + i] * b[j + i];
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
-           ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+        sums[i] += static_cast<Sum>(a[j + i]) * static_cast<Sum>(b[j + i]);
+    for (size_t left = kLanes / 2; left > 0; left /= 2) {  // neighbours
+        for (size_t i = 0; i < left; ++i)
+            sums[i] = sums[2 * i] + sums[2 * i + 1];
+    }
+    return sums[0];
+}
+
+float dot(const float* a, const float* b, size_t dim) {
+    return sum_of_products<float, 8>(a, b, dim);
 }
 
 // In double precision, which bears rows far from the origin: no mean is taken off.
 double place_along(const float* axis, const float* row, size_t dim) {
-    constexpr size_t kLanes = 4;
-    double sums[kLanes] = {};
-    size_t j = 0;
-    for (; j + kLanes <= dim; j += kLanes) {
-        for (size_t i = 0; i < kLanes; ++i)
-            sums[i] += static_cast<double>(axis[j + i]) * static_cast<double>(row[j + i]);
-    }
-    for (size_t i = 0; j + i < dim; ++i)
-        sums[i] += static_cast<double>(axis[j + i]) * static_cast<double>(row[j + i]);
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    return sum_of_products<double, 4>(axis, row, dim);
 }
 
 // The steps of halving a part; one for each thread.

@@ -91,8 +91,15 @@ class Run:
             self.failed = True
         verdict = "ok" if status == 0 else "skipped" if status == SKIPPED else f"FAILED, {said}"
         self.note(name, f"{verdict}, {time.monotonic() - start:.1f} s")
-        self.logs.append(f"---- {name}: {' '.join(map(str, command))}\n{text.rstrip()}\n")
+        self.logs.append(
+            f"---- {name}: {' '.join(map(without_folder, command))}\n{text.rstrip()}\n"
+        )
         return text
+
+
+def without_folder(part: str | Path) -> str:
+    """Of a path that is absolute, which is of this machine alone, the name."""
+    return Path(part).name if Path(part).is_absolute() else str(part)
 
 
 def output_of(command: Sequence[str], limit: float = 20) -> str:
@@ -325,7 +332,7 @@ def report(run: Run, out: Path, data: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"gpu-{slug or 'unknown'}.txt"
     parts = [
-        f"bench/gpu/run {' '.join(sys.argv[1:])}",
+        f"bench/gpu/run {' '.join(map(without_folder, sys.argv[1:]))}",
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()) + f", {platform.platform()}, "
         f"{os.cpu_count()} CPUs, Python {platform.python_version()}",
         "\n".join(run.rows),

@@ -397,47 +397,42 @@ bool is_noticed(const simt::Site& without, uint64_t seed, const Matrix& base, co
     }
 }
 
-TEST_F(ExactSearchTest, NoticesEveryMissingBarrier) {
-    for (const size_t dim : {8, 130}) {  // both scans
-        simt::reset();
-        const Matrix base = normals(1200, dim, 1), queries = normals(2, dim, 2);
-        const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, kMany, 1);
-        expect_equal(device_exact_search(base.view(), queries.view(), Metric::L2, kMany), truth,
-                     "all");
-        size_t barriers = 0;
-        for (const simt::Site& site : simt::sites()) {
-            if (site.kind != simt::SiteKind::BlockBarrier &&
-                site.kind != simt::SiteKind::WarpBarrier)
-                continue;
-            ++barriers;
-            for (uint64_t seed = 1; seed <= 3; ++seed)
-                EXPECT_TRUE(is_noticed(site, seed, base, queries, truth))
-                    << site.file << ':' << site.line << ", seed " << seed << ", dim " << dim;
-        }
-        EXPECT_EQ(barriers, 8u);
+// How many lines that order threads `counts` names, without each of which something is wrong.
+size_t noticed_barriers(const Matrix& base, const Matrix& queries,
+                        const std::function<bool(const simt::Site&)>& counts) {
+    simt::reset();
+    const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, kMany, 1);
+    expect_equal(device_exact_search(base.view(), queries.view(), Metric::L2, kMany), truth, "all");
+    size_t barriers = 0;
+    for (const simt::Site& site : simt::sites()) {
+        if (!counts(site)) continue;
+        ++barriers;
+        for (uint64_t seed = 1; seed <= 3; ++seed)
+            EXPECT_TRUE(is_noticed(site, seed, base, queries, truth))
+                << site.file << ':' << site.line << ", seed " << seed << ", " << queries.rows
+                << " queries of " << queries.cols << " dimensions";
     }
+    return barriers;
+}
+
+TEST_F(ExactSearchTest, NoticesEveryMissingBarrier) {
+    const auto any = [](const simt::Site& site) {
+        return site.kind == simt::SiteKind::BlockBarrier ||
+               site.kind == simt::SiteKind::WarpBarrier;
+    };
+    for (const size_t dim : {8, 130})  // both scans
+        EXPECT_EQ(noticed_barriers(normals(1200, dim, 1), normals(2, dim, 2), any), 8u) << dim;
 }
 
 // Those of the scan in its other shapes.
 TEST_F(ExactSearchTest, NoticesEveryMissingBarrierOfWideScans) {
-    for (const size_t count : {20, 60, 130}) {
-        simt::reset();
-        const Matrix base = normals(400, 130, 1), queries = normals(count, 130, 2);
-        const SearchResult truth = exact_search(base.view(), queries.view(), Metric::L2, kMany, 1);
-        expect_equal(device_exact_search(base.view(), queries.view(), Metric::L2, kMany), truth,
-                     "all");
-        size_t barriers = 0;
-        for (const simt::Site& site : simt::sites()) {
-            if (site.kind != simt::SiteKind::BlockBarrier ||
-                site.file.find("scan_rows") == std::string::npos)
-                continue;
-            ++barriers;
-            for (uint64_t seed = 1; seed <= 3; ++seed)
-                EXPECT_TRUE(is_noticed(site, seed, base, queries, truth))
-                    << site.file << ':' << site.line << ", seed " << seed << ", " << count;
-        }
-        EXPECT_EQ(barriers, 1u);
-    }
+    const auto of_scans = [](const simt::Site& site) {
+        return site.kind == simt::SiteKind::BlockBarrier &&
+               site.file.find("scan_rows") != std::string::npos;
+    };
+    for (const size_t count : {20, 60, 130})
+        EXPECT_EQ(noticed_barriers(normals(400, 130, 1), normals(count, 130, 2), of_scans), 1u)
+            << count;
 }
 
 TEST_F(ExactSearchTest, TakesEveryElementType) {

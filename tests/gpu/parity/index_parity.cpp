@@ -158,6 +158,17 @@ TEST_F(IndexParity, Changes) {
     EXPECT_EQ(search(*index, options).counts, std::vector<size_t>(size().queries, 0));
 }
 
+// Of an index that is trained on the CPU, to which rows are added there and on the device.
+void expect_same_bytes_added(const char* pattern, const Rows& trained, const Rows& rows) {
+    const auto index = make_index(spec_of(pattern), {size().dim, Metric::L2, 5});
+    index->train(trained.view());
+    const auto other = CellIndex::from_bytes(index->to_bytes());
+    index->add(rows.view());
+    other->to("cuda:0", device_options());
+    other->add(rows.view());
+    EXPECT_TRUE(other->to_bytes() == index->to_bytes()) << pattern;
+}
+
 // Assigned and encoded there. On the emulation so few rows are the CPU's: there
 // tests/gpu/backend_encode_test.cpp has a device that takes all.
 TEST_F(IndexParity, RowsAddedOnTheDeviceHaveTheBytesOfTheCpus) {
@@ -167,13 +178,7 @@ TEST_F(IndexParity, RowsAddedOnTheDeviceHaveTheBytesOfTheCpus) {
          {"SQ8", "IVF%,Flat", "IVF%,SQfp16", "IVF%,SQbf16nr", "IVF%,SQ8", "IVF%,I8", "IVF%,PQ#",
           "IVF%,PQ#x4fs", "IVF%,RaBitQ", "IVF%,RaBitQ2", "IVF%,PQ#x4,Refine(SQfp16)",
           "RR,IVF%,PQ#nr,RFlat"}) {
-        const auto index = make_index(spec_of(pattern), {size().dim, Metric::L2, 5});
-        index->train(base_.view());
-        const auto other = CellIndex::from_bytes(index->to_bytes());
-        index->add(base_.view());
-        other->to("cuda:0", device_options());
-        other->add(base_.view());
-        EXPECT_TRUE(other->to_bytes() == index->to_bytes()) << pattern;
+        expect_same_bytes_added(pattern, base_, base_);
     }
 }
 
@@ -183,13 +188,7 @@ TEST_F(IndexParity, ManyRowsAddedOnTheDeviceHaveTheBytesOfTheCpus) {
         GTEST_SKIP() << "the CPU's kernels in use have no fused multiply-adds";
     const Rows many = clustered(5 * size().rows, size().dim, 3);
     for (const char* pattern : {"IVF%,SQfp16", "IVF%,PQ#,RFlat", "IVF%,RaBitQ"}) {
-        const auto index = make_index(spec_of(pattern), {size().dim, Metric::L2, 5});
-        index->train(base_.view());
-        const auto other = CellIndex::from_bytes(index->to_bytes());
-        index->add(many.view());
-        other->to("cuda:0", device_options());
-        other->add(many.view());
-        EXPECT_TRUE(other->to_bytes() == index->to_bytes()) << pattern;
+        expect_same_bytes_added(pattern, base_, many);
     }
 }
 
