@@ -453,21 +453,22 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     job.sample = sample;
     job.uppers = uppers;
     const size_t each = byte_stride(stored_.tiles.steps) * sizeof(unsigned);
-    const size_t most_bytes = device_.most_shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft;
+    const unsigned kept = kept_steps(stored_.tiles.steps);
+    const size_t beside = byte_scan_bytes(kept) + kSharedLeft;
+    const size_t most_bytes = device_.most_shared_bytes_per_block - beside;
     const size_t columns = std::min(most_bytes, kQueryBytes) / each / 16 * 16;
     const size_t fitting = std::clamp<size_t>(columns, 8, kByteTile);
     job.group = static_cast<unsigned>(fitting);
     const size_t bytes = fitting * each;
     const ByteScanKernel kernel = scan_byte_tiles_kernel(stored_.tiles.steps, options_.metric);
-    if (bytes > device_.shared_bytes_per_block - sizeof(ByteTile) - kSharedLeft)
-        simt::allow_shared_memory(kernel, bytes);
+    if (bytes > device_.shared_bytes_per_block - beside) simt::allow_shared_memory(kernel, bytes);
     // Where there are few tiles, blocks share one.
     const size_t tiles =
         queries.probes.cells == nullptr
             ? ceil_divide(queries.count, size_t{shared_tile(queries.count)}) * round.chunks()
             : queries.count * std::min(queries.probes.width, round.chunks());
-    const size_t most = static_cast<size_t>(device_.processors) *
-                        byte_blocks(stored_.tiles.steps, device_.architecture);
+    const size_t most =
+        static_cast<size_t>(device_.processors) * byte_blocks(kept, device_.architecture);
     const size_t split = std::clamp<size_t>(most / std::max<size_t>(tiles, 1), 1, kMostSplit);
     const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
                     static_cast<unsigned>(split));

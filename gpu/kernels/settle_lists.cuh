@@ -7,6 +7,7 @@
 // for barriers, and for sums of which each term waits for the last.
 #pragma once
 
+#include <nearcell/gpu/kernels/four_values.cuh>
 #include <nearcell/gpu/kernels/narrow_lists.cuh>
 #include <nearcell/gpu/kernels/product_bound.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
@@ -155,14 +156,6 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
         score_staged<kKind, kSum>(job, count, places, keys);
     else
         score_long<kKind, kSum>(job, count, places, keys);
-}
-
-// Four values of a row from j on; zero past the end.
-SIMT_DEVICE float4 four_values(const float* row, size_t j, size_t dim) {
-    if (j >= dim) return make_float4(0, 0, 0, 0);
-    if (dim % 4 == 0) return simt::load16(reinterpret_cast<const float4*>(row + j));
-    return make_float4(row[j], j + 1 < dim ? row[j + 1] : 0, j + 2 < dim ? row[j + 2] : 0,
-                       j + 3 < dim ? row[j + 3] : 0);
 }
 
 // The same where codes are float32, by eight lanes each.

@@ -30,9 +30,10 @@ inline void scan_tiles(const ScanCase& scan, const TiledCase& tiles, const Candi
     job.limits = limits.data();
     job.group = start.group;
     const unsigned steps = tiles.stored().tiles.steps;
-    simt::launch({"scan_byte_tiles", start.grid, kByteThreads,
-                  start.group * byte_stride(steps) * sizeof(unsigned)},
-                 scan_byte_tiles_kernel(steps, scan.metric), job);
+    const ByteScanKernel kernel = scan_byte_tiles_kernel(steps, scan.metric);
+    const size_t bytes = start.group * byte_stride(steps) * sizeof(unsigned);
+    simt::allow_shared_memory(kernel, bytes);
+    simt::launch({"scan_byte_tiles", start.grid, kByteThreads, bytes}, kernel, job);
 }
 
 inline Offers offered(const ScanCase& scan, const TiledCase& tiles, const Start& start = {}) {

@@ -149,7 +149,7 @@ TEST_F(ScanByteTiles, LeavesMostOut) {
 TEST_F(ScanByteTiles, ManyQueriesInGroupsOfAnySize) {
     Random random(6);
     for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
-        for (const size_t dim : {19, 160}) {
+        for (const size_t dim : {19, 160, 290}) {
             const RandomCodes codes(CodeKind::Product4, dim, 0, {20, 3, 170}, true, random);
             ScanCase scan(codes, metric, true, false, {0}, 140, random);
             scan.pairs = PairsCase(scan.store, scan.queries, metric, {64, 131, 70, 1, 24}, random,
@@ -167,6 +167,32 @@ TEST_F(ScanByteTiles, ManyQueriesInGroupsOfAnySize) {
             for (const dim3 grid : {dim3{1, 1}, dim3{2, 2}, dim3{1, 7}, dim3{50, 1}})
                 EXPECT_EQ(offered(scan, tiles, {grid, kByteTile}), expected);
         }
+    }
+}
+
+// Queries that 8, 16 or 32 lanes round, that have more values than lanes keep, and whose rows do
+// not begin at multiples of 16 bytes; as many columns of them as products take together, and fewer.
+TEST_F(ScanByteTiles, LongVectors) {
+    Random random(10);
+    uint64_t turn = 0;
+    for (const size_t dim : {132, 161, 388, 400, 772, 1536, 1541, 1700}) {
+        const Metric metric = kProducts[turn % 3];
+        SCOPED_TRACE(testing::Message() << metric_name(metric) << ", dim " << dim);
+        config().seed = ++turn;
+        const bool centroids = turn % 4 != 0;
+        const RandomCodes codes(CodeKind::Float16, dim, 0, {40, 1, 70, 17}, centroids, random);
+        ScanCase scan(codes, metric, turn % 4 == 1, turn % 2 == 0, {35, 9, 64, 20},
+                      Matrix(70, dim, random), random, kChunkBlocks);
+        scan.draw_limits(random);
+        const TiledCase tiles(scan.store);
+        const Offers expected = offered(scan, tiles, {kGrid, 64});
+        check_offers(scan, expected);
+        for (const unsigned group : {8u, 16u, 32u, 48u}) {
+            const Offers offers = offered(scan, tiles, {kGrid, group});
+            check_offers(scan, offers);
+            EXPECT_TRUE(metric != Metric::L2 || offers == expected);
+        }
+        if (HasFailure()) return;
     }
 }
 
@@ -242,20 +268,24 @@ TEST_F(ScanByteTiles, IsTheSameInEveryOrder) {
 // that is about.
 TEST_F(ScanByteTiles, NoticesEveryMissingBarrier) {
     Random random(9);
-    const RandomCodes codes(CodeKind::Float32, 40, 0, {150, 70}, true, random);
-    const Matrix queries(40, 40, random);  // which two warps load
-    ScanCase l2(codes, Metric::L2, false, false, {40}, queries, random, kChunkBlocks);
-    ScanCase dot(codes, Metric::InnerProduct, false, false, {40}, queries, random, kChunkBlocks);
-    l2.draw_limits(random);  // so that lanes offer what others have kept
-    dot.draw_limits(random);
-    const TiledCase tiles(l2.store);
-    const Start start{1};
-    const Offers of_l2 = offered(l2, tiles, start), of_dot = offered(dot, tiles, start);
-    const auto is_right = [&] {
-        return offered(l2, tiles, start) == of_l2 && offered(dot, tiles, start) == of_dot;
-    };
-    EXPECT_EQ(expect_barriers_needed(is_right), 4u);
-    EXPECT_EQ(expect_barriers_needed(is_right, 0, simt::SiteKind::WarpBarrier), 2u);
+    for (const size_t dim : {40, 160}) {
+        simt::reset();
+        const RandomCodes codes(CodeKind::Float32, dim, 0, {150, 70}, true, random);
+        const Matrix queries(40, dim, random);  // which two warps load
+        ScanCase l2(codes, Metric::L2, false, false, {40}, queries, random, kChunkBlocks);
+        ScanCase dot(codes, Metric::InnerProduct, false, false, {40}, queries, random,
+                     kChunkBlocks);
+        l2.draw_limits(random);  // so that lanes offer what others have kept
+        dot.draw_limits(random);
+        const TiledCase tiles(l2.store);
+        const Start start{1};
+        const Offers of_l2 = offered(l2, tiles, start), of_dot = offered(dot, tiles, start);
+        const auto is_right = [&] {
+            return offered(l2, tiles, start) == of_l2 && offered(dot, tiles, start) == of_dot;
+        };
+        EXPECT_EQ(expect_barriers_needed(is_right), 4u);
+        EXPECT_EQ(expect_barriers_needed(is_right, 0, simt::SiteKind::WarpBarrier), 2u);
+    }
 }
 
 }  // namespace
