@@ -28,6 +28,17 @@ struct DimensionData<CodeKind::Product4> : SubspaceData {};
 
 constexpr unsigned product_bits(CodeKind kind) { return kind == CodeKind::Product8 ? 8 : 4; }
 
+// The subspace that dimension j is of.
+SIMT_DEVICE unsigned subspace_of(const CodeView& code, unsigned j) {
+    if (code.sub_width != 0) return j / static_cast<unsigned>(code.sub_width);
+    unsigned low = 0, high = static_cast<unsigned>(code.subquantizers);
+    while (high - low > 1) {
+        const unsigned middle = (low + high) / 2;
+        (code.sub_begin[middle] <= j ? low : high) = middle;
+    }
+    return low;
+}
+
 // Of dimension j, which there is.
 template <CodeKind kKind>
 SIMT_DEVICE DimensionData<kKind> dimension_data(const CodeView& code, unsigned j) {
@@ -38,16 +49,15 @@ SIMT_DEVICE DimensionData<kKind> dimension_data(const CodeView& code, unsigned j
     }
     if constexpr (kKind == CodeKind::Product8 || kKind == CodeKind::Product4) {
         constexpr unsigned kBits = product_bits(kKind);
-        unsigned low = 0, high = static_cast<unsigned>(code.subquantizers);
-        while (high - low > 1) {
-            const unsigned middle = (low + high) / 2;
-            (code.sub_begin[middle] <= j ? low : high) = middle;
-        }
-        const unsigned begin = code.sub_begin[low];
-        data.word = low / (32 / kBits);
-        data.shift = low % (32 / kBits) * kBits;
+        const unsigned m = subspace_of(code, j);
+        const bool alike = code.sub_width != 0;
+        const unsigned width = alike ? static_cast<unsigned>(code.sub_width)
+                                     : code.sub_begin[m + 1] - code.sub_begin[m];
+        const unsigned begin = alike ? m * width : code.sub_begin[m];
+        data.word = m / (32 / kBits);
+        data.shift = m % (32 / kBits) * kBits;
         data.base = (begin << kBits) + (j - begin);
-        data.width = code.sub_begin[low + 1] - begin;
+        data.width = width;
     }
     return data;
 }

@@ -31,40 +31,69 @@ struct Settling {
     bool by_lanes;  // Float32 codes: keys may have the bits of another order of dimensions
 };
 
-// A code of so many words, by kRowLanes lanes.
-SIMT_DEVICE void stage_code(const uint32_t* code, unsigned words, uint32_t* to) {
+// The codes of so many candidates, `stride` words from one to the next, by kRowLanes lanes each.
+SIMT_DEVICE void stage_codes(const StoredCodes& stored, const unsigned* places, unsigned count,
+                             uint32_t* to, unsigned stride) {
+    const auto words = static_cast<unsigned>(stored.code.words);
     const unsigned lane = threadIdx.x % kRowLanes;
-    if (words % 4 != 0) {
-        for (unsigned w = lane; w < words; w += kRowLanes)
-            to[w] = code[w];
-        return;
-    }
-    for (unsigned w = lane * 4; w < words; w += kRowLanes * 4) {
-        const uint4 four = simt::load16(reinterpret_cast<const uint4*>(code + w));
-        to[w] = four.x, to[w + 1] = four.y, to[w + 2] = four.z, to[w + 3] = four.w;
+    for (unsigned i = threadIdx.x / kRowLanes; i < count; i += blockDim.x / kRowLanes) {
+        const uint32_t* const code = stored.blocks + size_t{places[i]} * words;
+        uint32_t* const row = to + i * stride;
+        if (words % 4 != 0) {
+            for (unsigned w = lane; w < words; w += kRowLanes)
+                row[w] = code[w];
+            continue;
+        }
+        for (unsigned w = lane * 4; w < words; w += kRowLanes * 4) {
+            const uint4 four = simt::load16(reinterpret_cast<const uint4*>(code + w));
+            row[w] = four.x, row[w + 1] = four.y, row[w + 2] = four.z, row[w + 3] = four.w;
+        }
     }
 }
 
-// Candidates whose codes, of `stride` words, lie in shared memory, and what residuals are added to.
+// Candidates whose codes, of `stride` words, lie in shared memory.
 struct StagedCodes {
     const uint32_t* codes;
     unsigned stride, count;
-    const float* const* bases;
 };
 
-// Dimensions [begin, end) of all of them to `to`, whose rows have `row` values. A warp takes 32
-// dimensions of some candidates: of a product code it takes a search to find a dimension's
-// subspace.
+// What the residuals of candidates are added to, dimensions [begin, end), on its way to where their
+// values will be, whose rows have `row` values.
+SIMT_DEVICE void stage_bases(const CodeScoring& job, const unsigned* places, unsigned count,
+                             unsigned begin, unsigned end, unsigned row, float* to) {
+    const unsigned lane = threadIdx.x % kRowLanes;
+    for (unsigned i = threadIdx.x / kRowLanes; i < count; i += blockDim.x / kRowLanes) {
+        const float* const base = base_of_cell(job.stored, job.cell_of_block[places[i] / kBlock]);
+        for (unsigned j = begin + lane; j < end; j += kRowLanes)
+            simt::cp_async<4>(to + i * row + j - begin, base + j);
+    }
+    simt::cp_async_commit();
+}
+
+// Dimensions [begin, end) of all of them to `to`, added to what is there for residuals. A warp
+// takes 32 dimensions of some candidates: their entries of codebooks are asked for together.
 template <CodeKind kKind>
-SIMT_DEVICE void decode_staged(const CodeView& code, const StagedCodes& staged, unsigned begin,
-                               unsigned end, unsigned row, float* to) {
+SIMT_DEVICE void decode_staged(const CodeView& code, const StagedCodes& staged, bool residual,
+                               unsigned begin, unsigned end, unsigned row, float* to) {
+    constexpr bool kEntries = kKind == CodeKind::Product8 || kKind == CodeKind::Product4;
+    constexpr unsigned kAtOnce = kEntries ? 4 : 1;
     const unsigned warp = threadIdx.x / 32, warps = blockDim.x / 32;
     for (unsigned j = begin + threadIdx.x % 32; j < end; j += 32) {
         const auto at = dimension_data<kKind>(code, j);
-        for (unsigned i = warp; i < staged.count; i += warps) {
-            const float x = row_value<kKind>(code, at, staged.codes + i * staged.stride, j);
-            const float* const base = staged.bases[i];
-            to[i * row + j - begin] = base == nullptr ? x : __fadd_rn(x, base[j]);
+        for (unsigned first = warp; first < staged.count; first += kAtOnce * warps) {
+            float x[kAtOnce];
+            SIMT_UNROLL
+            for (unsigned n = 0; n < kAtOnce; ++n) {
+                const unsigned i = min(first + n * warps, staged.count - 1);
+                x[n] = row_value<kKind>(code, at, staged.codes + i * staged.stride, j);
+            }
+            SIMT_UNROLL
+            for (unsigned n = 0; n < kAtOnce; ++n) {
+                const unsigned i = first + n * warps;
+                if (i >= staged.count) continue;
+                float& value = to[i * row + j - begin];
+                value = residual ? __fadd_rn(x[n], value) : x[n];
+            }
         }
     }
 }
@@ -92,36 +121,34 @@ SIMT_DEVICE float add_staged(float sum, const float* x, const float* query, unsi
 template <CodeKind kKind, KeySum kSum>
 SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsigned* places,
                               uint64_t* keys) {
+    static_assert(kSelectThreads >= kStagedDims, "a thread has one value of the query");
     SIMT_SHARED(codes, uint32_t[kStagedWords]);
     SIMT_SHARED(values, float[kStagedValues]);  // and, behind those of candidates, of the query
-    SIMT_SHARED(bases, const float* [kStaged]);
     const auto words = static_cast<unsigned>(job.stored.code.words), stride = words | 1;
     const auto dim = static_cast<unsigned>(job.stored.code.dim);
     const unsigned row = min(dim, kStagedDims) | 1;
     const float* const query = job.queries + blockIdx.x * size_t{dim};
+    const bool residual = job.stored.residual;
     const unsigned each = min(min(kStaged, kStagedWords / stride), kStagedValues / row - 1);
     for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
         const unsigned some = min(each, count - first);
         const bool adds = threadIdx.x < some;
         const unsigned place = adds ? places[first + threadIdx.x] : 0;
         const unsigned tag = adds ? job.stored.tags[place] : 0;
-        if (adds) {
-            bases[threadIdx.x] = job.stored.residual
-                                     ? base_of_cell(job.stored, job.cell_of_block[place / kBlock])
-                                     : nullptr;
-        }
-        for (unsigned i = threadIdx.x / kRowLanes; i < some; i += blockDim.x / kRowLanes) {
-            const uint32_t* const code = job.stored.blocks + size_t{places[first + i]} * words;
-            stage_code(code, words, codes + i * stride);
-        }
         float sum = 0;
         for (unsigned begin = 0; begin < dim; begin += kStagedDims) {
-            const unsigned end = min(begin + kStagedDims, dim);
+            const unsigned end = min(begin + kStagedDims, dim), own = begin + threadIdx.x;
+            const float of_query = own < end ? query[own] : 0;
+            if (residual) {
+                if (first + begin > 0) __syncthreads();  // all have done with the last values
+                stage_bases(job, places + first, some, begin, end, row, values);
+            }
+            if (begin == 0) stage_codes(job.stored, places + first, some, codes, stride);
+            if (residual) simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            decode_staged<kKind>(job.stored.code, {codes, stride, some, bases}, begin, end, row,
+            decode_staged<kKind>(job.stored.code, {codes, stride, some}, residual, begin, end, row,
                                  values);
-            for (unsigned j = begin + threadIdx.x; j < end; j += blockDim.x)
-                values[some * row + j - begin] = query[j];
+            if (own < end) values[some * row + threadIdx.x] = of_query;
             __syncthreads();
             if (adds) {
                 sum = add_staged<kSum>(sum, values + threadIdx.x * row, values + some * row,

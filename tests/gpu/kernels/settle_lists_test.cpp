@@ -298,15 +298,20 @@ TEST_F(SettleLists, NoticesEveryMissingBarrier) {
     Random random(9);
     const RandomCodes codes(CodeKind::Float16, 9, 0, {1400}, false, random);
     const SettleCase data(codes, Metric::L2, false, {17, 200, 600, 1350, 60}, 1300, random);
-    const std::vector<Candidates> many = draw_held(data, 150, random);
+    const RandomCodes entries(CodeKind::Product4, 150, 0, {50, 30}, true, random);
+    const SettleCase residuals(entries, Metric::L2, true, {60}, 80, random);
+    const std::vector<Candidates> many = draw_held(data, 150, random), none(1);
     const std::vector<Candidates> few = draw_held(data, 20, random);
     const Settled best_of_many = settled(data, many, 150), best_of_few = settled(data, few, 20);
+    const Settled best_residuals = settled(residuals, none, 20);
+    EXPECT_EQ(best_residuals.best, residuals.best(none, 20));
     const auto is_right = [&] {
         const Settled result = settled(data, many, 150), other = settled(data, few, 20);
         return result.best == best_of_many.best && result.limits == best_of_many.limits &&
-               other.best == best_of_few.best && other.limits == best_of_few.limits;
+               other.best == best_of_few.best && other.limits == best_of_few.limits &&
+               settled(residuals, none, 20).best == best_residuals.best;
     };
-    EXPECT_EQ(expect_barriers_needed(is_right), 16u);
+    EXPECT_EQ(expect_barriers_needed(is_right), 17u);
 }
 
 }  // namespace
