@@ -87,6 +87,7 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.counters = counters_ + 2;
     options.by_lanes = true;
     options.crowded = options_.crowded;
+    options.roomy = options_.roomy;
     options.growth = kCoarseGrowth;
     options.sample = kCoarseSample;
     return options;
@@ -117,21 +118,23 @@ size_t CellCall::batch_queries() const {
 }
 
 // Whether all candidates had room is seen in the end, so that nothing waits before; that is rarely
-// not so, and then, and ever after, each search looks by itself, for those queries alone.
+// not so. Then the search is done again with more room, and if that is too little, too, it looks in
+// between, for the crowded queries alone. Later searches begin with what was wanted.
 void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     const size_t mark = session_.scratch.mark();
     const auto before = counted_;
-    const bool looks_at_once = held_.parts() > 1 || held_.is_crowded();
-    options_.crowded = looks_at_once ? nullptr : counters_ + kCrowded;
     const uint64_t scored_before = host_scored_;
-    search_once(batch, first, count);
-    if (options_.crowded == nullptr || counted_[kCrowded] == before[kCrowded]) return;
-    held_.note_crowding();
-    options_.crowded = nullptr;
-    host_scored_ = scored_before;
-    simt::copy_to_device(counters_, before.data(), sizeof(before), session_.stream.get());
-    session_.scratch.rewind(mark);
-    search_once(batch, first, count);
+    for (int crowding = held_.parts() > 1 ? HeldCells::kMostCrowding : held_.crowding();;
+         ++crowding) {
+        options_.roomy = crowding > 0;
+        options_.crowded = crowding < HeldCells::kMostCrowding ? counters_ + kCrowded : nullptr;
+        search_once(batch, first, count);
+        if (options_.crowded == nullptr || counted_[kCrowded] == before[kCrowded]) return;
+        held_.note_crowding(crowding + 1);
+        host_scored_ = scored_before;
+        simt::copy_to_device(counters_, before.data(), sizeof(before), session_.stream.get());
+        session_.scratch.rewind(mark);
+    }
 }
 
 void CellCall::search_once(const DeviceBatch& batch, size_t first, size_t count) {

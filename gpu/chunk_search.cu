@@ -158,14 +158,23 @@ ChunkQueries ChunkQueries::slice(size_t first, size_t some) const {
     return part;
 }
 
+// Candidates that each query has room for; all that it can find, where half of the scratch that is
+// left has room for that.
+size_t ChunkSearch::room_of(size_t queries, size_t width, size_t all) const {
+    const size_t beside =
+        queries * (bytes_per_query(store_, options_, width) - room_ * kCandidateBytes);
+    const size_t left = options_.scratch_bytes - std::min(options_.scratch_bytes, beside);
+    const size_t fitting = left / kAllShare / (queries * kCandidateBytes);
+    if (options_.room == 0 && fitting >= all) return all;
+    return options_.roomy ? std::clamp(fitting, room_, std::max(room_, all)) : room_;
+}
+
 void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const float* limits) {
     if (queries.count == 0) return;
     Scratch& scratch = session_.scratch;
     const size_t mark = scratch.mark();
     const size_t all = store_.most_chunks(queries.probes.width) * store_.chunk_vectors();
-    const bool for_all = options_.room == 0 && queries.count * all * kCandidateBytes <=
-                                                   options_.scratch_bytes / kAllShare;
-    const size_t room = for_all ? all : room_;
+    const size_t room = room_of(queries.count, queries.probes.width, all);
     unsigned* const wanted = search_with(queries, room, best, limits);
     if (room < all && (!by_tiles_ || options_.crowded == nullptr)) {
         const std::vector<unsigned> found = download(wanted, queries.count);

@@ -46,6 +46,7 @@ struct ChunkSearchOptions {
     // so many vectors of the first.
     size_t growth = 8, sample = 256;
     size_t room = 0;            // candidates of a query; 0: chosen
+    bool roomy = false;         // or more, as much as scratch has
     size_t shared_queries = 0;  // of a chunk, from which on tensor cores scan it; 0: chosen
     size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
     // On the device: vectors scanned, and candidates scored, to which a search adds.
@@ -91,6 +92,7 @@ class ChunkSearch {
         size_t chunks() const { return end - begin; }
     };
 
+    size_t room_of(size_t queries, size_t width, size_t all) const;
     Buffers make_buffers(const ChunkQueries& queries, size_t room, size_t most_chunks,
                          BestLists best, const float* limits);
     unsigned* search_with(const ChunkQueries& queries, size_t room, BestLists best,

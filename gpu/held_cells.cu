@@ -56,7 +56,7 @@ size_t HeldCells::code_bytes(size_t blocks) const {
 }
 
 void HeldCells::update(const SearchableCells& cells) {
-    crowded_ = false;
+    crowding_ = 0;
     dim_ = cells.dim;
     metric_ = cells.metric;
     cell_count_ = cells.cells.size();

@@ -57,10 +57,12 @@ class HeldCells {
     const unsigned* place_shifts() const { return parts_.empty() ? nullptr : shifts_.data(); }
     // The cell and slot of a place.
     std::pair<uint32_t, uint32_t> locate(unsigned place) const;
-    // Whether a search found more candidates of some query than it had room for: others are likely
-    // to, and had better look at once.
-    bool is_crowded() const { return crowded_.load(std::memory_order_relaxed); }
-    void note_crowding() const { crowded_.store(true, std::memory_order_relaxed); }
+    static constexpr int kMostCrowding = 2;
+    // Searches since the last update that found more candidates of some query than it had room for,
+    // up to kMostCrowding: others are likely to. After one they take all the room that there is,
+    // after one with that they look at once.
+    int crowding() const { return crowding_.load(std::memory_order_relaxed); }
+    void note_crowding(int times) const { crowding_.store(times, std::memory_order_relaxed); }
 
    private:
     // Some vectors of each cell, from first_slots on.
@@ -88,7 +90,7 @@ class HeldCells {
 
     std::vector<Part> parts_;             // none: all cells are on the device
     std::vector<uint64_t> first_blocks_;  // of each cell in the whole index, for parts
-    mutable std::atomic<bool> crowded_{false};
+    mutable std::atomic<int> crowding_{0};
     mutable std::mutex loading_;
     mutable size_t loaded_ = 0;
     mutable DeviceArray<unsigned> shifts_;

@@ -179,7 +179,8 @@ TEST_F(DeviceIndexTest, RoomForFewCandidatesLosesNone) {
     expect_close(index->search(view(queries_), search), truth, "one at a time");
 }
 
-// Of centroids as of vectors, seen in the end at first and then at once.
+// Of centroids as of vectors: seen in the end at first, then there is more room, which may be too
+// little, too, and then it is seen at once.
 TEST_F(DeviceIndexTest, CrowdedQueriesOfManyLoseNone) {
     const auto index = make("IVF128,Flat", Metric::L2);
     SearchOptions search;
@@ -188,15 +189,19 @@ TEST_F(DeviceIndexTest, CrowdedQueriesOfManyLoseNone) {
     const std::vector<float> many = clustered(300, kDim, 2);
     const SearchResult truth = index->search(view(many), search);
     for (const size_t candidates : {36, 44}) {
-        DeviceOptions options;
-        options.chunk_blocks = 1;
-        options.candidates = candidates;
-        index->to("cuda:0", options);
-        const std::string what = "room for " + std::to_string(candidates);
-        for (const char* when : {", in the end", ", crowding is known"}) {
-            const SearchResult found = index->search(view(many), search);
-            expect_close(found, truth, what + when);
-            EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what << when;
+        for (const size_t scratch : {size_t{1} << 30, size_t{1} << 17}) {
+            DeviceOptions options;
+            options.chunk_blocks = 1;
+            options.candidates = candidates;
+            options.scratch_bytes = scratch;
+            index->to("cuda:0", options);
+            const std::string what =
+                "room for " + std::to_string(candidates) + " in " + std::to_string(scratch);
+            for (const char* when : {", in the end", ", crowding is known"}) {
+                const SearchResult found = index->search(view(many), search);
+                expect_close(found, truth, what + when);
+                EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what << when;
+            }
         }
     }
 }
