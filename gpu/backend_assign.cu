@@ -134,12 +134,13 @@ struct AssignWork {
 
 // Rows that an exact search takes; null for others, and where it would not pay.
 std::shared_ptr<const DeviceFlat> flat_of(const KeptPart& kept, MatrixView<const float> rows,
-                                          Metric metric, SessionPool& sessions) {
+                                          Metric metric, SessionPool& sessions, int threads) {
     try {
         if (kept && kept.offset == 0 && kept.copy->host.rows == rows.rows &&
             kept.copy->host.cols == rows.cols)
-            return kept.copy->flat(metric, sessions);
-        return std::make_shared<const DeviceFlat>(rows, metric, DeviceFlatOptions{}, &sessions);
+            return kept.copy->flat(metric, sessions, threads);
+        const DeviceFlatOptions options{.threads = threads};
+        return std::make_shared<const DeviceFlat>(rows, metric, options, &sessions);
     } catch (const Error& error) {
         const bool full = error.code() == StatusCode::OutOfMemory;
         if (!full && category(error.code()) != StatusCategory::Input) throw;
@@ -160,7 +161,7 @@ void CudaBackend::assign(MatrixView<const float> x, MatrixView<const float> rows
     std::shared_ptr<const DeviceFlat> flat;
     if (rows.rows >= options_.searched_rows && there.is_dense())
         flat = flat_of(nearest.part(), rows, dot ? Metric::InnerProduct : Metric::L2,
-                       state_->sessions);
+                       state_->sessions, threads);
     CallOperands operands(state_->sessions);
     AssignWork work{.x = there,
                     .rows = nearest.all(operands, threads),

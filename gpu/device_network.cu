@@ -282,7 +282,6 @@ void CudaNetwork::forward(MatrixView<const float> pictures, MatrixView<float> ou
             // Other calls' maps may be in the way: with fewer pictures, if that is possible.
             if (error.code() != StatusCode::OutOfMemory || count == 1) throw;
             simt::synchronize(session->stream.get());
-            sessions_.clear();
             session->scratch.clear();
             session->scratch.start();
             most = (count + 1) / 2;

@@ -118,11 +118,17 @@ struct DeviceFlat::Base : ExactBase {
     SessionPool sessions{budget};
 
     void upload(const Vectors& vectors, SessionPool& pool);
-    void round(const Vectors& vectors);
+    void round(const Vectors& vectors, SessionPool& pool);
+
+   private:
+    template <class T>
+    DeviceArray<T> make(size_t size, SessionPool& pool) const {
+        return made_with_room(&pool, [&] { return DeviceArray<T>(size, stream.get()); });
+    }
 };
 
 void DeviceFlat::Base::upload(const Vectors& vectors, SessionPool& pool) {
-    floats = DeviceArray<float>(vectors.rows * vectors.cols, stream.get());
+    floats = make<float>(vectors.rows * vectors.cols, pool);
     simt::synchronize(stream.get());  // so that other streams may use it
     UploadWork work{vectors, floats.data(), options.threads};
     run_in_slices(pool, vectors.rows, rows_of_slice(kUploadBytes, vectors.cols * sizeof(float)),
@@ -130,7 +136,7 @@ void DeviceFlat::Base::upload(const Vectors& vectors, SessionPool& pool) {
 }
 
 // Where and how large the base is, and then its rounded copy.
-void DeviceFlat::Base::round(const Vectors& vectors) {
+void DeviceFlat::Base::round(const Vectors& vectors, SessionPool& pool) {
     const std::vector<float> middle = centre_of(vectors, space.metric);
     centre = DeviceArray<float>(space.dim, stream.get());
     centre.copy_from(middle.data(), middle.size());
@@ -151,8 +157,8 @@ void DeviceFlat::Base::round(const Vectors& vectors) {
     space.scale = length > 0 ? std::ldexp(1.0, target_exponent(space.rounding) - exponent) : 1;
     order = order_of(vectors.rows);
     const size_t places = padded_places(vectors.rows);
-    rounded = DeviceArray<unsigned short>(places * space.padded, stream.get());
-    terms = DeviceArray<float2>(places, stream.get());
+    rounded = make<unsigned short>(places * space.padded, pool);
+    terms = make<float2>(places, pool);
     simt::launch({"round_rows", grid_of_warps(places), kRoundThreads, 0, stream.get()}, round_rows,
                  space, floats.data(), order, rounded.data(), terms.data());
     simt::synchronize(stream.get());
@@ -170,9 +176,10 @@ DeviceFlat::DeviceFlat(const Vectors& base, Metric metric, const DeviceFlatOptio
     space.rounding = base_->device.architecture >= 80 ? Rounding::Bfloat16 : Rounding::Half;
     space.dim = base.cols;
     space.padded = ceil_divide(base.cols, kSegment) * kSegment;
-    base_->upload(base, uploads == nullptr ? base_->sessions : *uploads);
+    SessionPool& pool = uploads == nullptr ? base_->sessions : *uploads;
+    base_->upload(base, pool);
     base_->order.rows = base.rows;
-    if (base.rows > 0) base_->round(base);
+    if (base.rows > 0) base_->round(base, pool);
     base_->row_floats = base_->floats.data();
     base_->row_rounded = base_->rounded.data();
     base_->row_terms = base_->terms.data();

@@ -10,7 +10,8 @@
 // Cost: 4 dim + 2 dim rounded up to a multiple of 32, and 8 bytes, of device memory a row, and
 // `scratch_bytes` a search; queries x rows x dim multiply-adds on tensor cores, of bfloat16, or
 // before sm_80 of half. What a search has used of its `scratch_bytes` stays for the next one, and
-// with it host memory for the queries and results of a batch: as often as searches ran at once.
+// with it host memory for the queries and results of a batch: as often as searches ran at once, and
+// until one finds no memory.
 // Thread safety: searches may run at once, each in a stream of its own.
 #pragma once
 

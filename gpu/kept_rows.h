@@ -38,11 +38,14 @@ struct KeptCopy {
     float* data() const { return there->values.data() + offset; }
 
     // The rows as an exact search has them, made when first asked for, in some sessions.
-    std::shared_ptr<const DeviceFlat> flat(Metric metric, SessionPool& sessions) const {
+    std::shared_ptr<const DeviceFlat> flat(Metric metric, SessionPool& sessions,
+                                           int threads) const {
         const std::lock_guard lock(mutex_);
         std::shared_ptr<const DeviceFlat>& made = flats_[is_similarity(metric) ? 1 : 0];
-        if (!made)
-            made = std::make_shared<const DeviceFlat>(host, metric, DeviceFlatOptions{}, &sessions);
+        if (!made) {
+            const DeviceFlatOptions options{.threads = threads};
+            made = std::make_shared<const DeviceFlat>(host, metric, options, &sessions);
+        }
         return made;
     }
 

@@ -1,7 +1,7 @@
 // Session: what one call uses of a device for itself: a stream, and scratch memory that the next
 // call finds again. So calls of many threads run side by side, and after the first few nothing is
-// allocated any more. A SessionPool keeps the sessions that nobody uses. Thread safety: of a pool,
-// all calls may run at once; of a session, one call at a time.
+// allocated any more. A SessionPool keeps the sessions that nobody uses, until another one finds no
+// memory. Thread safety: of a pool, all calls may run at once; of a session, one call at a time.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include <nearcell/gpu/device_array.h>
@@ -93,29 +95,52 @@ class DeviceScope {
     int before_;
 };
 
-// Host memory that copies reach without a detour; grows as wanted, and to twice its size at least:
-// all of a process wait while memory is pinned.
+class SessionPool;
+void free_idle(SessionPool& pool);  // sessions
+
+// make(), and where there is no memory for it, again(), when idle sessions have given theirs back.
+template <class Make, class Again>
+auto made_with_room(SessionPool* pool, const Make& make, const Again& again) {
+    try {
+        return make();
+    } catch (const Error& error) {
+        if (error.code() != StatusCode::OutOfMemory) throw;
+    }
+    if (pool != nullptr) free_idle(*pool);
+    return again();
+}
+template <class Make>
+auto made_with_room(SessionPool* pool, const Make& make) {
+    return made_with_room(pool, make, make);
+}
+
+// Host memory that copies reach without a detour; grows as wanted, and to twice its size at least
+// where there is so much: all of a process wait while memory is pinned.
 class PinnedBuffer {
    public:
-    PinnedBuffer() = default;
+    explicit PinnedBuffer(SessionPool* pool = nullptr) : pool_(pool) {}
     ~PinnedBuffer() { release(); }
     PinnedBuffer(const PinnedBuffer&) = delete;
     PinnedBuffer& operator=(const PinnedBuffer&) = delete;
 
     template <class T>
     T* get(size_t count) {
-        if (count * sizeof(T) > bytes_) {
-            const size_t bytes = std::bit_ceil(std::max(count * sizeof(T), kLeastBytes));
-            release();
-            data_ = simt::pinned_allocate(bytes);
-            bytes_ = bytes;
-        }
+        if (count * sizeof(T) > bytes_) grow(count * sizeof(T));
         return static_cast<T*>(data_);
     }
 
    private:
     static constexpr size_t kLeastBytes = size_t{1} << 18;
 
+    void grow(size_t wanted) {
+        release();
+        const auto allocate = [](size_t bytes) {
+            return std::pair(simt::pinned_allocate(bytes), bytes);
+        };
+        std::tie(data_, bytes_) = made_with_room(
+            pool_, [&] { return allocate(std::bit_ceil(std::max(wanted, kLeastBytes))); },
+            [&] { return allocate(wanted); });
+    }
     void release() noexcept {
         try {
             if (data_ != nullptr) simt::pinned_free(data_);
@@ -124,6 +149,7 @@ class PinnedBuffer {
         data_ = nullptr;
         bytes_ = 0;
     }
+    SessionPool* pool_;
     void* data_ = nullptr;
     size_t bytes_ = 0;
 };
@@ -132,7 +158,8 @@ class PinnedBuffer {
 // small. Calls take theirs in the same order, so soon all are large enough.
 class Scratch {
    public:
-    Scratch(MemoryBudget& budget, simt::Stream stream) : budget_(budget), stream_(stream) {}
+    Scratch(MemoryBudget& budget, simt::Stream stream, SessionPool& pool)
+        : budget_(budget), stream_(stream), pool_(pool) {}
 
     void start() {
         next_ = 0;
@@ -146,7 +173,9 @@ class Scratch {
         DeviceArray<std::byte>& buffer = buffers_[next_++];
         if (buffer.data() == nullptr || buffer.size() < bytes) {
             buffer = DeviceArray<std::byte>();
-            buffer = DeviceArray<std::byte>(bytes, stream_, budget_, budget_.words().call);
+            buffer = made_with_room(&pool_, [&] {
+                return DeviceArray<std::byte>(bytes, stream_, budget_, budget_.words().call);
+            });
         }
         return reinterpret_cast<T*>(buffer.data());
     }
@@ -174,12 +203,14 @@ class Scratch {
    private:
     MemoryBudget& budget_;
     simt::Stream stream_;
+    SessionPool& pool_;
     std::vector<DeviceArray<std::byte>> buffers_;
     size_t next_ = 0;
 };
 
 struct Session {
-    explicit Session(MemoryBudget& budget) : scratch(budget, stream.get()) {}
+    Session(MemoryBudget& budget, SessionPool& pool)
+        : scratch(budget, stream.get(), pool), upload(&pool), download(&pool) {}
     OwnStream stream;
     Scratch scratch;
     PinnedBuffer upload, download;
@@ -223,14 +254,15 @@ class SessionPool {
                 idle_.pop_back();
             }
         }
-        if (!session) session = std::make_unique<Session>(budget_);
+        if (!session) session = std::make_unique<Session>(budget_, *this);
         session->scratch.start();
         return {*this, std::move(session)};
     }
     // Gives the memory of idle sessions back.
     void clear() {
+        std::vector<std::unique_ptr<Session>> idle;
         const std::lock_guard lock(mutex_);
-        idle_.clear();
+        idle.swap(idle_);
     }
 
    private:
@@ -243,5 +275,7 @@ class SessionPool {
     std::mutex mutex_;
     std::vector<std::unique_ptr<Session>> idle_;
 };
+
+inline void free_idle(SessionPool& pool) { pool.clear(); }
 
 }  // namespace nearcell::gpu

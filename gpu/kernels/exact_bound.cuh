@@ -38,6 +38,8 @@
 // the k-th key.
 #pragma once
 
+#include <limits>
+
 #include <nearcell/core/metric.h>
 #include <nearcell/gpu/simt/simt.h>
 
@@ -118,18 +120,22 @@ SIMT_DEVICE double error_of(const Space& space, const RoundedSums& sums, double 
     return sqrt(sums.error) * slack + (sqrt(sums.exact) * slack + moved) * 0x1p-48;
 }
 
-// n and ex, or 0 and e.
+// n and ex, or 0 and e. Finite, so that infinite limits decide alone; what overflows passes under
+// all others.
 SIMT_DEVICE float2 row_terms(const Space& space, const RoundedSums& sums) {
+    constexpr float kLargest = std::numeric_limits<float>::max();
     const double error = error_of(space, sums, space.scale * space.centre_length);
     if (!is_similar(space.metric)) {
-        const float up = round_up(error);
+        const float up = min(round_up(error), kLargest);
         const double squared = static_cast<double>(up) * static_cast<double>(up);
         const double h = form_error(space);
-        return make_float2(round_down(sums.rounded * (1 - h) - squared * (1 + h)), up);
+        const float square = round_down(sums.rounded * (1 - h) - squared * (1 + h));
+        return make_float2(max(square, -kLargest), up);
     }
     const double w = relative_error(space.rounding);
     const double length = sqrt(sums.rounded) * (1 + slack_of_sum(space.padded));
-    return make_float2(0, round_up(error + length * (w + product_error(space) * (1 + w))));
+    const float up = round_up(error + length * (w + product_error(space) * (1 + w)));
+    return up <= kLargest ? make_float2(0, up) : make_float2(-kLargest, kLargest);
 }
 
 // `scale` is s, or s r; `product` is c.q' and `length` at least |q'|, for similarities.

@@ -65,6 +65,7 @@ struct Config {
     bool deferred_streams = false;
     // Allocations beyond it fail.
     size_t device_bytes = size_t{4} << 30;
+    size_t pinned_bytes = size_t{64} << 30;
     // Of one thread.
     size_t stack_bytes = size_t{128} << 10;
     // A launch that goes on after so many atomics and relaxed reads counts as one without an end.
@@ -140,5 +141,6 @@ struct Counters {
     uint64_t streams = 0, pinned_arrays = 0;                   // made, those that are gone, too
 };
 const Counters& counters();
+size_t pinned_bytes();  // now, those of before the last reset(), too
 
 }  // namespace nearcell::simt

@@ -154,8 +154,20 @@ void device_free(void* memory, Stream stream) {
     submit(stream, [=] { free_bytes(memory); });
 }
 
+size_t pinned_bytes() {
+    const DeviceLock lock(device_mutex());
+    size_t sum = 0;
+    for (const auto& [begin, bytes] : pinned)
+        sum += bytes;
+    return sum;
+}
+
 void* pinned_allocate(size_t bytes) {
     const DeviceLock lock(device_mutex());
+    const size_t used = pinned_bytes();
+    check(bytes <= config().pinned_bytes && used <= config().pinned_bytes - bytes,
+          StatusCode::OutOfMemory, "no pinned memory for ", bytes, " bytes: ", used, " of ",
+          config().pinned_bytes, " are in use");
     char* const memory = new char[std::max<size_t>(bytes, 1)];
     pinned[memory] = bytes;
     ++counts.pinned_arrays;

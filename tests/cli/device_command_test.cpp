@@ -9,9 +9,9 @@
 
 #include <nearcell/core/random.h>
 #include <nearcell/index/exact_search.h>
-#include <nearcell/kernels/device.h>
 #include <nearcell/storage/vector_file.h>
 
+#include "kernels/fake_device.h"
 #include "storage/scratch_dir.h"
 
 namespace nearcell {
@@ -37,20 +37,15 @@ class FakeCells : public DeviceCells {
     }
 };
 
-class FakeDevice : public Device, public DeviceSource {
+class CommandDevice : public checks::FakeDevice {
    public:
-    std::string name() const override { return "cuda:0"; }
-    std::string describe() const override { return "cuda:0 fake"; }
     DeviceMemory memory() const override { return {size_t{80} << 30, size_t{79} << 30}; }
-    const Backend& backend() const override { return cpu_backend(); }
     std::unique_ptr<DeviceCells> hold(const SearchableCells&,
                                       const DeviceOptions& options) const override {
         ++held;
         memory_bytes = options.memory_bytes;
         return std::make_unique<FakeCells>();
     }
-    void* allocate(size_t) const override { return nullptr; }
-    void release(void*) const noexcept override {}
     SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
                               int threads) const override {
         ++exact_searches;
@@ -104,7 +99,7 @@ class DeviceCommandTest : public testing::Test {
     std::vector<int64_t> found() const { return read_ids(path("out.ibin")).values; }
 
     ScratchDir folder_;
-    FakeDevice device_;
+    CommandDevice device_;
     std::string out, err;
 };
 

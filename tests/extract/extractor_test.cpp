@@ -3,10 +3,10 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/extract/extractor.h>
-#include <nearcell/kernels/device.h>
 
 #include "extract/network_case.h"
 #include "extract/picture_case.h"
+#include "kernels/fake_device.h"
 #include "storage/scratch_dir.h"
 
 namespace nearcell {
@@ -60,27 +60,13 @@ class FakeNetwork : public DeviceNetwork {
     std::vector<size_t>& calls_;
 };
 
-class FakeDevice : public Device, public DeviceSource {
+class NetworkDevice : public checks::FakeDevice {
    public:
-    std::string name() const override { return "cuda:0"; }
-    std::string describe() const override { return "cuda:0 fake"; }
-    DeviceMemory memory() const override { return {}; }
-    const Backend& backend() const override { return cpu_backend(); }
-    std::unique_ptr<DeviceCells> hold(const SearchableCells&, const DeviceOptions&) const override {
-        return nullptr;
-    }
-    void* allocate(size_t) const override { return nullptr; }
-    void release(void*) const noexcept override {}
     std::unique_ptr<DeviceNetwork> hold_network(const NetworkSteps& network,
                                                 const DeviceOptions& options) const override {
         if (!computes) return Device::hold_network(network, options);
         return std::make_unique<FakeNetwork>(network, calls);
     }
-    SearchResult exact_search(const Vectors&, const Vectors&, Metric, size_t, int) const override {
-        return {};
-    }
-    std::vector<const Device*> list() const override { return {this}; }
-    std::string why() const override { return ""; }
 
     bool computes = true;
     mutable std::vector<size_t> calls;  // pictures of each
@@ -145,7 +131,7 @@ TEST_F(ExtractorTest, LeavesBrokenPicturesOutAndSaysWhich) {
 }
 
 TEST_F(ExtractorTest, OnADeviceTheSameComes) {
-    FakeDevice device;
+    NetworkDevice device;
     set_device_source(&device);
     Extractor extractor = means();
     std::vector<std::string> paths;

@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <thread>
@@ -165,6 +167,26 @@ TEST_F(CudaBackendTest, SearchedRowsAreRoundedOnceWhileTheyAreKept) {
     const CudaBackend other(searching());
     EXPECT_EQ(assigned(other, x.view(), rows.view(), Metric::L2).labels, found.labels);
     EXPECT_EQ(simt::counters().launches - before, 2 * kept + 2);  // measured, rounded
+}
+
+size_t threads_of_process() {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+// In a thread of its own, for which no others are waiting.
+TEST_F(CudaBackendTest, SearchedRowsAreReadByNoMoreThreadsThanTheCaller) {
+    Random random(15);
+    const Matrix x(1, 4, random), rows(2100, 4, random);  // more than a task reads
+    const CudaBackend backend(searching()), keeping(searching());
+    const auto kept = keeping.keep(rows.view());
+    std::thread([&] {
+        for (const CudaBackend* const each : {&backend, &keeping}) {
+            const size_t before = threads_of_process();
+            assigned(*each, x.view(), rows.view(), Metric::L2, 1);
+            EXPECT_EQ(threads_of_process(), before);
+        }
+    }).join();
 }
 
 TEST_F(CudaBackendTest, TheFirstOfEqualRowsWins) {

@@ -511,6 +511,21 @@ std::string error_of(const std::function<void()>& call) {
     return "no error";
 }
 
+// What rows may be off, or its square, is more than a float holds: they are so near to each other
+// and so far away. No row is left out then, nor is one found of the queries that fill a tile.
+TEST_F(ExactSearchTest, NearlyEqualRowsBesideOneLargeValue) {
+    for (const double apart : {0x1p-60, 0x1p-90, 0x1p-149}) {
+        const Matrix base = filled(300, 2, [&](size_t i, size_t j) {
+            return j == 0 ? 0x1p50 : static_cast<double>(i * 7 % 300) * apart;
+        });
+        Matrix queries =
+            filled(3, 2, [&](size_t q, size_t) { return static_cast<double>(q) * apart; });
+        queries.row(1)[0] = 0x1p50f;
+        for (const Metric metric : kProducts)
+            expect_sorted(base, queries, metric, 5);
+    }
+}
+
 TEST_F(ExactSearchTest, RefusesWhatTheCpuRefuses) {
     const Matrix good = normals(20, 4, 1);
     Matrix nan = good, large = good;

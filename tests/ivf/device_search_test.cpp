@@ -9,6 +9,8 @@
 #include <nearcell/core/error.h>
 #include <nearcell/core/random.h>
 
+#include "kernels/fake_device.h"
+
 namespace nearcell {
 namespace {
 
@@ -61,25 +63,14 @@ class FakeCells : public DeviceCells {
     Seen& seen_;
 };
 
-class FakeDevice : public Device, public DeviceSource {
+class HoldingDevice : public checks::FakeDevice {
    public:
-    std::string name() const override { return "cuda:0"; }
-    std::string describe() const override { return "cuda:0 fake"; }
-    DeviceMemory memory() const override { return {}; }
-    const Backend& backend() const override { return cpu_backend(); }
     std::unique_ptr<DeviceCells> hold(const SearchableCells& cells,
                                       const DeviceOptions&) const override {
         auto held = std::make_unique<FakeCells>(seen);
         held->update(cells);
         return held;
     }
-    void* allocate(size_t) const override { return nullptr; }
-    void release(void*) const noexcept override {}
-    SearchResult exact_search(const Vectors&, const Vectors&, Metric, size_t, int) const override {
-        return {};
-    }
-    std::vector<const Device*> list() const override { return {this}; }
-    std::string why() const override { return ""; }
 
     mutable Seen seen;
 };
@@ -108,7 +99,7 @@ class DeviceSearchTest : public testing::Test {
     }
 
     std::vector<float> values_;
-    FakeDevice device_;
+    HoldingDevice device_;
 };
 
 TEST_F(DeviceSearchTest, SearchesWhereTheIndexIs) {

@@ -7,28 +7,10 @@
 
 #include <nearcell/core/error.h>
 
+#include "kernels/fake_device.h"
+
 namespace nearcell {
 namespace {
-
-class FakeDevice : public Device {
-   public:
-    explicit FakeDevice(std::string name) : name_(std::move(name)) {}
-    std::string name() const override { return name_; }
-    std::string describe() const override { return name_ + " fake"; }
-    DeviceMemory memory() const override { return {}; }
-    const Backend& backend() const override { return cpu_backend(); }
-    std::unique_ptr<DeviceCells> hold(const SearchableCells&, const DeviceOptions&) const override {
-        return nullptr;
-    }
-    void* allocate(size_t) const override { return nullptr; }
-    void release(void*) const noexcept override {}
-    SearchResult exact_search(const Vectors&, const Vectors&, Metric, size_t, int) const override {
-        return {};
-    }
-
-   private:
-    std::string name_;
-};
 
 class FakeSource : public DeviceSource {
    public:
@@ -40,7 +22,7 @@ class FakeSource : public DeviceSource {
 class DeviceTest : public testing::Test {
    protected:
     ~DeviceTest() override { set_device_source(nullptr); }
-    FakeDevice first_{"cuda:0"}, second_{"cuda:1"};
+    checks::FakeDevice first_{"cuda:0"}, second_{"cuda:1"};
     FakeSource source_;
 };
 

@@ -119,6 +119,17 @@ TEST_F(StreamsTest, AFullDeviceThrowsOutOfMemory) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(device_allocate(0, {})) % 256, 0u);
 }
 
+TEST_F(StreamsTest, PinnedMemoryHasAnEnd) {
+    const size_t before = pinned_bytes();
+    config().pinned_bytes = before + 1000;
+    void* const first = pinned_allocate(600);
+    EXPECT_EQ(pinned_bytes(), before + 600);
+    EXPECT_THROW(pinned_allocate(401), Error);
+    pinned_free(pinned_allocate(400));
+    pinned_free(first);
+    EXPECT_EQ(pinned_bytes(), before);
+}
+
 TEST_F(StreamsTest, NoBytesNeedNoMemory) {
     copy_to_device(nullptr, nullptr, 0, {});
     copy_to_host(nullptr, nullptr, 0, {});
