@@ -15,7 +15,7 @@ import zlib
 from typing import Any
 
 from ._nearcell import CorruptFileError
-from .torch_pickle import MAX_NAME, Refused, Storage, Tensor, read_pickle, require
+from .torch_pickle import MAX_NAME, Refused, Storage, Tensor, Unsupported, read_pickle, require
 
 MAX_TENSORS = 20_000
 MAX_DIRECTORY = 8 << 20  # bytes; of 20,000 parts with names of 300 letters
@@ -110,12 +110,15 @@ def check_tensors(state: Any, most_bytes: int) -> dict[str, Tensor]:
 def load_state_dict(data: bytes, name: str) -> dict[str, Tensor]:
     """The tensors of a file's bytes, in its order; they refer to `data`.
 
-    Raises CorruptFileError, which begins with `name`.
+    Raises CorruptFileError, or NotImplementedError for kinds of tensors that are not read; both
+    begin with `name`.
     """
     try:
         state = read_zip(data) if data[:2] == b"PK" else read_plain(data)
         # Layers may share a storage, but not so that a small file makes a large one.
         return check_tensors(state, 8 * len(data))
+    except Unsupported as error:
+        raise NotImplementedError(f"{name}: {error}") from None
     except (
         Refused,
         zipfile.BadZipFile,

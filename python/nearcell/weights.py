@@ -191,9 +191,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         written = convert(options.source, options.output)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         print(f"python -m nearcell.weights: {error}", file=sys.stderr)
-        codes = {CorruptFileError: 5, FileNotFoundError: 4, ValueError: 3}
+        codes = {
+            CorruptFileError: 5,
+            FileNotFoundError: 4,
+            ValueError: 3,
+            NotImplementedError: 8,
+        }
         return next((code for kind, code in codes.items() if isinstance(error, kind)), 6)
     print(f"wrote {written}")
     return 0

@@ -49,7 +49,7 @@ READERS = {torch_file.__file__, torch_pickle.__file__, weights.__file__}
 
 
 def seeds():
-    kinds = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8"}
+    kinds = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "BoolStorage": "|u1"}
     numbers = {kind: np.arange(12).astype(dtype) for kind, dtype in kinds.items()}
     views = [((12,), (1,), 0), ((2, 3), (1, 4), 1), ((), (), 5), ((0, 4), (4, 1), 0)]
     for plain, pack in ((True, make.plain_file), (False, make.zip_file)):
@@ -72,6 +72,8 @@ def seeds():
 OPCODES = [code + rest for code in torch_pickle.OPCODES for rest in (b"", b"\x01", b"\1\0\0\0")]
 WORDS = [
     make.name("torch", "FloatStorage"),
+    make.name("torch", "LongStorage"),
+    make.name("torch", "ComplexFloatStorage"),
     make.name("collections", "OrderedDict"),
     make.name("torch._utils", "_rebuild_tensor_v2"),
     make.text("storage"),
@@ -166,7 +168,7 @@ def use(data):
     """What comes of an input: "value", or the words of its error."""
     try:
         state = torch_file.load_state_dict(data, "x.pth")
-    except CorruptFileError as error:
+    except (CorruptFileError, NotImplementedError) as error:
         message = str(error)
         require(message.isprintable() and 10 <= len(message) <= 2000, repr(message))
         return re.sub(r"'.*'|\".*\"|0x\w+|\d+", "", message)

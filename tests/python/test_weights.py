@@ -14,7 +14,7 @@ from pathlib import Path
 import nearcell
 import numpy as np
 import pytest
-from nearcell import torch_file, weights
+from nearcell import torch_file, torch_pickle, weights
 from support import ROOT
 from torch_files import (
     ORDERED,
@@ -82,6 +82,11 @@ def test_a_state_dict_keeps_its_names(tmp_path, plain):
         "BFloat16Storage": ("BF16", np.uint16([0x3FC0, 0xC000])),
         "DoubleStorage": ("F32", np.float64([1.5, -2])),
         "LongStorage": ("I64", np.int64([3, -4])),
+        "IntStorage": ("I32", np.int32([3, -4])),
+        "ShortStorage": ("I16", np.int16([3, -4])),
+        "CharStorage": ("I8", np.int8([3, -4])),
+        "ByteStorage": ("U8", np.uint8([3, 252])),
+        "BoolStorage": ("BOOL", np.bool_([True, False])),
     }
     items = {f"a.{k}": tensor(storage(k, k, 2, plain), 0, (2,), (1,)) for k in kinds}
     items["bn.num_batches_tracked"] = tensor(storage("LongStorage", "n", 1, plain), 0, (), ())
@@ -108,7 +113,7 @@ NESTED = b")" + b"\x85" * 200_000
     [
         (pickled(name("os", "system") + b"(" + text("touch /tmp/owned") + b"tR"), "os.system"),
         (pickled(name("builtins", "eval") + b"(" + text("1") + b"tR"), "builtins.eval"),
-        (pickled(name("torch", "IntStorage")), "torch.IntStorage"),
+        (pickled(name("torch", "FloatTensor")), "torch.FloatTensor"),
         (pickled(b"(" + text("ls") + b"ios\nsystem\n"), "opcode b'i'"),
         (pickled(text("os") + text("system") + b"\x93"), "opcode.*x93"),
         (pickled(name("collections", "OrderedDict") + b")\x81"), "opcode.*x81"),
@@ -151,6 +156,18 @@ NESTED = b")" + b"\x85" * 200_000
 def test_hostile_pickles_are_refused(state, problem):
     with pytest.raises(nearcell.CorruptFileError, match=f"(?s)^x.pth: .*{problem}"):
         load(zip_file(state, {"7": NUMBERS}))
+
+
+@pytest.mark.parametrize("what", torch_pickle.UNSUPPORTED)
+@pytest.mark.parametrize("make", [plain_file, zip_file])
+def test_tensors_that_are_not_read_are_no_damage(tmp_path, capsys, what, make):
+    state = state_dict(a=GOOD, b=name(*what.rsplit(".", 1)))
+    file = make(state, {"7": NUMBERS})
+    with pytest.raises(NotImplementedError, match=f"^x.pth: it has .*{what}.*float32"):
+        load(file)
+    (tmp_path / "x.pth").write_bytes(file)
+    assert weights.main([str(tmp_path / "x.pth"), "-o", str(tmp_path / "y")]) == 8
+    assert what in capsys.readouterr().err
 
 
 def test_files_that_are_not_what_they_say():
