@@ -15,7 +15,16 @@ import zlib
 from typing import Any
 
 from ._nearcell import CorruptFileError
-from .torch_pickle import MAX_NAME, Refused, Storage, Tensor, Unsupported, read_pickle, require
+from .torch_pickle import (
+    MAX_NAME,
+    Refused,
+    Storage,
+    Tensor,
+    Unsupported,
+    quoted,
+    read_pickle,
+    require,
+)
 
 MAX_TENSORS = 20_000
 MAX_DIRECTORY = 8 << 20  # bytes; of 20,000 parts with names of 300 letters
@@ -39,9 +48,12 @@ def read_plain(data: bytes) -> Any:
     for key in keys:
         storage = storages[key]
         begin, end = at + 8, at + 8 + storage.bytes
-        require(end <= len(data), f"it ends within storage {key!r}: it is truncated")
+        require(end <= len(data), f"it ends within storage {quoted(key)}: it is truncated")
         (count,) = struct.unpack_from("<q", data, at)
-        require(count == storage.count, f"storage {key!r} has {count} numbers, not {storage.count}")
+        require(
+            count == storage.count,
+            f"storage {quoted(key)} has {count} numbers, not {storage.count}",
+        )
         storage.numbers = memoryview(data)[begin:end]
         at = end
     require(at == len(data), f"it has {len(data) - at} bytes behind its last storage")
@@ -68,15 +80,17 @@ def read_zip(data: bytes) -> Any:
     folder = pickles[0].removesuffix("data.pkl")
 
     def numbers(name: str) -> memoryview:
-        require(folder + name in members, f"its part {name!r} is missing")
+        require(folder + name in members, f"its part {quoted(name)} is missing")
         member = members[folder + name]
         plain = member.compress_type == zipfile.ZIP_STORED and member.flag_bits & 1 == 0
-        require(plain, f"its part {name!r} is compressed or encrypted, which torch does not do")
+        require(
+            plain, f"its part {quoted(name)} is compressed or encrypted, which torch does not do"
+        )
         at = member.header_offset
-        require(0 <= at <= len(data) - 30, f"its part {name!r} lies outside of it")
+        require(0 <= at <= len(data) - 30, f"its part {quoted(name)} lies outside of it")
         begin = at + 30 + sum(struct.unpack_from("<2H", data, at + 26))  # of name and extra
         found = memoryview(data)[begin : begin + member.file_size]
-        require(zlib.crc32(found) == member.CRC, f"its part {name!r} is damaged")
+        require(zlib.crc32(found) == member.CRC, f"its part {quoted(name)} is damaged")
         return found
 
     if folder + "byteorder" in members:
@@ -89,7 +103,9 @@ def read_zip(data: bytes) -> Any:
     for key, storage in storages.items():
         storage.numbers = numbers(f"data/{key}")
         found = len(storage.numbers)
-        require(found == storage.bytes, f"storage {key!r} has {found} bytes, not {storage.bytes}")
+        require(
+            found == storage.bytes, f"storage {quoted(key)} has {found} bytes, not {storage.bytes}"
+        )
     return state
 
 
@@ -98,10 +114,8 @@ def check_tensors(state: Any, most_bytes: int) -> dict[str, Tensor]:
     require(len(state) <= MAX_TENSORS, f"it has {len(state)} tensors, at most {MAX_TENSORS}")
     for name, value in state.items():
         plain = 0 < len(name) <= MAX_NAME and name.isascii() and name.isprintable()
-        require(
-            plain and name != "__metadata__", f"the name {name[:MAX_NAME]!r} is not one of a tensor"
-        )
-        require(type(value) is Tensor, f"{name!r} is not a tensor")
+        require(plain and name != "__metadata__", f"the name {quoted(name)} is not one of a tensor")
+        require(type(value) is Tensor, f"{quoted(name)} is not a tensor")
     total = sum(tensor.bytes for tensor in state.values())
     require(total <= most_bytes, f"its tensors have {total} bytes, more than it can hold")
     return dict(state)

@@ -112,6 +112,12 @@ class Global:
     name: str
 
 
+def quoted(text: str) -> str:
+    """For messages; short, so that what is said of it is not cut off."""
+    words = repr(text)
+    return words if len(words) <= 100 else words[:97] + "..."
+
+
 def require(holds: bool, problem: str) -> None:
     if not holds:
         raise Refused(problem)
@@ -167,7 +173,7 @@ def make_storage(arguments: object, storages: dict[str, Storage]) -> Storage:
     storage = Storage(kind.name, key, whole(count, "the count of a storage"))
     known = storages.setdefault(key, storage)
     same = (known.kind, known.count) == (storage.kind, storage.count)
-    require(same, f"storage {key!r} is described in two ways")
+    require(same, f"storage {quoted(key)} is described in two ways")
     return known
 
 
@@ -214,9 +220,7 @@ class Machine:
                 "or leave them out of the state_dict"
             )
         known = name in STORAGES or name in (ORDERED_DICT, REBUILD)
-        require(
-            known, f"it names {name[:MAX_NAME]!r}, which is no part of a state_dict that is read"
-        )
+        require(known, f"it names {quoted(name)}, which is no part of a state_dict that is read")
         return Global(name)
 
     def call(self) -> dict[str, Any] | Tensor:

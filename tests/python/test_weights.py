@@ -113,6 +113,8 @@ NESTED = b")" + b"\x85" * 200_000
     [
         (pickled(name("os", "system") + b"(" + text("touch /tmp/owned") + b"tR"), "os.system"),
         (pickled(name("builtins", "eval") + b"(" + text("1") + b"tR"), "builtins.eval"),
+        (pickled(name("os", "\x01" * 10**6)), r"names 'os.*\.\.\., which is no .*; get it again"),
+        (state_dict(**{"\x01" * 300: GOOD}), r"name '.*\.\.\. is not one.*; get it again"),
         (pickled(name("torch", "FloatTensor")), "torch.FloatTensor"),
         (pickled(b"(" + text("ls") + b"ios\nsystem\n"), "opcode b'i'"),
         (pickled(text("os") + text("system") + b"\x93"), "opcode.*x93"),
