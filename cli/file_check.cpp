@@ -15,11 +15,12 @@ namespace {
 
 constexpr size_t kPieceBytes = size_t{64} << 20;
 
-// Opening checks every checksum and then that the parts fit together.
+// Opening checks every checksum and then that the parts fit together; contains() that ids differ.
 std::string check_container(const std::string& path) {
     std::string kind = Container::open(path, OpenMode::MapUnchecked).kind();
     if (kind == "index") {
         const auto index = CellIndex::open(path, true);
+        index->contains(0);
         return "index " + index->spec() + ", " + grouped_text(index->size()) + " vectors";
     }
     if (kind == "pca") {

@@ -2,8 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <iostream>
+#include <sstream>
 
 #include "commands.h"
+#include "escaped.h"
 #include "exit_code.h"
 #include "interrupt.h"
 #include "session.h"
@@ -34,7 +37,10 @@ int run_command(int argc, const char* const* argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? kOk : kUsage;  // 0: --help and --version
+        std::ostringstream problem;
+        const int code = app.exit(error, std::cout, problem);
+        std::cerr << escaped(problem.str(), '\n');
+        return code == 0 ? kOk : kUsage;  // 0: --help and --version
     }
     catch_interrupts();
     std::signal(SIGXFSZ,

@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "escaped.h"
 #include "exit_code.h"
 #include "interrupt.h"
 #include "number_text.h"
@@ -52,7 +53,7 @@ int Session::guarded() {
 
 int Session::failed(int code, std::string_view name, const std::string& message) {
     bar_->clear();
-    std::fprintf(stderr, "nearcell: %s\n", message.c_str());
+    std::fprintf(stderr, "nearcell: %s\n", escaped(message).c_str());
     if (json_) {
         result_ = Json::object();
         result_["error"] = {{"code", name}, {"exit_code", code}, {"message", message}};
@@ -84,12 +85,12 @@ void Session::fact_seconds(const std::string& name, double seconds) {
 
 void Session::note(const std::string& message) {
     bar_->clear();
-    if (!quiet_) std::fprintf(stderr, "nearcell: %s\n", message.c_str());
+    if (!quiet_) std::fprintf(stderr, "nearcell: %s\n", escaped(message).c_str());
 }
 
 void Session::warn(const std::string& message) {
     bar_->clear();
-    if (!quiet_) std::fprintf(stderr, "nearcell: warning: %s\n", message.c_str());
+    if (!quiet_) std::fprintf(stderr, "nearcell: warning: %s\n", escaped(message).c_str());
     result_["warnings"].push_back(message);
 }
 

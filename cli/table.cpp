@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "escaped.h"
+
 namespace nearcell::cli {
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
 void Table::add_row(std::vector<std::string> cells) {
     cells.resize(columns_.size());
+    for (std::string& cell : cells)
+        cell = escaped(cell);
     rows_.push_back(std::move(cells));
 }
 

@@ -16,7 +16,7 @@ class Table {
     };
 
     explicit Table(std::vector<Column> columns);
-    void add_row(std::vector<std::string> cells);
+    void add_row(std::vector<std::string> cells);  // as escaped() shows them
     bool empty() const { return rows_.empty(); }
     std::string text() const;
 

@@ -185,6 +185,20 @@ void CellIndex::State::subtract_centroids(MatrixView<const float> x, const uint3
     });
 }
 
+void CellIndex::State::check_distinct_ids() const {
+    if (map.size() == size) return;  // only a file can have brought one twice
+    for (size_t c = 0; c < cells.size(); ++c) {
+        for (size_t s = 0; s < cells[c].size(); ++s) {
+            const int64_t id = cells[c].ids()[s];
+            const Location last = *map.find(id);
+            check(last.cell == c && last.slot == s, StatusCode::Corrupt,
+                  "section ids holds the id ", id, " twice, at place ", s, " of cell ", c,
+                  " and at place ", last.slot, " of cell ", last.cell,
+                  "; ids must be distinct: get the file again, or build the index again");
+        }
+    }
+}
+
 const IdMap& CellIndex::State::id_map() const {
     const std::lock_guard<std::mutex> lock(map_mutex);
     if (!map_built) {
@@ -195,6 +209,7 @@ const IdMap& CellIndex::State::id_map() const {
                 map.set(cells[c].ids()[s], {static_cast<uint32_t>(c), static_cast<uint32_t>(s)});
             }
         }
+        check_distinct_ids();
         map_built = true;
     }
     return map;

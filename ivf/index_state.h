@@ -124,8 +124,10 @@ struct CellIndex::State {
     // Removes what is at these places, each of which must be distinct.
     void remove_at(std::vector<Location> places) noexcept;
 
-    // The id map, built on first use. Changing operations keep it true from then on.
+    // The id map, built on first use. Changing operations keep it true from then on. Throws Corrupt
+    // when the file that was opened names an id twice.
     const IdMap& id_map() const;
+    void check_distinct_ids() const;  // by the map
     IdMap* id_map_if_built() { return map_built ? &map : nullptr; }
 
     // The sections point into this state: save them while its lock is held.

