@@ -40,7 +40,7 @@ constexpr unsigned kStepsAhead = 2;
 
 // Blocks that a processor's registers shall have room for: as many as leave none in memory.
 constexpr unsigned byte_blocks(unsigned steps, int architecture) {
-    if (steps == 0) return 3;
+    if (steps == 0) return architecture >= 120 ? 2 : 3;
     return steps <= 2 || (steps == 3 && architecture >= 90) ? 5 : 4;
 }
 #ifdef __CUDA_ARCH__

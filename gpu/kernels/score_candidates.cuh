@@ -25,20 +25,19 @@ struct CodeScoring {
 };
 
 // The key of a query and the vector at a place, whose code is at `words`.
-template <CodeKind kKind, KeySum kSum, size_t kStride>
+template <CodeKind kKind, KeySum kSum>
 SIMT_DEVICE float key_by_code(const CodeScoring& job, unsigned place, const uint32_t* words,
                               const float* query) {
     const CodeView& code = job.stored.code;
     const float* const base =
         job.stored.residual ? base_of_cell(job.stored, job.cell_of_block[place / kBlock]) : nullptr;
     float sum = 0;
-    Decoder<kKind, kStride> decoder(code, words);
+    Decoder<kKind> decoder(code, words);
     decoder.decode(0, static_cast<unsigned>(code.dim), [&](unsigned j, float x) {
         if (base != nullptr) x = __fadd_rn(x, base[j]);
         sum = add_term<kSum>(sum, x, query[j]);
     });
-    if constexpr (kStride == kBlock) return key_of_sum<kKind, kSum>(code, words, sum);
-    return kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum;
+    return key_of_sum<kKind, kSum>(code, words, sum);
 }
 
 // A thread a candidate; blocks in x are queries, those in y share their candidates.
@@ -51,8 +50,7 @@ __global__ void __launch_bounds__(kScoreThreads, chunk_blocks(kKind))
     const size_t step = size_t{gridDim.y} * kScoreThreads;
     for (size_t i = blockIdx.y * size_t{kScoreThreads} + threadIdx.x; i < count; i += step) {
         const unsigned place = job.lists.places[query * job.lists.room + i];
-        const float key =
-            key_by_code<kKind, kSum, kBlock>(job, place, words_of(job.stored, place), values);
+        const float key = key_by_code<kKind, kSum>(job, place, words_of(job.stored, place), values);
         job.lists.keys[query * job.lists.room + i] = pack_key(key, job.stored.tags[place]);
     }
 }
@@ -65,10 +63,19 @@ struct RowScoring {
     const float* queries;  // code.dim values each
 };
 
-// Value j of a row, with the bits of its Decoder; `at` is the dimension's data. Not for Bits.
+// Words of a code, from `first` on.
+struct CodeWords {
+    const uint32_t* words;
+    unsigned first = 0;
+
+    SIMT_DEVICE uint32_t operator[](unsigned w) const { return words[w - first]; }
+};
+
+// Value j of a row, with the bits of its Decoder; `at` is the dimension's data, *scale the row's.
+// Not for Bits.
 template <CodeKind kKind>
 SIMT_DEVICE float row_value(const CodeView& code, const DimensionData<kKind>& at,
-                            const uint32_t* row, size_t j) {
+                            const CodeWords& row, unsigned j, const float* scale) {
     if constexpr (kKind == CodeKind::Float32) return __uint_as_float(row[j]);
     if constexpr (kKind == CodeKind::Float16 || kKind == CodeKind::BFloat16) {
         const unsigned half = row[j / 2] >> (j % 2 * 16) & 0xffffu;
@@ -79,10 +86,8 @@ SIMT_DEVICE float row_value(const CodeView& code, const DimensionData<kKind>& at
         return code.codebooks[at.base + (row[at.word] >> at.shift & kMask) * at.width];
     }
     const unsigned byte = row[j / 4] >> (j % 4 * 8) & 0xffu;
-    if constexpr (kKind == CodeKind::ScaledInt8) {
-        const float scale = __uint_as_float(row[code.words - 1]);
-        return __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), scale);
-    }
+    if constexpr (kKind == CodeKind::ScaledInt8)
+        return __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), *scale);
     if constexpr (kKind == CodeKind::RangeInt8)
         return __fmaf_rn(static_cast<float>(byte), at.step, at.offset);
     return 0;
@@ -105,11 +110,11 @@ __global__ void __launch_bounds__(kScoreThreads) score_by_rows(RowScoring job) {
     const size_t step = size_t{gridDim.y} * kScoreRows;
     for (size_t i = blockIdx.y * size_t{kScoreRows} + threadIdx.x / 32; i < count; i += step) {
         const unsigned place = job.lists.places[query * job.lists.room + i];
-        const uint32_t* const row = job.rows + place * job.code.words;
+        const CodeWords row{job.rows + place * job.code.words};
         float sum = 0;
-        for (size_t j = threadIdx.x % 32; j < job.code.dim; j += 32) {
-            const auto at = dimension_data<kKind>(job.code, static_cast<unsigned>(j));
-            sum = add_term<kSum>(sum, row_value<kKind>(job.code, at, row, j), values[j]);
+        for (unsigned j = threadIdx.x % 32; j < job.code.dim; j += 32) {
+            const auto at = dimension_data<kKind>(job.code, j);
+            sum = add_term<kSum>(sum, row_value<kKind>(job.code, at, row, j, nullptr), values[j]);
         }
         sum = sum_of_lanes(sum);
         const float key = kSum == KeySum::Dot ? -sum : sum;

@@ -1,10 +1,10 @@
 // The end of a search by byte tiles: lists are narrowed once more, what is left of each query is
 // scored by the codes, and the best, with those that were held before, are put in order. One block
 // a query, with some candidates more than are wanted. Codes lie in rows (cell_layout.cuh): of
-// up to 32 candidates the block reads them at once, so that it waits once, decodes them together,
-// and a thread each adds up one, in the order of dimensions, as scans do; longer codes each thread
-// reads by itself. Cost: reading codes from anywhere, from HBM; of few queries waiting for memory,
-// for barriers, and for sums of which each term waits for the last.
+// up to 32 candidates and 128 dimensions the block reads them at once, so that it waits once,
+// decodes them together, and a thread each adds up one, in the order of dimensions, as scans do.
+// Cost: reading codes from anywhere, from HBM; of few queries waiting for memory, for barriers, and
+// for sums of which each term waits for the last.
 #pragma once
 
 #include <nearcell/gpu/kernels/four_values.cuh>
@@ -16,7 +16,7 @@
 namespace nearcell::gpu {
 
 // Candidates that are scored at once, words of their codes, and dimensions of a slice of them.
-constexpr unsigned kLeastStaged = 8, kStaged = 32, kStagedWords = 1024, kStagedDims = 128;
+constexpr unsigned kStaged = 32, kStagedWords = 2048, kStagedDims = 128;
 constexpr unsigned kStagedValues = 17 * (kStagedDims + 1);
 constexpr unsigned kRowLanes = 8;       // that read or score a row together
 constexpr unsigned kSettledKeys = 256;  // more than so many are not put in order
@@ -31,31 +31,67 @@ struct Settling {
     bool by_lanes;  // Float32 codes: keys may have the bits of another order of dimensions
 };
 
-// The codes of so many candidates, `stride` words from one to the next, by kRowLanes lanes each.
-SIMT_DEVICE void stage_codes(const StoredCodes& stored, const unsigned* places, unsigned count,
-                             uint32_t* to, unsigned stride) {
+// The words of a code that some dimensions are in, from a multiple of four on where rows begin at
+// multiples of four words.
+struct WordRange {
+    unsigned begin, end;
+};
+constexpr unsigned dims_per_word(CodeKind kind) {
+    if (kind == CodeKind::Float32) return 1;
+    return kind == CodeKind::Float16 || kind == CodeKind::BFloat16 ? 2 : 4;
+}
+constexpr bool is_product(CodeKind kind) {
+    return kind == CodeKind::Product8 || kind == CodeKind::Product4;
+}
+template <CodeKind kKind>
+SIMT_DEVICE WordRange words_of_dims(const CodeView& code, unsigned begin, unsigned end) {
+    if constexpr (is_product(kKind)) {
+        constexpr unsigned kPerWord = 32 / product_bits(kKind);
+        return {subspace_of(code, begin) / kPerWord / 4 * 4,
+                subspace_of(code, end - 1) / kPerWord + 1};
+    }
+    constexpr unsigned kPerWord = dims_per_word(kKind);
+    return {begin / kPerWord, (end + kPerWord - 1) / kPerWord};
+}
+// As many as words_of_dims can be of kStagedDims.
+template <CodeKind kKind>
+SIMT_DEVICE unsigned most_words(const CodeView& code) {
+    constexpr unsigned kPerWord =
+        is_product(kKind) ? 32 / product_bits(kKind) : dims_per_word(kKind);
+    return min(static_cast<unsigned>(code.words),
+               kStagedDims / kPerWord + (is_product(kKind) ? 4 : 0));
+}
+
+// Some words of so many codes, `stride` from one to the next.
+struct StagedCodes {
+    uint32_t* codes;
+    float* scales;  // of ScaledInt8
+    unsigned stride, count;
+    WordRange words;
+};
+
+// They are read by kRowLanes lanes each.
+template <CodeKind kKind>
+SIMT_DEVICE void stage_codes(const StoredCodes& stored, const unsigned* places,
+                             const StagedCodes& to) {
     const auto words = static_cast<unsigned>(stored.code.words);
-    const unsigned lane = threadIdx.x % kRowLanes;
-    for (unsigned i = threadIdx.x / kRowLanes; i < count; i += blockDim.x / kRowLanes) {
-        const uint32_t* const code = stored.blocks + size_t{places[i]} * words;
-        uint32_t* const row = to + i * stride;
+    const unsigned lane = threadIdx.x % kRowLanes, count = to.words.end - to.words.begin;
+    for (unsigned i = threadIdx.x / kRowLanes; i < to.count; i += blockDim.x / kRowLanes) {
+        const uint32_t* const code = stored.blocks + size_t{places[i]} * words + to.words.begin;
+        uint32_t* const row = to.codes + i * to.stride;
+        if (kKind == CodeKind::ScaledInt8 && lane == 0)
+            to.scales[i] = __uint_as_float(code[words - 1 - to.words.begin]);
         if (words % 4 != 0) {
-            for (unsigned w = lane; w < words; w += kRowLanes)
+            for (unsigned w = lane; w < count; w += kRowLanes)
                 row[w] = code[w];
             continue;
         }
-        for (unsigned w = lane * 4; w < words; w += kRowLanes * 4) {
+        for (unsigned w = lane * 4; w < count; w += kRowLanes * 4) {
             const uint4 four = simt::load16(reinterpret_cast<const uint4*>(code + w));
             row[w] = four.x, row[w + 1] = four.y, row[w + 2] = four.z, row[w + 3] = four.w;
         }
     }
 }
-
-// Candidates whose codes, of `stride` words, lie in shared memory.
-struct StagedCodes {
-    const uint32_t* codes;
-    unsigned stride, count;
-};
 
 // What the residuals of candidates are added to, dimensions [begin, end), on its way to where their
 // values will be, whose rows have `row` values.
@@ -75,8 +111,7 @@ SIMT_DEVICE void stage_bases(const CodeScoring& job, const unsigned* places, uns
 template <CodeKind kKind>
 SIMT_DEVICE void decode_staged(const CodeView& code, const StagedCodes& staged, bool residual,
                                unsigned begin, unsigned end, unsigned row, float* to) {
-    constexpr bool kEntries = kKind == CodeKind::Product8 || kKind == CodeKind::Product4;
-    constexpr unsigned kAtOnce = kEntries ? 4 : 1;
+    constexpr unsigned kAtOnce = is_product(kKind) ? 4 : 1;
     const unsigned warp = threadIdx.x / 32, warps = blockDim.x / 32;
     for (unsigned j = begin + threadIdx.x % 32; j < end; j += 32) {
         const auto at = dimension_data<kKind>(code, j);
@@ -85,7 +120,8 @@ SIMT_DEVICE void decode_staged(const CodeView& code, const StagedCodes& staged, 
             SIMT_UNROLL
             for (unsigned n = 0; n < kAtOnce; ++n) {
                 const unsigned i = min(first + n * warps, staged.count - 1);
-                x[n] = row_value<kKind>(code, at, staged.codes + i * staged.stride, j);
+                const CodeWords words{staged.codes + i * staged.stride, staged.words.begin};
+                x[n] = row_value<kKind>(code, at, words, j, staged.scales + i);
             }
             SIMT_UNROLL
             for (unsigned n = 0; n < kAtOnce; ++n) {
@@ -117,16 +153,17 @@ SIMT_DEVICE float add_staged(float sum, const float* x, const float* query, unsi
     return sum;
 }
 
-// The candidates of a query by their codes, of which some at least fit into shared memory.
+// The candidates of a query by their codes.
 template <CodeKind kKind, KeySum kSum>
-SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsigned* places,
-                              uint64_t* keys) {
+SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsigned* places,
+                             uint64_t* keys) {
     static_assert(kSelectThreads >= kStagedDims, "a thread has one value of the query");
     SIMT_SHARED(codes, uint32_t[kStagedWords]);
+    SIMT_SHARED(scales, float[kStaged]);
     SIMT_SHARED(values, float[kStagedValues]);  // and, behind those of candidates, of the query
-    const auto words = static_cast<unsigned>(job.stored.code.words), stride = words | 1;
-    const auto dim = static_cast<unsigned>(job.stored.code.dim);
-    const unsigned row = min(dim, kStagedDims) | 1;
+    const CodeView& code = job.stored.code;
+    const auto dim = static_cast<unsigned>(code.dim);
+    const unsigned stride = most_words<kKind>(code) | 1, row = min(dim, kStagedDims) | 1;
     const float* const query = job.queries + blockIdx.x * size_t{dim};
     const bool residual = job.stored.residual;
     const unsigned each = min(min(kStaged, kStagedWords / stride), kStagedValues / row - 1);
@@ -138,16 +175,17 @@ SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsi
         float sum = 0;
         for (unsigned begin = 0; begin < dim; begin += kStagedDims) {
             const unsigned end = min(begin + kStagedDims, dim), own = begin + threadIdx.x;
+            const StagedCodes staged{codes, scales, stride, some,
+                                     words_of_dims<kKind>(code, begin, end)};
             const float of_query = own < end ? query[own] : 0;
             if (residual) {
                 if (first + begin > 0) __syncthreads();  // all have done with the last values
                 stage_bases(job, places + first, some, begin, end, row, values);
             }
-            if (begin == 0) stage_codes(job.stored, places + first, some, codes, stride);
+            stage_codes<kKind>(job.stored, places + first, staged);
             if (residual) simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            decode_staged<kKind>(job.stored.code, {codes, stride, some}, residual, begin, end, row,
-                                 values);
+            decode_staged<kKind>(code, staged, residual, begin, end, row, values);
             if (own < end) values[some * row + threadIdx.x] = of_query;
             __syncthreads();
             if (adds) {
@@ -159,30 +197,6 @@ SIMT_DEVICE void score_staged(const CodeScoring& job, unsigned count, const unsi
         const float key = kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum;
         keys[first + threadIdx.x] = pack_key(key, tag);
     }
-}
-
-// The same, a thread a candidate, by itself.
-template <CodeKind kKind, KeySum kSum>
-SIMT_DEVICE void score_long(const CodeScoring& job, unsigned count, const unsigned* places,
-                            uint64_t* keys) {
-    const size_t words = job.stored.code.words;
-    const float* const query = job.queries + blockIdx.x * job.stored.code.dim;
-    for (unsigned i = blockIdx.y * blockDim.x + threadIdx.x; i < count;
-         i += gridDim.y * blockDim.x) {
-        const unsigned place = places[i];
-        const uint32_t* const code = job.stored.blocks + place * words;
-        const float key = key_by_code<kKind, kSum, 1>(job, place, code, query);
-        keys[i] = pack_key(key, job.stored.tags[place]);
-    }
-}
-
-template <CodeKind kKind, KeySum kSum>
-SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsigned* places,
-                             uint64_t* keys) {
-    if (kStagedWords / (job.stored.code.words | 1) >= kLeastStaged)
-        score_staged<kKind, kSum>(job, count, places, keys);
-    else
-        score_long<kKind, kSum>(job, count, places, keys);
 }
 
 // The same where codes are float32, by eight lanes each.
@@ -255,7 +269,7 @@ __global__ void __launch_bounds__(kMostSelectThreads, 1) settle_lists(Settling j
 
 // Only scores. Queries of which more were found than there is room for are left as they are.
 template <CodeKind kKind, KeySum kSum>
-__global__ void __launch_bounds__(kSelectThreads, 8) score_in_rows(CodeScoring job) {
+__global__ void __launch_bounds__(kSelectThreads, 7) score_in_rows(CodeScoring job) {
     const CandidateLists& lists = job.lists;
     const unsigned count = lists.counts[blockIdx.x];
     if (count > lists.room) return;

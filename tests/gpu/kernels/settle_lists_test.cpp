@@ -195,13 +195,22 @@ TEST_F(SettleLists, OfAnyNumberThatIsWanted) {
     }
 }
 
-// A code has more words than there is shared memory for, or room for only some.
+// Of whose dimensions and words only some are looked at together.
 TEST_F(SettleLists, OfLongCodes) {
     Random random(3);
-    for (const size_t dim : {100, 127, 128, 129, 255, 2047, 2048, 2100}) {
-        const RandomCodes codes(CodeKind::Float32, dim, 0, {40}, false, random);
-        const SettleCase data(codes, Metric::InnerProduct, false, {19, 40}, 40, random);
-        check_settled(data, 5, random);
+    uint64_t turn = 0;
+    for (const CodeKind kind : kAllKinds) {
+        if (kind == CodeKind::Bits) continue;
+        for (const size_t dim : {127, 128, 129, 255, 640, 1030}) {
+            SCOPED_TRACE(testing::Message()
+                         << "kind " << static_cast<int>(kind) << ", dim " << dim);
+            const bool residual = ++turn % 2 == 0;
+            const RandomCodes codes(kind, dim, 0, {40, 20}, residual, random);
+            const Metric metric = kProducts[turn % 3];
+            const SettleCase data(codes, metric, residual, {19, 60}, 60, random);
+            check_settled(data, 5, random);
+            if (HasFatalFailure()) return;
+        }
     }
 }
 
