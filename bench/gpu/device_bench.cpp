@@ -128,14 +128,21 @@ void write_data(const std::string& folder, const Rows& base, const Rows& queries
     write_ids(folder + "/truth.ibin", truth, kNeighbours);
 }
 
-void bench_wide(const Setting& setting, const std::string& folder, size_t rows, size_t dim) {
+// So many times as many dimensions, of fewer rows.
+void bench_wide(const Setting& setting, const std::string& folder, size_t times) {
     const Size& size = setting.size;
-    const Rows base = manifold(rows, dim, 1);
+    const size_t dim = size.wide_dim * times;
+    const Rows base = manifold(size.wide_rows / times, dim, 1);
     const Rows queries = manifold(size.batches[0], dim, 2);
-    const std::vector<int64_t> truth = bench_exact(setting, base, queries);
+    std::vector<int64_t> truth;
+    if (!setting.profile) truth = bench_exact(setting, base, queries);
     if (!folder.empty()) write_data(folder + "/" + std::to_string(dim), base, queries, truth);
     bench_index(setting, "IVF" + std::to_string(size.cells / 4) + ",SQfp16nr", base, queries,
                 truth);
+}
+
+std::string wide_name(const Size& size, size_t times) {
+    return std::to_string(size.wide_dim * times) + " dimensions";
 }
 
 bool bench_all(const Setting& setting, const Arguments& arguments) {
@@ -167,12 +174,11 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         parts.run("build", longest / 2, [&] { bench_build(setting, base); });
         parts.run("pca", longest, [&] { bench_pca(setting); });
         parts.run("extract", longest, [&] { bench_network(setting); });
-        for (const size_t wider : {size_t{1}, size_t{2}}) {
-            const size_t rows = size.wide_rows / wider, dim = size.wide_dim * wider;
-            parts.run(std::to_string(dim) + " dimensions", 1.5 * longest,
-                      [&] { bench_wide(setting, folder, rows, dim); });
-        }
+        for (const size_t times : {size_t{1}, size_t{2}})
+            parts.run(wide_name(size, times), 1.5 * longest,
+                      [&] { bench_wide(setting, folder, times); });
     }
+    if (arguments.profile) parts.run(wide_name(size, 2), 0, [&] { bench_wide(setting, "", 2); });
     return !parts.failed();
 }
 
