@@ -10,7 +10,14 @@ size_t character_bytes(std::string_view text) {
     if (lead > 0xf4 || bytes > text.size()) return 0;
     for (size_t i = 1; i < bytes; ++i)
         if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
-    return bytes;
+    if (bytes < 3) return bytes;
+    // What fewer bytes say, surrogates, and what is past the last character.
+    const auto second = static_cast<unsigned char>(text[1]);
+    const bool is_one = lead == 0xe0   ? second >= 0xa0
+                        : lead == 0xed ? second < 0xa0
+                        : lead == 0xf0 ? second >= 0x90
+                                       : lead != 0xf4 || second < 0x90;
+    return is_one ? bytes : 0;
 }
 
 // Of these, U+0080 to U+009F are control characters, too.

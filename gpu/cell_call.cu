@@ -118,23 +118,39 @@ size_t CellCall::batch_queries() const {
 }
 
 // Whether all candidates had room is seen in the end, so that nothing waits before; that is rarely
-// not so. Then the search is done again with more room, and if that is too little, too, it looks in
-// between, for the crowded queries alone. Later searches begin with what was wanted.
+// not so. Then the search is done again with more room, and if that is too little, too, or there is
+// no memory for it, it looks in between, for the crowded queries alone. Where the codes come in
+// parts, it does so at once.
 void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
     const size_t mark = session_.scratch.mark();
     const auto before = counted_;
     const uint64_t scored_before = host_scored_;
-    for (int crowding = held_.parts() > 1 ? HeldCells::kMostCrowding : held_.crowding();;
-         ++crowding) {
-        options_.roomy = crowding > 0;
-        options_.crowded = crowding < HeldCells::kMostCrowding ? counters_ + kCrowded : nullptr;
-        search_once(batch, first, count);
-        if (options_.crowded == nullptr || counted_[kCrowded] == before[kCrowded]) return;
-        held_.note_crowding(crowding + 1);
+    int crowding = held_.parts() > 1 ? HeldCells::kMostCrowding : held_.crowding();
+    while (!search_at(crowding, batch, first, count)) {
+        held_.note_crowding(++crowding);
+        counted_ = before;
         host_scored_ = scored_before;
-        simt::copy_to_device(counters_, before.data(), sizeof(before), session_.stream.get());
         session_.scratch.rewind(mark);
     }
+}
+
+// Whether that was all: false where queries were crowded, or there was no memory for more room.
+bool CellCall::search_at(int crowding, const DeviceBatch& batch, size_t first, size_t count) {
+    const auto before = counted_;
+    if (is_unfinished_)
+        simt::copy_to_device(counters_, before.data(), sizeof(before), session_.stream.get());
+    is_unfinished_ = true;
+    options_.roomy = crowding == 1;
+    options_.crowded = crowding < HeldCells::kMostCrowding ? counters_ + kCrowded : nullptr;
+    try {
+        search_once(batch, first, count);
+    } catch (const Error& error) {
+        if (error.code() != StatusCode::OutOfMemory || !options_.roomy) throw;
+        simt::synchronize(session_.stream.get());
+        return false;
+    }
+    is_unfinished_ = options_.crowded != nullptr && counted_[kCrowded] != before[kCrowded];
+    return !is_unfinished_;
 }
 
 void CellCall::search_once(const DeviceBatch& batch, size_t first, size_t count) {

@@ -29,6 +29,7 @@ class CellCall {
     SearchStats stats() const;
 
    private:
+    bool search_at(int crowding, const DeviceBatch& batch, size_t first, size_t count);
     void search_once(const DeviceBatch& batch, size_t first, size_t count);
     ChunkSearchOptions coarse_options() const;
     size_t scan_bytes() const;
@@ -60,7 +61,8 @@ class CellCall {
     // of values; how many queries were crowded. On the device, and as last seen.
     unsigned long long* counters_;
     std::array<unsigned long long, kCallCounters> counted_{};
-    RoundCount* coarse_rounds_;  // as ChunkSearchOptions::rounds; null once they were used
+    bool is_unfinished_ = false;  // a search has counted on the device what does not count
+    RoundCount* coarse_rounds_;   // as ChunkSearchOptions::rounds; null once they were used
     uint64_t host_scored_ = 0;
 };
 

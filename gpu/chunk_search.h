@@ -46,7 +46,7 @@ struct ChunkSearchOptions {
     // so many vectors of the first.
     size_t growth = 8, sample = 256;
     size_t room = 0;            // candidates of a query; 0: chosen
-    bool roomy = false;         // or more, as much as scratch has
+    bool roomy = false;         // or more, up to half of the scratch that is left
     size_t shared_queries = 0;  // of a chunk, from which on tensor cores scan it; 0: chosen
     size_t scratch_bytes = size_t{512} << 20;  // for queries that want more room
     // On the device: vectors scanned, and candidates scored, to which a search adds.

@@ -11,7 +11,7 @@
 // `scratch_bytes` a search; queries x rows x dim multiply-adds on tensor cores, of bfloat16, or
 // before sm_80 of half. What a search has used of its `scratch_bytes` stays for the next one, and
 // with it host memory for the queries and results of a batch: as often as searches ran at once, and
-// until one finds no memory.
+// until one of them finds no memory.
 // Thread safety: searches may run at once, each in a stream of its own.
 #pragma once
 

@@ -57,12 +57,15 @@ class HeldCells {
     const unsigned* place_shifts() const { return parts_.empty() ? nullptr : shifts_.data(); }
     // The cell and slot of a place.
     std::pair<uint32_t, uint32_t> locate(unsigned place) const;
+    // What searches since the last update found: 0 no query of which there were more candidates
+    // than room; 1 such ones: searches have more room; 2 with that, too, or there was no memory for
+    // it: searches look in between.
     static constexpr int kMostCrowding = 2;
-    // Searches since the last update that found more candidates of some query than it had room for,
-    // up to kMostCrowding: others are likely to. After one they take all the room that there is,
-    // after one with that they look at once.
     int crowding() const { return crowding_.load(std::memory_order_relaxed); }
-    void note_crowding(int times) const { crowding_.store(times, std::memory_order_relaxed); }
+    void note_crowding(int crowding) const {
+        for (int known = this->crowding(); known < crowding;)
+            crowding_.compare_exchange_weak(known, crowding, std::memory_order_relaxed);
+    }
 
    private:
     // Some vectors of each cell, from first_slots on.

@@ -6,7 +6,8 @@ namespace nearcell::cli {
 namespace {
 
 TEST(Escaped, LeavesTextAsItIs) {
-    for (const char* text : {"", "a b\\c~", "h\u00e9llo", "\u00a0\u20ac\U0001f600"})
+    for (const char* text : {"", "a b\\c~", "h\u00e9llo", "\u00a0\u20ac\U0001f600",
+                             "\u0800\ud7ff\ue000\U00010000\U0010ffff"})
         EXPECT_EQ(escaped(text), text);
 }
 
@@ -20,7 +21,11 @@ TEST(Escaped, ShowsWhatATerminalWouldObey) {
 TEST(Escaped, ShowsBytesThatAreNoText) {
     EXPECT_EQ(escaped("\x9b\xff"), R"(\x9b\xff)");
     EXPECT_EQ(escaped("\xc0\x9b"), R"(\xc0\x9b)");  // an overlong escape
-    EXPECT_EQ(escaped("\xe2\x82"), R"(\xe2\x82)");  // cut off
+    EXPECT_EQ(escaped("\xe0\x80\x9b"), R"(\xe0\x80\x9b)");
+    EXPECT_EQ(escaped("\xf0\x80\x80\x9b"), R"(\xf0\x80\x80\x9b)");
+    EXPECT_EQ(escaped("\xed\xa0\x80"), R"(\xed\xa0\x80)");          // a surrogate
+    EXPECT_EQ(escaped("\xf4\x90\x80\x80"), R"(\xf4\x90\x80\x80)");  // past the last
+    EXPECT_EQ(escaped("\xe2\x82"), R"(\xe2\x82)");                  // cut off
     EXPECT_EQ(escaped("\xe2\x82\x1b"), R"(\xe2\x82\x1b)");
     EXPECT_EQ(escaped("\xc3"
                       "a\xf5\x80\x80\x80"),

@@ -206,6 +206,44 @@ TEST_F(DeviceIndexTest, CrowdedQueriesOfManyLoseNone) {
     }
 }
 
+// Where there is no memory for more room, or for all queries at once, the rest goes on, and what
+// was begun does not count.
+TEST_F(DeviceIndexTest, CrowdedQueriesInLittleMemoryLoseNone) {
+    const auto index = make("IVF128,Flat", Metric::L2);
+    SearchOptions search;
+    search.k = 3;
+    search.probes = 8;
+    const std::vector<float> many = clustered(150, kDim, 2);
+    const SearchResult truth = index->search(view(many), search);
+    size_t found_in = 0;
+    for (size_t left = 128 << 10; left < 4 << 20; left *= 2) {
+        for (const bool there : {false, true}) {  // the cells are, which there was much memory for
+            simt::reset();
+            DeviceOptions options;
+            options.chunk_blocks = 1;
+            options.candidates = 36;
+            index->to("cuda:0", options);
+            SearchOptions nearest;
+            nearest.k = nearest.probes = 1;
+            if (there) index->search(MatrixView<const float>(many.data(), 1, kDim), nearest);
+            simt::config().device_bytes = simt::counters().device_bytes + left;
+            try {
+                for (const char* when : {"first", "again"}) {
+                    const SearchResult found = index->search(view(many), search);
+                    const std::string what = std::to_string(left) + " bytes left, " + when;
+                    expect_close(found, truth, what);
+                    EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what;
+                }
+                ++found_in;
+            } catch (const Error& error) {
+                EXPECT_EQ(error.code(), StatusCode::OutOfMemory) << error.what();
+            }
+            index->to("cpu");
+        }
+    }
+    EXPECT_GT(found_in, 4u);
+}
+
 TEST_F(DeviceIndexTest, OrdersOfThreadsAndBatchesChangeNothing) {
     const auto index = make("IVF8,PQ8", Metric::L2);
     SearchOptions search;

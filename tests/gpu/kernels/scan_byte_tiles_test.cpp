@@ -175,7 +175,7 @@ TEST_F(ScanByteTiles, ManyQueriesInGroupsOfAnySize) {
 TEST_F(ScanByteTiles, LongVectors) {
     Random random(10);
     uint64_t turn = 0;
-    for (const size_t dim : {132, 161, 388, 400, 772, 1536, 1541, 1700}) {
+    for (const size_t dim : {132, 161, 388, 400, 772, 1536, 1541, 1700, 4096}) {
         const Metric metric = kProducts[turn % 3];
         SCOPED_TRACE(testing::Message() << metric_name(metric) << ", dim " << dim);
         config().seed = ++turn;
@@ -185,9 +185,10 @@ TEST_F(ScanByteTiles, LongVectors) {
                       Matrix(70, dim, random), random, kChunkBlocks);
         scan.draw_limits(random);
         const TiledCase tiles(scan.store);
-        const Offers expected = offered(scan, tiles, {kGrid, 64});
+        const Offers expected = offered(scan, tiles, {kGrid, dim > 1700 ? 16u : 64u});
         check_offers(scan, expected);
         for (const unsigned group : {8u, 16u, 32u, 48u}) {
+            if (dim > 1700 && group > 32) continue;  // more than there is shared memory for
             const Offers offers = offered(scan, tiles, {kGrid, group});
             check_offers(scan, offers);
             EXPECT_TRUE(metric != Metric::L2 || offers == expected);

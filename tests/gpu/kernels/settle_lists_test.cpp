@@ -201,7 +201,7 @@ TEST_F(SettleLists, OfLongCodes) {
     uint64_t turn = 0;
     for (const CodeKind kind : kAllKinds) {
         if (kind == CodeKind::Bits) continue;
-        for (const size_t dim : {127, 128, 129, 255, 640, 1030}) {
+        for (const size_t dim : {127, 128, 129, 255, 1030, 2100}) {
             SCOPED_TRACE(testing::Message()
                          << "kind " << static_cast<int>(kind) << ", dim " << dim);
             const bool residual = ++turn % 2 == 0;
