@@ -26,6 +26,9 @@ struct DimensionData<CodeKind::Product8> : SubspaceData {};
 template <>
 struct DimensionData<CodeKind::Product4> : SubspaceData {};
 
+constexpr bool is_product(CodeKind kind) {
+    return kind == CodeKind::Product8 || kind == CodeKind::Product4;
+}
 constexpr unsigned product_bits(CodeKind kind) { return kind == CodeKind::Product8 ? 8 : 4; }
 
 // The subspace that dimension j is of.
@@ -47,7 +50,7 @@ SIMT_DEVICE DimensionData<kKind> dimension_data(const CodeView& code, unsigned j
         data.step = code.step[j];
         data.offset = code.offset[j];
     }
-    if constexpr (kKind == CodeKind::Product8 || kKind == CodeKind::Product4) {
+    if constexpr (is_product(kKind)) {
         constexpr unsigned kBits = product_bits(kKind);
         const unsigned m = subspace_of(code, j);
         const bool alike = code.sub_width != 0;

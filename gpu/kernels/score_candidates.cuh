@@ -81,7 +81,7 @@ SIMT_DEVICE float row_value(const CodeView& code, const DimensionData<kKind>& at
         const unsigned half = row[j / 2] >> (j % 2 * 16) & 0xffffu;
         return kKind == CodeKind::Float16 ? Float16Value::of(half) : BFloat16Value::of(half);
     }
-    if constexpr (kKind == CodeKind::Product8 || kKind == CodeKind::Product4) {
+    if constexpr (is_product(kKind)) {
         constexpr unsigned kMask = (1u << product_bits(kKind)) - 1;
         return code.codebooks[at.base + (row[at.word] >> at.shift & kMask) * at.width];
     }

@@ -40,9 +40,6 @@ constexpr unsigned dims_per_word(CodeKind kind) {
     if (kind == CodeKind::Float32) return 1;
     return kind == CodeKind::Float16 || kind == CodeKind::BFloat16 ? 2 : 4;
 }
-constexpr bool is_product(CodeKind kind) {
-    return kind == CodeKind::Product8 || kind == CodeKind::Product4;
-}
 template <CodeKind kKind>
 SIMT_DEVICE WordRange words_of_dims(const CodeView& code, unsigned begin, unsigned end) {
     if constexpr (is_product(kKind)) {

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nearcell/core/error.h>
@@ -179,29 +181,41 @@ TEST_F(DeviceIndexTest, RoomForFewCandidatesLosesNone) {
     expect_close(index->search(view(queries_), search), truth, "one at a time");
 }
 
+// An index, queries of which some find many candidates, and what the CPU finds.
+struct CrowdedCase {
+    CrowdedCase(std::unique_ptr<CellIndex> index_, size_t count)
+        : index(std::move(index_)), queries(clustered(count, kDim, 2)) {
+        search.k = 3;
+        search.probes = 8;
+        truth = index->search(view(queries), search);
+    }
+    void expect_found(const std::string& what) const {
+        const SearchResult found = index->search(view(queries), search);
+        expect_close(found, truth, what);
+        EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what;
+    }
+
+    std::unique_ptr<CellIndex> index;
+    std::vector<float> queries;
+    SearchOptions search;
+    SearchResult truth;
+};
+
 // Of centroids as of vectors: seen in the end at first, then there is more room, which may be too
 // little, too, and then it is seen at once.
 TEST_F(DeviceIndexTest, CrowdedQueriesOfManyLoseNone) {
-    const auto index = make("IVF128,Flat", Metric::L2);
-    SearchOptions search;
-    search.k = 3;
-    search.probes = 8;
-    const std::vector<float> many = clustered(300, kDim, 2);
-    const SearchResult truth = index->search(view(many), search);
+    const CrowdedCase crowded(make("IVF128,Flat", Metric::L2), 300);
     for (const size_t candidates : {36, 44}) {
         for (const size_t scratch : {size_t{1} << 30, size_t{1} << 17}) {
             DeviceOptions options;
             options.chunk_blocks = 1;
             options.candidates = candidates;
             options.scratch_bytes = scratch;
-            index->to("cuda:0", options);
+            crowded.index->to("cuda:0", options);
             const std::string what =
                 "room for " + std::to_string(candidates) + " in " + std::to_string(scratch);
-            for (const char* when : {", in the end", ", crowding is known"}) {
-                const SearchResult found = index->search(view(many), search);
-                expect_close(found, truth, what + when);
-                EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what << when;
-            }
+            crowded.expect_found(what + ", in the end");
+            crowded.expect_found(what + ", crowding is known");
         }
     }
 }
@@ -209,12 +223,7 @@ TEST_F(DeviceIndexTest, CrowdedQueriesOfManyLoseNone) {
 // Where there is no memory for more room, or for all queries at once, the rest goes on, and what
 // was begun does not count.
 TEST_F(DeviceIndexTest, CrowdedQueriesInLittleMemoryLoseNone) {
-    const auto index = make("IVF128,Flat", Metric::L2);
-    SearchOptions search;
-    search.k = 3;
-    search.probes = 8;
-    const std::vector<float> many = clustered(150, kDim, 2);
-    const SearchResult truth = index->search(view(many), search);
+    const CrowdedCase crowded(make("IVF128,Flat", Metric::L2), 150);
     size_t found_in = 0;
     for (size_t left = 128 << 10; left < 4 << 20; left *= 2) {
         for (const bool there : {false, true}) {  // the cells are, which there was much memory for
@@ -222,23 +231,20 @@ TEST_F(DeviceIndexTest, CrowdedQueriesInLittleMemoryLoseNone) {
             DeviceOptions options;
             options.chunk_blocks = 1;
             options.candidates = 36;
-            index->to("cuda:0", options);
+            crowded.index->to("cuda:0", options);
             SearchOptions nearest;
             nearest.k = nearest.probes = 1;
-            if (there) index->search(MatrixView<const float>(many.data(), 1, kDim), nearest);
+            const MatrixView<const float> one(crowded.queries.data(), 1, kDim);
+            if (there) crowded.index->search(one, nearest);
             simt::config().device_bytes = simt::counters().device_bytes + left;
             try {
-                for (const char* when : {"first", "again"}) {
-                    const SearchResult found = index->search(view(many), search);
-                    const std::string what = std::to_string(left) + " bytes left, " + when;
-                    expect_close(found, truth, what);
-                    EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what;
-                }
+                crowded.expect_found(std::to_string(left) + " bytes left, first");
+                crowded.expect_found(std::to_string(left) + " bytes left, again");
                 ++found_in;
             } catch (const Error& error) {
                 EXPECT_EQ(error.code(), StatusCode::OutOfMemory) << error.what();
             }
-            index->to("cpu");
+            crowded.index->to("cpu");
         }
     }
     EXPECT_GT(found_in, 4u);
