@@ -109,6 +109,18 @@ class SpecParser {
     Token previous_;
 };
 
+// A PCA moves the origin: what it gives has other lengths, and inner products are no cosines.
+void normalize_components(std::vector<TransformOptions>& transforms) {
+    for (size_t i = 0; i < transforms.size(); ++i) {
+        const TransformKind kind = transforms[i].kind;
+        if (kind != TransformKind::Pca && kind != TransformKind::PcaWhiten) continue;
+        const bool follows =
+            i + 1 < transforms.size() && transforms[i + 1].kind == TransformKind::Normalize;
+        const auto next = transforms.begin() + static_cast<ptrdiff_t>(i) + 1;
+        if (!follows) transforms.insert(next, {.kind = TransformKind::Normalize});
+    }
+}
+
 }  // namespace
 
 CellIndexOptions parse_spec(std::string_view spec, const IndexOptions& options) {
@@ -119,6 +131,7 @@ CellIndexOptions parse_spec(std::string_view spec, const IndexOptions& options) 
     parts.metric = options.metric;
     parts.seed = options.seed;
     SpecParser(spec, parts).parse();
+    if (parts.metric == Metric::Cosine) normalize_components(parts.transforms);
     try {
         check_options(parts);
     } catch (const Error& error) {

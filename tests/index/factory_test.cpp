@@ -290,6 +290,26 @@ TEST(Factory, SaysWhatIsKnownToFaissOnly) {
     }
 }
 
+TEST(Factory, CosinesAreOfComponents) {
+    IndexOptions options;
+    options.dim = 64;
+    options.metric = Metric::Cosine;
+    for (const auto& [spec, canonical] : std::vector<std::pair<const char*, const char*>>{
+             {"PCA32,IVF64,PQ8", "PCA32,L2norm,IVF64,PQ8"},
+             {"PCAW32,Flat", "PCAW32,L2norm,Flat"},
+             {"PCAR32,SQ8", "PCA32,L2norm,RR,SQ8"},
+             {"PCA32,L2norm,Flat", "PCA32,L2norm,Flat"},
+             {"L2norm,PCA32,Flat", "L2norm,PCA32,L2norm,Flat"},
+             {"PCA32,RaBitQ", "PCA32,L2norm,RaBitQ"},
+             {"PCA32,PCA16,SQ8", "PCA32,L2norm,PCA16,L2norm,SQ8"},
+             {"OPQ8,PQ8", "OPQ8,PQ8"}}) {
+        EXPECT_EQ(format_spec(parse_spec(spec, options)), canonical);
+        EXPECT_EQ(format_spec(parse_spec(canonical, options)), canonical);
+    }
+    options.metric = Metric::InnerProduct;
+    EXPECT_EQ(format_spec(parse_spec("PCA32,SQ8", options)), "PCA32,SQ8");
+}
+
 TEST(Factory, L1IsForPlainCodesWithoutTransforms) {
     for (const char* spec : {"Flat", "IVF64,Flat", "SQ8", "IVF64,SQfp16", "SQbf16,RFlat"}) {
         EXPECT_EQ(parse(spec, Metric::L1).metric, Metric::L1) << spec;

@@ -49,6 +49,26 @@ ACCEPTED = [
 ]
 
 
+def test_29_cosines_behind_a_pca():
+    """They are of the components: a PCA moves the origin, and lengths are no longer one."""
+    base, queries = (x + np.float32(0.4) for x in manifold(32, 2000, 50))
+    index = nearcell.Index("PCA8,Flat", 32, metric="cosine")
+    assert index.spec == "PCA8,L2norm,Flat"
+    index.train(base)
+    index.add(base)
+    scores, ids = index.search(queries, 10)
+
+    def scaled(x):
+        return x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+
+    x, q = scaled(base), scaled(queries)
+    mean = x.mean(axis=0)
+    components = np.linalg.svd(x - mean, full_matrices=False)[2][:8].T
+    cosines = scaled((q - mean) @ components) @ scaled((x - mean) @ components).T
+    np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, :10], atol=1e-4)
+    np.testing.assert_allclose(scores, np.take_along_axis(cosines, ids, axis=1), atol=1e-4)
+
+
 @pytest.mark.parametrize(("spec", "dim", "cells", "code", "rerank"), ACCEPTED)
 def test_29_accepted(spec, dim, cells, code, rerank):
     index = nearcell.Index(spec, dim)
