@@ -7,7 +7,7 @@
 // (CoarseRows), which is what tiles want. Sums are integers modulo 2^32, the same on every
 // instruction set.
 #include <nearcell/cpu/matrix_tiles.h>
-#include <nearcell/cpu/simd.h>
+#include <nearcell/cpu/simd_halves.h>
 #include <nearcell/cpu/tile.h>
 #include <nearcell/kernels/kernel_table.h>
 

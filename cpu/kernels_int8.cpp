@@ -8,7 +8,7 @@
 // integers: the same on every instruction set.
 #include <nearcell/cpu/append_hits.h>
 #include <nearcell/cpu/matrix_tiles.h>
-#include <nearcell/cpu/simd.h>
+#include <nearcell/cpu/simd_bytes.h>
 #include <nearcell/cpu/tile.h>
 #include <nearcell/kernels/kernel_table.h>
 

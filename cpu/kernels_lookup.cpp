@@ -9,7 +9,7 @@
 // fused multiply-adds, 1 addition and 1 compare a block, 1 multiply-add for product codes. Sums are
 // integers: the same bits on every instruction set with fused multiply-adds.
 #include <nearcell/cpu/append_hits.h>
-#include <nearcell/cpu/simd.h>
+#include <nearcell/cpu/simd_lookup.h>
 #include <nearcell/kernels/kernel_table.h>
 
 namespace {

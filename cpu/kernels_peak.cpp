@@ -5,7 +5,7 @@
 // Bound by the arithmetic units: chains are at least latency times units of today's processors.
 // peak_read: one load and one exclusive or a register, bound by loads from where the data lie.
 #include <nearcell/cpu/matrix_tiles.h>
-#include <nearcell/cpu/simd.h>
+#include <nearcell/cpu/simd_peak.h>
 #include <nearcell/kernels/kernel_table.h>
 
 namespace {
