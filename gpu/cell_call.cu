@@ -85,7 +85,10 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.room = held_.options().candidates;
     options.shared_queries = held_.options().shared_queries;
     options.counters = counters_ + 2;
-    options.by_lanes = true;
+    options.probes = true;
+    // Scans of byte tiles do not ask how near a cell is, a reach does.
+    options.inexact_keys = ChunkSearch::scans_tiles(held_.cells(), held_.metric()) &&
+                           search_.reach == std::numeric_limits<float>::infinity();
     options.crowded = options_.crowded;
     options.roomy = options_.roomy;
     options.growth = kCoarseGrowth;

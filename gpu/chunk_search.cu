@@ -11,7 +11,7 @@
 #include <nearcell/gpu/kernels/scan_chunks_mma.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
 #include <nearcell/gpu/kernels/select_keys.cuh>
-#include <nearcell/gpu/kernels/settle_lists.cuh>
+#include <nearcell/gpu/kernels/settle_probes.cuh>
 
 namespace nearcell::gpu {
 namespace {
@@ -83,9 +83,13 @@ ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
       options_(options),
       stored_(store.codes()),
       product_scan_(scan_chunks_mma_kernel(stored_.code.kind, options.metric, device.architecture)),
-      by_tiles_(stored_.tiles.values != nullptr && options.metric != Metric::L1),
+      by_tiles_(scans_tiles(store, options.metric)),
       room_(chosen_room(store, options)) {
     stored_.masks = options.masks;
+}
+
+bool ChunkSearch::scans_tiles(const CellStore& store, Metric metric) {
+    return store.codes().tiles.values != nullptr && metric != Metric::L1;
 }
 
 size_t ChunkSearch::bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
@@ -368,12 +372,17 @@ void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
                        buffers.limits,
                        buffers.wanted,
                        options_.counters + 1,
-                       options_.crowded,
-                       options_.by_lanes};
+                       options_.crowded};
     const int threads = queries.count > kFewQueries ? kSelectThreads : kMostSelectThreads;
-    simt::launch(
-        shape("settle_lists", static_cast<unsigned>(queries.count), threads, queries.count),
-        settle_lists_kernel(stored_.code.kind, options_.metric), job);
+    const auto grid = static_cast<unsigned>(queries.count);
+    if (options_.probes) {
+        simt::launch(shape("settle_probes", grid, threads, queries.count),
+                     settle_probes_kernel(options_.metric),
+                     ProbeSettling{job, !options_.inexact_keys});
+    } else {
+        simt::launch(shape("settle_lists", grid, threads, queries.count),
+                     settle_lists_kernel(stored_.code.kind, options_.metric), job);
+    }
     if (options_.k > kSettledKeys) sort(queries.count, buffers.best);
 }
 

@@ -40,8 +40,9 @@ struct ChunkSearchOptions {
     float margin = 1;
     float reach = std::numeric_limits<float>::infinity();
     const unsigned short* masks = nullptr;
-    // With byte tiles and Float32 codes: keys may have the bits of another order of dimensions.
-    bool by_lanes = false;
+    // With byte tiles and Float32 codes, of a coarse step: keys may have the bits of another order
+    // of dimensions, and those of vectors that surely are among the best need not be exact.
+    bool probes = false, inexact_keys = false;
     // With byte tiles: chunks looked at next are so many times those before, and limits come from
     // so many vectors of the first.
     size_t growth = 8, sample = 256;
@@ -70,6 +71,7 @@ class ChunkSearch {
     ChunkSearch(const CellStore& store, Session& session, const simt::DeviceProperties& device,
                 const ChunkSearchOptions& options);
 
+    static bool scans_tiles(const CellStore& store, Metric metric);
     // Scratch that a search takes for each query, about.
     static size_t bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
                                   size_t width);

@@ -15,11 +15,15 @@
 
 namespace nearcell::gpu {
 
-// Candidates that are scored at once, words of their codes, and dimensions of a slice of them.
-constexpr unsigned kStaged = 32, kStagedWords = 2048, kStagedDims = 128;
-constexpr unsigned kStagedValues = 17 * (kStagedDims + 1);
+// Candidates that are scored at once, up to so many words of their codes, and dimensions of a slice
+// of them.
+constexpr unsigned kStaged = 32, kMostStagedWords = 2048, kStagedDims = 128;
 constexpr unsigned kRowLanes = 8;       // that read or score a row together
 constexpr unsigned kSettledKeys = 256;  // more than so many are not put in order
+
+// Blocks that a processor's registers shall have room for; of few queries they are larger.
+constexpr int kSettleBlocks = 7;
+static_assert(kSettleBlocks * kSelectThreads >= kMostSelectThreads);
 
 struct Settling {
     CodeScoring scoring;
@@ -28,7 +32,14 @@ struct Settling {
     unsigned* wanted;
     unsigned long long* scored;
     unsigned long long* crowded;  // counts queries that had no room; may be null
-    bool by_lanes;  // Float32 codes: keys may have the bits of another order of dimensions
+};
+
+// Values from one candidate to the next, an odd multiple of four: the lanes of a load of 16 bytes
+// meet no bank twice.
+constexpr unsigned staged_row(unsigned dims) { return ((dims + 3) / 4 | 1) * 4; }
+constexpr unsigned kStagedValues = 17 * staged_row(kStagedDims);
+struct alignas(16) StagedValues {
+    float of[kStagedValues];  // of candidates, and behind them of the query
 };
 
 // The words of a code that some dimensions are in, from a multiple of four on where rows begin at
@@ -52,12 +63,25 @@ SIMT_DEVICE WordRange words_of_dims(const CodeView& code, unsigned begin, unsign
 }
 // As many as words_of_dims can be of kStagedDims.
 template <CodeKind kKind>
-SIMT_DEVICE unsigned most_words(const CodeView& code) {
+constexpr unsigned most_words() {
     constexpr unsigned kPerWord =
         is_product(kKind) ? 32 / product_bits(kKind) : dims_per_word(kKind);
-    return min(static_cast<unsigned>(code.words),
-               kStagedDims / kPerWord + (is_product(kKind) ? 4 : 0));
+    return kStagedDims / kPerWord + (is_product(kKind) ? 4 : 0);
 }
+template <CodeKind kKind>
+struct alignas(16) StagedWords {
+    static constexpr unsigned kAll = kStaged * most_words<kKind>();
+    static constexpr unsigned kCount = kAll < kMostStagedWords ? kAll : kMostStagedWords;
+    uint32_t of[kCount];
+};
+
+// Codebooks of 4 bits: those of kStagedDims dimensions, where subspaces are up to four wide. In L1
+// the lanes of a warp, each of another subspace, would look at a line each.
+template <CodeKind kKind>
+struct alignas(16) StagedEntries {
+    static constexpr unsigned kCount = kKind == CodeKind::Product4 ? 16 * (kStagedDims + 4) : 4;
+    float of[kCount];
+};
 
 // Some words of so many codes, `stride` from one to the next.
 struct StagedCodes {
@@ -67,40 +91,62 @@ struct StagedCodes {
     WordRange words;
 };
 
-// They are read by kRowLanes lanes each.
+// Starts to copy values [begin, end) of a row by kRowLanes lanes; where rows begin at multiples of
+// four values, and `begin` is one, four at a time, and then also what fills the last four.
+SIMT_DEVICE void stage_row(const void* row, unsigned begin, unsigned end, bool by_fours, void* to) {
+    const auto* const from = static_cast<const uint32_t*>(row);
+    auto* const words = static_cast<uint32_t*>(to);
+    const unsigned lane = threadIdx.x % kRowLanes;
+    if (by_fours) {
+        SIMT_NO_UNROLL
+        for (unsigned i = begin + lane * 4; i < end; i += kRowLanes * 4)
+            simt::cp_async<16>(words + i - begin, from + i);
+    } else {
+        SIMT_NO_UNROLL
+        for (unsigned i = begin + lane; i < end; i += kRowLanes)
+            simt::cp_async<4>(words + i - begin, from + i);
+    }
+}
+
+// Starts to copy codes.
 template <CodeKind kKind>
 SIMT_DEVICE void stage_codes(const StoredCodes& stored, const unsigned* places,
                              const StagedCodes& to) {
     const auto words = static_cast<unsigned>(stored.code.words);
-    const unsigned lane = threadIdx.x % kRowLanes, count = to.words.end - to.words.begin;
     for (unsigned i = threadIdx.x / kRowLanes; i < to.count; i += blockDim.x / kRowLanes) {
-        const uint32_t* const code = stored.blocks + size_t{places[i]} * words + to.words.begin;
-        uint32_t* const row = to.codes + i * to.stride;
-        if (kKind == CodeKind::ScaledInt8 && lane == 0)
-            to.scales[i] = __uint_as_float(code[words - 1 - to.words.begin]);
-        if (words % 4 != 0) {
-            for (unsigned w = lane; w < count; w += kRowLanes)
-                row[w] = code[w];
-            continue;
-        }
-        for (unsigned w = lane * 4; w < count; w += kRowLanes * 4) {
-            const uint4 four = simt::load16(reinterpret_cast<const uint4*>(code + w));
-            row[w] = four.x, row[w + 1] = four.y, row[w + 2] = four.z, row[w + 3] = four.w;
-        }
+        const uint32_t* const code = stored.blocks + size_t{places[i]} * words;
+        stage_row(code, to.words.begin, to.words.end, words % 4 == 0, to.codes + i * to.stride);
+        if (kKind == CodeKind::ScaledInt8 && threadIdx.x % kRowLanes == 0)
+            simt::cp_async<4>(to.scales + i, code + words - 1);
     }
 }
 
-// What the residuals of candidates are added to, dimensions [begin, end), on its way to where their
-// values will be, whose rows have `row` values.
+// Starts to copy the codebooks of dimensions [begin, end), where there is room for them. Returns
+// where those of dimension 0 would be.
+template <CodeKind kKind>
+SIMT_DEVICE const float* stage_entries(const CodeView& code, unsigned begin, unsigned end,
+                                       StagedEntries<kKind>& to) {
+    if constexpr (kKind == CodeKind::Product4) {
+        const auto width = static_cast<unsigned>(code.sub_width);
+        if (width == 0 || width > 4) return code.codebooks;
+        const unsigned from = begin / width * width * 16,
+                       last = (end + width - 1) / width * width * 16;
+        SIMT_NO_UNROLL
+        for (unsigned i = from + threadIdx.x * 4; i < last; i += blockDim.x * 4)
+            simt::cp_async<16>(to.of + i - from, code.codebooks + i);
+        return to.of - from;
+    }
+    return code.codebooks;
+}
+
+// Starts to copy what the residuals of candidates are added to, dimensions [begin, end), to where
+// their values will be, whose rows have `row` values.
 SIMT_DEVICE void stage_bases(const CodeScoring& job, const unsigned* places, unsigned count,
                              unsigned begin, unsigned end, unsigned row, float* to) {
-    const unsigned lane = threadIdx.x % kRowLanes;
     for (unsigned i = threadIdx.x / kRowLanes; i < count; i += blockDim.x / kRowLanes) {
         const float* const base = base_of_cell(job.stored, job.cell_of_block[places[i] / kBlock]);
-        for (unsigned j = begin + lane; j < end; j += kRowLanes)
-            simt::cp_async<4>(to + i * row + j - begin, base + j);
+        stage_row(base, begin, end, job.stored.code.dim % 4 == 0, to + i * row);
     }
-    simt::cp_async_commit();
 }
 
 // Dimensions [begin, end) of all of them to `to`, added to what is there for residuals. A warp
@@ -131,19 +177,29 @@ SIMT_DEVICE void decode_staged(const CodeView& code, const StagedCodes& staged, 
     }
 }
 
+template <KeySum kSum>
+SIMT_DEVICE float add_four(float sum, const float4& x, const float4& query) {
+    sum = add_term<kSum>(sum, x.x, query.x);
+    sum = add_term<kSum>(sum, x.y, query.y);
+    sum = add_term<kSum>(sum, x.z, query.z);
+    return add_term<kSum>(sum, x.w, query.w);
+}
+
 // The sum goes on with so many terms. What it is of is read some at a time, before it waits.
 template <KeySum kSum>
 SIMT_DEVICE float add_staged(float sum, const float* x, const float* query, unsigned count) {
-    constexpr unsigned kAhead = 8;
+    constexpr unsigned kAhead = 2;
     unsigned j = 0;
-    for (; j + kAhead <= count; j += kAhead) {
-        float of_x[kAhead], of_query[kAhead];
+    for (; j + 4 * kAhead <= count; j += 4 * kAhead) {
+        float4 of_x[kAhead], of_query[kAhead];
+        SIMT_UNROLL
+        for (unsigned i = 0; i < kAhead; ++i) {
+            of_x[i] = simt::load16(reinterpret_cast<const float4*>(x + j) + i);
+            of_query[i] = simt::load16(reinterpret_cast<const float4*>(query + j) + i);
+        }
         SIMT_UNROLL
         for (unsigned i = 0; i < kAhead; ++i)
-            of_x[i] = x[j + i], of_query[i] = query[j + i];
-        SIMT_UNROLL
-        for (unsigned i = 0; i < kAhead; ++i)
-            sum = add_term<kSum>(sum, of_x[i], of_query[i]);
+            sum = add_four<kSum>(sum, of_x[i], of_query[i]);
     }
     for (; j < count; ++j)
         sum = add_term<kSum>(sum, x[j], query[j]);
@@ -155,15 +211,19 @@ template <CodeKind kKind, KeySum kSum>
 SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsigned* places,
                              uint64_t* keys) {
     static_assert(kSelectThreads >= kStagedDims, "a thread has one value of the query");
-    SIMT_SHARED(codes, uint32_t[kStagedWords]);
+    SIMT_SHARED(codes, StagedWords<kKind>);
+    SIMT_SHARED(entries, StagedEntries<kKind>);
     SIMT_SHARED(scales, float[kStaged]);
-    SIMT_SHARED(values, float[kStagedValues]);  // and, behind those of candidates, of the query
-    const CodeView& code = job.stored.code;
+    SIMT_SHARED(values, StagedValues);
+    CodeView code = job.stored.code;
     const auto dim = static_cast<unsigned>(code.dim);
-    const unsigned stride = most_words<kKind>(code) | 1, row = min(dim, kStagedDims) | 1;
+    const unsigned stride =
+        (min(static_cast<unsigned>(code.words), most_words<kKind>()) + 3) / 4 * 4;
+    const unsigned row = staged_row(min(dim, kStagedDims));
     const float* const query = job.queries + blockIdx.x * size_t{dim};
     const bool residual = job.stored.residual;
-    const unsigned each = min(min(kStaged, kStagedWords / stride), kStagedValues / row - 1);
+    const unsigned each =
+        min(min(kStaged, StagedWords<kKind>::kCount / stride), kStagedValues / row - 1);
     for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
         const unsigned some = min(each, count - first);
         const bool adds = threadIdx.x < some;
@@ -172,62 +232,29 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
         float sum = 0;
         for (unsigned begin = 0; begin < dim; begin += kStagedDims) {
             const unsigned end = min(begin + kStagedDims, dim), own = begin + threadIdx.x;
-            const StagedCodes staged{codes, scales, stride, some,
+            const StagedCodes staged{codes.of, scales, stride, some,
                                      words_of_dims<kKind>(code, begin, end)};
             const float of_query = own < end ? query[own] : 0;
             if (residual) {
                 if (first + begin > 0) __syncthreads();  // all have done with the last values
-                stage_bases(job, places + first, some, begin, end, row, values);
+                stage_bases(job, places + first, some, begin, end, row, values.of);
             }
             stage_codes<kKind>(job.stored, places + first, staged);
-            if (residual) simt::cp_async_wait<0>();
+            code.codebooks = stage_entries<kKind>(job.stored.code, begin, end, entries);
+            simt::cp_async_commit();
+            simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            decode_staged<kKind>(code, staged, residual, begin, end, row, values);
-            if (own < end) values[some * row + threadIdx.x] = of_query;
+            decode_staged<kKind>(code, staged, residual, begin, end, row, values.of);
+            if (own < end) values.of[some * row + threadIdx.x] = of_query;
             __syncthreads();
             if (adds) {
-                sum = add_staged<kSum>(sum, values + threadIdx.x * row, values + some * row,
+                sum = add_staged<kSum>(sum, values.of + threadIdx.x * row, values.of + some * row,
                                        end - begin);
             }
         }
         if (!adds) continue;
         const float key = kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum;
         keys[first + threadIdx.x] = pack_key(key, tag);
-    }
-}
-
-// The same where codes are float32, by eight lanes each.
-template <KeySum kSum>
-SIMT_DEVICE void score_by_lanes(const CodeScoring& job, unsigned count, const unsigned* places,
-                                uint64_t* keys) {
-    constexpr unsigned kStep = kRowLanes * 4, kAhead = 3;  // what is read at once
-    const size_t dim = job.stored.code.dim;
-    const float* const query = job.queries + blockIdx.x * dim;
-    const auto* const rows = reinterpret_cast<const float*>(job.stored.blocks);
-    const unsigned step = blockDim.x / kRowLanes;
-    for (unsigned first = threadIdx.x / 32 * (32 / kRowLanes); first < count; first += step) {
-        const unsigned i = first + threadIdx.x % 32 / kRowLanes;  // whole warps go round
-        const unsigned place = places[min(i, count - 1)], tag = job.stored.tags[place];
-        const float* const row = rows + place * dim;
-        float sum = 0;
-        for (size_t j = threadIdx.x % kRowLanes * 4; j < dim; j += kAhead * kStep) {
-            float4 x[kAhead], q[kAhead];
-            SIMT_UNROLL
-            for (unsigned ahead = 0; ahead < kAhead; ++ahead) {
-                x[ahead] = four_values(row, j + ahead * kStep, dim);
-                q[ahead] = four_values(query, j + ahead * kStep, dim);
-            }
-            SIMT_UNROLL
-            for (unsigned ahead = 0; ahead < kAhead; ++ahead) {
-                sum = add_term<kSum>(sum, x[ahead].x, q[ahead].x);
-                sum = add_term<kSum>(sum, x[ahead].y, q[ahead].y);
-                sum = add_term<kSum>(sum, x[ahead].z, q[ahead].z);
-                sum = add_term<kSum>(sum, x[ahead].w, q[ahead].w);
-            }
-        }
-        sum = sum_of_group(sum, kRowLanes);
-        if (i >= count || threadIdx.x % kRowLanes != 0) continue;
-        keys[i] = pack_key(kSum == KeySum::Dot ? 0.0f - sum : sum, tag);
     }
 }
 
@@ -242,26 +269,31 @@ SIMT_DEVICE void leave_crowded(const Settling& job) {
     }
 }
 
-template <CodeKind kKind, KeySum kSum>
-__global__ void __launch_bounds__(kMostSelectThreads, 1) settle_lists(Settling job) {
+// What a block does for its query. score(count, places, keys) gives candidates keys instead of
+// intervals, and returns how many it looked at.
+template <class Score>
+SIMT_DEVICE void settle_list(const Settling& job, const Score& score) {
     simt::wait_for_previous();
     const CandidateLists& lists = job.scoring.lists;
     const unsigned held = job.best.held[blockIdx.x];
     const NarrowedList left = narrow_list(lists, job.best.k, job.limits, job.wanted);
     __syncthreads();  // what is left is there
     if (left.wanted > lists.room) return leave_crowded(job);
-    const unsigned count = left.count;
-    if (threadIdx.x == 0) atomicAdd(job.scored, static_cast<unsigned long long>(count));
-    const unsigned* const places = lists.places + blockIdx.x * lists.room;
-    uint64_t* const keys = lists.keys + blockIdx.x * lists.room;
-    if (kKind == CodeKind::Float32 && job.by_lanes)
-        score_by_lanes<kSum>(job.scoring, count, places, keys);
-    else
-        score_codes<kKind, kSum>(job.scoring, count, places, keys);
+    const size_t first = blockIdx.x * lists.room;
+    const unsigned scored = score(left.count, lists.places + first, lists.keys + first);
+    if (threadIdx.x == 0) atomicAdd(job.scored, static_cast<unsigned long long>(scored));
     __syncthreads();  // all keys are there
-    if (merge_candidates(lists, count, held, job.best, job.limits)) return;
+    if (merge_candidates(lists, left.count, held, job.best, job.limits)) return;
     __syncthreads();
     if (job.best.k <= kSettledKeys) sort_best<kSettledKeys>(job.best);
+}
+
+template <CodeKind kKind, KeySum kSum>
+__global__ void __launch_bounds__(kSettleBlocks* kSelectThreads) settle_lists(Settling job) {
+    settle_list(job, [&](unsigned count, const unsigned* places, uint64_t* keys) {
+        score_codes<kKind, kSum>(job.scoring, count, places, keys);
+        return count;
+    });
 }
 
 // Only scores. Queries of which more were found than there is room for are left as they are.

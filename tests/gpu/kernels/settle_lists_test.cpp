@@ -1,10 +1,8 @@
 // The end of a search by byte tiles: keys have the bits of score_by_codes, and the best are those
 // that sorting finds.
-#include <nearcell/gpu/kernels/settle_lists.cuh>
+#include <set>
 
-#include "byte_case.h"
-#include "lists_case.h"
-#include "scan_case.h"
+#include "settle_case.h"
 
 namespace nearcell::gpu {
 namespace {
@@ -14,101 +12,14 @@ using simt::config;
 
 class SettleLists : public simt::SimtTest {};
 
-constexpr Metric kProducts[] = {Metric::L2, Metric::InnerProduct, Metric::Cosine};
-
-// Vectors, queries, and lists of some places each with an interval that the key lies in.
-struct SettleCase {
-    Metric metric;
-    StoredCase store;
-    TiledCase tiles;
-    Matrix queries;
-    DeviceArray<float> values;
-    size_t room;
-    std::vector<Candidates> lists;  // packed intervals
-
-    template <class Codes>
-    SettleCase(const Codes& codes, Metric metric_, bool residual, const std::vector<size_t>& counts,
-               size_t room_, Random& random)
-        : metric(metric_),
-          store(codes.view(), codes.cells, codes.centroids, residual, 9, false, random),
-          tiles(store),
-          queries(counts.size(), store.dim(), random),
-          values(queries.data),
-          room(room_) {
-        std::vector<unsigned> all;
-        for (const Chunk& chunk : store.chunks()) {
-            const std::vector<unsigned> places = store.places_of(chunk);
-            all.insert(all.end(), places.begin(), places.end());
-        }
-        for (size_t q = 0; q < counts.size(); ++q) {
-            Candidates list;
-            for (const size_t i : random_sample(all.size(), counts[q], random)) {
-                const float key = store.key(metric, all[i], queries.row(q));
-                const auto width = static_cast<float>(0.3 * random.uniform());
-                list.push_back(
-                    {pack_key(key + width, std::bit_cast<unsigned>(key - width)), all[i]});
-            }
-            lists.push_back(std::move(list));
-        }
-    }
-    CodeScoring scoring(const KeyLists& device) const {
-        return {tiles.stored(), store.cell_of_block(), device.lists(), values.data()};
-    }
-    uint64_t packed(size_t q, unsigned place) const {
-        return pack_key(store.key(metric, place, queries.row(q)), store.tag(place));
-    }
-    // All that are wanted or held, in order.
-    std::vector<Candidates> best(const std::vector<Candidates>& held, size_t k) const {
-        std::vector<Candidates> result = held;
-        for (size_t q = 0; q < lists.size(); ++q) {
-            for (const Candidate& candidate : lists[q])
-                result[q].push_back({packed(q, candidate.second), candidate.second});
-            std::sort(result[q].begin(), result[q].end());
-            result[q].resize(std::min(k, result[q].size()));
-        }
-        return result;
-    }
-};
-
-// What is left when lists are settled.
-struct Settled {
-    std::vector<Candidates> best, lists;
-    std::vector<float> limits;
-    std::vector<unsigned> held, wanted;
-    unsigned long long scored, crowded;
-};
-
 constexpr unsigned kThreads[] = {kSelectThreads, kMostSelectThreads};
 
 Settled settled(const SettleCase& data, const std::vector<Candidates>& held, size_t k,
-                bool by_lanes = false, unsigned threads = kSelectThreads) {
-    const KeyLists lists(data.lists, data.room), best(held, k);
-    std::vector<float> limits;
-    for (const Candidates& list : held) {  // as rounds before would have left them
-        const bool whole = list.size() == k;
-        limits.push_back(whole ? std::bit_cast<float>(
-                                     key_bits(std::max_element(list.begin(), list.end())->first))
-                               : kInfinity);
-    }
-    const DeviceArray<float> device_limits(limits);
-    const DeviceArray<unsigned> wanted(limits.size(), 3u);
-    const DeviceArray<unsigned long long> scored(1, 0ull), crowded(1, 0ull);
-    const CandidateLists held_lists = best.lists();
-    const Settling job{data.scoring(lists),
-                       {held_lists.keys, held_lists.places, held_lists.counts, k},
-                       device_limits.data(),
-                       wanted.data(),
-                       scored.data(),
-                       crowded.data(),
-                       by_lanes};
-    simt::launch({"settle_lists", lists.queries(), threads},
-                 settle_lists_kernel(data.store.stored().code.kind, data.metric), job);
-    if (k > kSettledKeys) {
-        simt::launch({"sort_keys", lists.queries(), kSelectThreads}, sort_keys,
-                     BestLists{held_lists.keys, held_lists.places, held_lists.counts, k});
-    }
-    return {best.held(),      lists.held(),        device_limits.to_host(), best.counts(),
-            wanted.to_host(), scored.to_host()[0], crowded.to_host()[0]};
+                unsigned threads = kSelectThreads) {
+    return settled_by(data, held, k, [&](const Settling& job, unsigned queries) {
+        simt::launch({"settle_lists", queries, threads},
+                     settle_lists_kernel(data.store.stored().code.kind, data.metric), job);
+    });
 }
 
 // Of places that are in no list.
@@ -129,7 +40,7 @@ std::vector<Candidates> draw_held(const SettleCase& data, size_t k, Random& rand
 
 void check_settled_by(unsigned threads, const SettleCase& data, const std::vector<Candidates>& held,
                       size_t k) {
-    const Settled result = settled(data, held, k, false, threads);
+    const Settled result = settled(data, held, k, threads);
     const std::vector<Candidates> expected = data.best(held, k);
     ASSERT_EQ(result.best, expected);
     unsigned long long scored = 0;
@@ -214,28 +125,23 @@ TEST_F(SettleLists, OfLongCodes) {
     }
 }
 
-// Then keys are as exact as others, but not the same bits.
-TEST_F(SettleLists, ByLanes) {
+// Whose codebooks come along.
+TEST_F(SettleLists, OfNarrowSubspaces) {
     Random random(4);
-    for (const size_t dim : {1, 3, 4, 31, 32, 100, 130}) {
-        for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
-            const RandomCodes codes(CodeKind::Float32, dim, 0, {140}, false, random);
-            const SettleCase data(codes, metric, false, {0, 1, 15, 17, 140}, 140, random);
-            const std::vector<Candidates> none(data.lists.size());
-            const Settled result = settled(data, none, 140, true, kThreads[dim % 2]);
-            for (size_t q = 0; q < none.size(); ++q) {
-                ASSERT_EQ(result.best[q].size(), data.lists[q].size());
-                EXPECT_TRUE(std::is_sorted(result.best[q].begin(), result.best[q].end()));
-                for (const auto& [packed, place] : result.best[q]) {
-                    const checks::ExactKey exact = checks::exact_key(
-                        metric, data.store.vector(place).data(), data.queries.row(q), dim);
-                    const auto key = static_cast<double>(std::bit_cast<float>(key_bits(packed)));
-                    EXPECT_NEAR(key, exact.key, 1e-5 * exact.magnitude);
-                    EXPECT_EQ(tag_of(packed), data.store.tag(place));
-                }
-            }
-        }
+    std::set<size_t> widths;
+    for (size_t turn = 0; turn < 60; ++turn) {
+        const size_t dim = 12 * (1 + random.below(40));
+        const bool residual = turn % 2 == 0;
+        const RandomCodes codes(CodeKind::Product4, dim, 0, {40, 20}, residual, random);
+        const size_t width = codes.view().sub_width;
+        if (width == 0) continue;
+        SCOPED_TRACE(testing::Message() << width << " of " << dim << " dimensions");
+        const SettleCase data(codes, kProducts[turn % 3], residual, {19, 60}, 60, random);
+        check_settled(data, 5, random);
+        if (HasFatalFailure()) return;
+        widths.insert(width);
     }
+    EXPECT_EQ(widths, (std::set<size_t>{1, 2, 3, 4}));
 }
 
 // They are left for the host to ask again, with a limit that is right.
