@@ -33,7 +33,7 @@ void describe(const Extractor& extractor, Session& session) {
 
 void extract(const ExtractCommandOptions& options, Session& session) {
     options.device.check();
-    const std::string names = beside(options.out, ".names.txt");
+    const std::string names = names_path(options.out);
     check_vector_output(options.out);
     check_output(names);
     std::vector<std::string> files = options.pictures;
@@ -85,7 +85,7 @@ void add_extract(CLI::App& app, Session& session) {
     command.add_flag("--normalize", options->normalize, "features of length 1");
     command
         .add_option("-o,--output", options->out,
-                    "features: .npy, .fbin or .fvecs; names beside it, as .names.txt")
+                    "features: .npy, .fbin or .fvecs; names beside it, in OUTPUT.names.txt")
         ->required();
     session.add_command(command, [options, &session] { extract(*options, session); });
 }

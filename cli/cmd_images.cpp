@@ -19,6 +19,8 @@
 namespace nearcell::cli {
 namespace {
 
+std::string pca_path(const std::string& index) { return index + ".pca.nc"; }
+
 struct ImagesOptions {
     std::vector<std::string> pictures, queries;
     NetworkOptions network;
@@ -35,8 +37,8 @@ void check_outputs(const ImagesOptions& options, size_t queries) {
     for (const std::string& path : {options.html, options.png, options.save_index})
         if (!path.empty()) outputs.push_back(path);
     if (!options.save_index.empty()) {
-        outputs.push_back(beside(options.save_index, ".names.txt"));
-        if (options.index.components) outputs.push_back(beside(options.save_index, ".pca.nc"));
+        outputs.push_back(names_path(options.save_index));
+        if (options.index.components) outputs.push_back(pca_path(options.save_index));
     }
     for (const std::string& path : outputs)
         check_output(path);
@@ -97,7 +99,7 @@ void add_facts(const Extractor& extractor, const PictureFeatures& base, const Pi
 
 void save_index(const std::string& path, const PictureIndex& index, const PictureFeatures& base,
                 Session& session) {
-    const std::string names = beside(path, ".names.txt"), pca = beside(path, ".pca.nc");
+    const std::string names = names_path(path), pca = pca_path(path);
     AtomicFile names_file(names);
     append_names(names_file, base.listed, base.rows);
     index.index().save(path);
@@ -196,8 +198,9 @@ void add_images(CLI::App& app, Session& session) {
     options->index.device.add_index_options(command);
     command.add_option("--html", options->html, "contact sheet, one file that needs no other");
     command.add_option("--png", options->png, "contact sheet as a picture, without names");
-    command.add_option("--save-index", options->save_index,
-                       "keep the index; its names beside it, as .names.txt, a PCA as .pca.nc");
+    command.add_option(
+        "--save-index", options->save_index,
+        "keep the index; names beside it, in INDEX.names.txt, a PCA in INDEX.pca.nc");
     session.add_command(command, [options, &session] { images(*options, session); });
 }
 

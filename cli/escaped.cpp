@@ -1,5 +1,7 @@
 #include "escaped.h"
 
+#include <cstdint>
+
 namespace nearcell::cli {
 namespace {
 
@@ -20,11 +22,20 @@ size_t character_bytes(std::string_view text) {
     return is_one ? bytes : 0;
 }
 
-// Of these, U+0080 to U+009F are control characters, too.
-bool is_control(std::string_view character) {
-    const auto first = static_cast<unsigned char>(character[0]);
-    if (character.size() == 1) return first < ' ' || first == 127;
-    return first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0;
+uint32_t code_point(std::string_view character) {
+    const auto lead = static_cast<unsigned char>(character[0]);
+    uint32_t code = character.size() == 1 ? lead : lead & (0x7fu >> character.size());
+    for (const char c : character.substr(1))
+        code = code << 6 | (static_cast<unsigned char>(c) & 0x3fu);
+    return code;
+}
+
+// Control characters, and those that choose the direction of text: "a<U+202E>gpj.exe" looks like
+// "aexe.jpg".
+bool is_obeyed(uint32_t code) {
+    return code < ' ' || (code >= 0x7f && code < 0xa0) || code == 0x061c || code == 0x200e ||
+           code == 0x200f || (code >= 0x202a && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
 }
 
 }  // namespace
@@ -35,7 +46,7 @@ std::string escaped(std::string_view text, char kept) {
     while (!text.empty()) {
         const size_t found = character_bytes(text);
         const std::string_view character = text.substr(0, found == 0 ? 1 : found);
-        const bool harmless = found > 0 && !is_control(character);
+        const bool harmless = found > 0 && !is_obeyed(code_point(character));
         if (harmless || (kept != '\0' && character[0] == kept)) {
             shown += character;
         } else {

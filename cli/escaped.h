@@ -1,5 +1,6 @@
 // Text that a terminal shows and does not obey: paths and what files hold may contain any bytes.
-// Control characters and bytes that are not UTF-8 become \xNN; everything else stays as it is.
+// Control characters, those that turn the direction of text and bytes that are not UTF-8 become
+// \xNN; everything else stays as it is.
 // Cost: one pass. Pure; thread safe.
 #pragma once
 

@@ -1,12 +1,14 @@
 #include "file_check.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include <nearcell/ivf/cell_index.h>
 #include <nearcell/storage/vector_file.h>
 
 #include "files.h"
+#include "names_file.h"
 #include "number_text.h"
 #include "pca_file.h"
 
@@ -54,6 +56,12 @@ std::string check_vectors(const std::string& path, int threads, const Progress& 
         check_values(set, threads, progress);
         found += ", " + set.info.element + " " + grouped_text(set.info.rows) + " x " +
                  std::to_string(set.info.cols);
+    }
+    if (const std::optional<size_t> names = count_names(path)) {
+        check(*names == sets[0].info.rows, StatusCode::Corrupt, path, " has ", sets[0].info.rows,
+              " rows, but ", names_path(path), " has ", *names,
+              " names: they are not of one run; extract again, or delete the names");
+        found += ", names of all";
     }
     return found;
 }

@@ -1,16 +1,15 @@
 #include "names_file.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
 
 #include <nearcell/core/error.h>
 
 namespace nearcell::cli {
 
-std::string beside(const std::string& path, std::string_view suffix) {
-    const size_t dot = path.find_last_of("./");
-    const bool has_suffix = dot != std::string::npos && path[dot] == '.';
-    return path.substr(0, has_suffix ? dot : path.size()) + std::string(suffix);
-}
+std::string names_path(const std::string& path) { return path + ".names.txt"; }
 
 void check_names(std::span<const std::string> pictures) {
     for (const std::string& path : pictures) {
@@ -32,6 +31,18 @@ void append_names(AtomicFile& file, std::span<const std::string> pictures,
         text += '\n';
     }
     file.append(text.data(), text.size());
+}
+
+std::optional<size_t> count_names(const std::string& path) {
+    const std::string names = names_path(path);
+    std::error_code ignored;  // such as a name that is too long
+    if (!std::filesystem::exists(names, ignored)) return std::nullopt;
+    std::ifstream file(names, std::ios::binary);
+    size_t count = 0;
+    for (std::string name; std::getline(file, name);)
+        ++count;
+    check(file.eof() && !file.bad(), StatusCode::Io, "cannot read ", names);
+    return count;
 }
 
 }  // namespace nearcell::cli

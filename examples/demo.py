@@ -21,7 +21,7 @@ import nearcell
 import numpy as np
 from nearcell import weights
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 Bytes = NDArray[np.uint8]
 Ids = NDArray[np.int64]
@@ -70,7 +70,8 @@ def write_pictures(data: Path, folder: Path, count: int) -> None:
 def pixels(name: str) -> Bytes:
     """What the features are compared with: a picture as 28 x 28 shades of grey."""
     with Image.open(name) as picture:
-        return np.asarray(picture.convert("L").resize((28, 28))).reshape(-1)
+        upright = ImageOps.exif_transpose(picture)
+        return np.asarray(upright.convert("L").resize((28, 28))).reshape(-1)
 
 
 def recall(found: Ids, truth: Ids, k: int) -> float:
@@ -88,7 +89,8 @@ def draw(queries: list[str], neighbours: list[list[str]], out: Path) -> None:
     def place(name: str, left: int, top: int, colour: tuple[int, int, int]) -> None:
         canvas.paste(colour, (left + 1, top + 1, left + side - 1, top + side - 1))
         with Image.open(name) as picture:
-            canvas.paste(picture.convert("RGB").resize((side - 6, side - 6)), (left + 3, top + 3))
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            canvas.paste(upright.resize((side - 6, side - 6)), (left + 3, top + 3))
 
     for row, (query, near) in enumerate(zip(queries, neighbours, strict=True)):
         place(query, 0, row * side, (40, 40, 40))

@@ -7,6 +7,7 @@
 
 #include <nearcell/core/error.h>
 #include <nearcell/extract/jpeg.h>
+#include <nearcell/extract/orientation.h>
 #include <nearcell/extract/picture_bytes.h>
 #include <nearcell/storage/input_file.h>
 
@@ -143,7 +144,8 @@ Image to_rgb(const uint8_t* from, const PictureInfo& info, int channels) {
 
 Image decode_image(std::span<const uint8_t> bytes, std::string_view name) {
     const PictureInfo info = inspect_picture(bytes, name);
-    if (info.format == PictureFormat::Jpeg) return decode_jpeg(bytes, info, name);
+    if (info.format == PictureFormat::Jpeg)
+        return oriented(decode_jpeg(bytes, info, name), info.orientation);
     DecodeMemory memory(memory_limit(info, bytes.size()), name);
     int width = 0, height = 0, channels = 0;
     // The fourth channel of a BMP is mostly not alpha but padding: three are asked for.
@@ -160,7 +162,7 @@ Image decode_image(std::span<const uint8_t> bytes, std::string_view name) {
     if (static_cast<size_t>(width) != info.width || static_cast<size_t>(height) != info.height) {
         memory.fail("it contradicts its own size");
     }
-    return to_rgb(pixels, info, wanted != 0 ? wanted : channels);
+    return oriented(to_rgb(pixels, info, wanted != 0 ? wanted : channels), info.orientation);
 }
 
 Image read_image(const std::string& path) {

@@ -1,8 +1,9 @@
 // Image: the pixels of a picture, and how a JPEG, PNG or BMP file becomes one. Whatever the file
 // holds, the result is 8-bit RGB: grey is replicated, alpha is laid over white (that of a BMP,
-// mostly padding, is ignored), 16-bit channels keep their high byte, CMYK is converted. An EXIF
-// orientation is not applied (nor does Pillow's Image.open), and neither are colour profiles and
-// gamma; of an animation the first picture is read. JPEG pixels are those of libjpeg.
+// mostly padding, is ignored), 16-bit channels keep their high byte, CMYK is converted. The
+// orientation that EXIF tells is applied, in JPEG and in PNG (Pillow: ImageOps.exif_transpose);
+// colour profiles and gamma are not; of an animation the first picture is read. JPEG pixels are
+// those of libjpeg.
 //
 // Bytes are not trusted: sizes are checked before anything is allocated, memory is limited by the
 // size the header states, and a file that is broken, truncated or empty is an Error that names it.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <nearcell/core/error.h>
+#include <nearcell/extract/orientation.h>
 
 namespace nearcell {
 namespace {
@@ -81,6 +82,9 @@ struct JpegFrame {
     uint32_t components = 0;
 };
 
+// What an EXIF segment begins with, two zeros included.
+constexpr std::string_view kExif("Exif\0\0", 6);
+
 constexpr bool is_restart(uint8_t code) { return code >= 0xd0 && code <= 0xd7; }
 
 // Where the next marker's code is, from `at`; in coded data only markers that end it count.
@@ -115,6 +119,7 @@ void read_frame(const Reader& reader, uint8_t code, size_t body, size_t bytes, J
 PictureInfo inspect_jpeg(const Reader& reader) {
     JpegFrame frame;
     bool adobe = false, coded = false;
+    int orientation = 0;
     size_t scans = 0, at = 2;
     for (;;) {
         at = next_marker(reader, at, coded);
@@ -132,6 +137,10 @@ PictureInfo inspect_jpeg(const Reader& reader) {
             read_frame(reader, code, body, length - 2, frame);
         } else if (code == 0xee && length >= 14) {
             adobe = adobe || std::memcmp(reader.at(body, 6), "Adobe", 6) == 0;
+        } else if (code == 0xe1 && length >= 2 + kExif.size() && orientation == 0 && scans == 0) {
+            const uint8_t* from = reader.at(body, length - 2);
+            if (std::memcmp(from, kExif.data(), kExif.size()) == 0)
+                orientation = exif_orientation({from + kExif.size(), length - 2 - kExif.size()});
         } else if (code == 0xda) {
             reader.require(frame.found, "a broken JPEG file: a scan before the frame header");
             ++scans;
@@ -142,7 +151,8 @@ PictureInfo inspect_jpeg(const Reader& reader) {
     reader.require(scans > 0, "a broken JPEG file: it ends before its first scan");
     // Four channels are CMYK, inverted or as YCCK, and only Adobe's segment says which.
     reader.support(frame.components != 4 || adobe, "a CMYK JPEG that does not say how");
-    const PictureInfo info = reader.info(PictureFormat::Jpeg, frame.width, frame.height);
+    PictureInfo info = reader.info(PictureFormat::Jpeg, frame.width, frame.height);
+    info.orientation = std::max(orientation, 1);
     reader.support(scans <= kMaxScannedPixels / (info.width * info.height), "a JPEG of ", scans,
                    " scans of ", info.width, " x ", info.height, " pixels, at most ",
                    kMaxScannedPixels, " in all scans");
@@ -202,9 +212,10 @@ PictureInfo inspect_png(const Reader& reader) {
         const size_t length = reader.big(at, 4);
         const uint32_t type = reader.big(at + 4, 4);
         const uint8_t* chunk = reader.at(at + 4, length + 8);
-        // A capital first letter: the picture cannot be read without it. tRNS changes pixels, too.
+        // A capital first letter: the picture cannot be read without it. The other two change
+        // pixels, too.
         const bool critical = (type & 0x20000000u) == 0;
-        if (critical || type == tag("tRNS")) {
+        if (critical || type == tag("tRNS") || type == tag("eXIf")) {
             reader.require(crc32(chunk, length + 4) == reader.big(at + 8 + length, 4),
                            "a damaged PNG file: the checksum of the chunk at byte ", at,
                            " is wrong");
@@ -226,6 +237,7 @@ PictureInfo inspect_png(const Reader& reader) {
             data = true;
             data_bytes += length;
         }
+        if (type == tag("eXIf")) info.orientation = exif_orientation({chunk + 4, length});
         at += length + 12;
         if (type == tag("IEND")) break;
     }

@@ -27,6 +27,7 @@ struct PictureInfo {
     PictureFormat format = PictureFormat::Jpeg;
     size_t width = 0;
     size_t height = 0;
+    int orientation = 1;  // as EXIF tells it; width and height are those before it is applied
 };
 
 // Throws Corrupt (empty, truncated, damaged, no picture at all) or Unsupported (too large, or a

@@ -18,6 +18,19 @@ TEST(Escaped, ShowsWhatATerminalWouldObey) {
     EXPECT_EQ(escaped("a\n\r", '\n'), "a\n\\x0d");
 }
 
+TEST(Escaped, ShowsWhatTurnsTheDirectionOfText) {
+    EXPECT_EQ(escaped("a\u202egpj.exe"), R"(a\xe2\x80\xaegpj.exe)");
+    EXPECT_EQ(escaped("\u061c\u200e\u200f"), R"(\xd8\x9c\xe2\x80\x8e\xe2\x80\x8f)");
+    EXPECT_EQ(escaped("\u202a\u202b\u202c\u202d"),
+              R"(\xe2\x80\xaa\xe2\x80\xab\xe2\x80\xac\xe2\x80\xad)");
+    EXPECT_EQ(escaped("\u2066\u2067\u2068\u2069"),
+              R"(\xe2\x81\xa6\xe2\x81\xa7\xe2\x81\xa8\xe2\x81\xa9)");
+    // Their neighbours, text that goes from right to left by itself, and joined emoji.
+    for (const char* text : {"\u061b\u061d\u200d\u2010\u2029\u202f\u2065\u206a",
+                             "\u05e9\u05dc\u0627", "\U0001f469\u200d\U0001f680"})
+        EXPECT_EQ(escaped(text), text);
+}
+
 TEST(Escaped, ShowsBytesThatAreNoText) {
     EXPECT_EQ(escaped("\x9b\xff"), R"(\x9b\xff)");
     EXPECT_EQ(escaped("\xc0\x9b"), R"(\xc0\x9b)");  // an overlong escape

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include <nearcell/extract/image.h>
+#include <nearcell/extract/orientation.h>
 #include <nearcell/extract/picture_bytes.h>
 
 #include "extract/picture_case.h"
@@ -22,6 +23,24 @@ TEST(Image, DecodesAsPillowDoes) {
         ASSERT_EQ(image.height, kSampleHeight) << sample.name;
         check_image(image);
         EXPECT_EQ(fnv(image.pixels), sample.hash) << sample.name;
+    }
+}
+
+TEST(Image, AppliesTheOrientation) {
+    for (const char* const name : {"JpegBaseline", "JpegProgressive", "JpegCmyk", "PngRgb",
+                                   "PngGreyAlpha", "PngInterlaced"}) {
+        const Bytes bytes = sample_bytes(name);
+        const Image stored = decode_image(bytes, name);
+        for (int number = 1; number <= 8; ++number) {
+            const Image expected = oriented(stored, number);
+            for (const bool little : {true, false}) {
+                const Image image = decode_image(with_exif(bytes, exif_of(number, little)), name);
+                EXPECT_EQ(image.width, number >= 5 ? kSampleHeight : kSampleWidth);
+                check_image(image);
+                EXPECT_EQ(image.width, expected.width);
+                EXPECT_EQ(image.pixels, expected.pixels) << name << " " << number;
+            }
+        }
     }
 }
 
@@ -52,31 +71,14 @@ TEST(Image, FilesThatAreNotThereOrTooLargeAreTold) {
 // A PNG whose chunks have right checksums, of any header and data.
 Bytes png_of(uint32_t width, uint32_t height, uint8_t depth, uint8_t color, const Bytes& data) {
     Bytes out{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-    const auto number = [](Bytes& to, size_t value) {
-        for (int shift = 24; shift >= 0; shift -= 8)
-            to.push_back(static_cast<uint8_t>(value >> shift));
-    };
-    const auto chunk = [&](const char* type, const Bytes& body) {
-        number(out, body.size());
-        Bytes checked(type, type + 4);
-        checked.insert(checked.end(), body.begin(), body.end());
-        uint32_t crc = ~0u;
-        for (const uint8_t byte : checked) {
-            crc ^= byte;
-            for (int bit = 0; bit < 8; ++bit)
-                crc = (crc >> 1) ^ ((crc & 1u) != 0 ? 0xedb88320u : 0u);
-        }
-        out.insert(out.end(), checked.begin(), checked.end());
-        number(out, ~crc);
-    };
     Bytes header;
-    number(header, width);
-    number(header, height);
+    append_big(header, width, 4);
+    append_big(header, height, 4);
     header.insert(header.end(), {depth, color, 0, 0, 0});
-    chunk("IHDR", header);
-    if (color == 3) chunk("PLTE", {1, 2, 3});
-    chunk("IDAT", data);
-    chunk("IEND", {});
+    append_chunk(out, "IHDR", header);
+    if (color == 3) append_chunk(out, "PLTE", {1, 2, 3});
+    append_chunk(out, "IDAT", data);
+    append_chunk(out, "IEND", {});
     return out;
 }
 

@@ -147,6 +147,49 @@ TEST(PictureBytes, PngChunksAreVerified) {
     expect_refused(headless, StatusCode::Corrupt, "does not begin with its header");
 }
 
+TEST(PictureBytes, SaysTheOrientation) {
+    const Bytes jpeg = sample_bytes("JpegBaseline"), png = sample_bytes("PngRgb");
+    const auto orientation = [](const Bytes& bytes) {
+        return inspect_picture(bytes, "x").orientation;
+    };
+    for (int number = 1; number <= 8; ++number) {
+        for (const bool little : {true, false}) {
+            EXPECT_EQ(orientation(with_exif(jpeg, exif_of(number, little))), number);
+            EXPECT_EQ(orientation(with_exif(png, exif_of(number, little))), number);
+        }
+    }
+    const PictureInfo info = inspect_picture(with_exif(jpeg, exif_of(6, true)), "x");
+    EXPECT_EQ(info.width, kSampleWidth);  // as stored
+    EXPECT_EQ(orientation(jpeg), 1);
+    EXPECT_EQ(orientation(with_exif(jpeg, exif_of(9, true))), 1);
+    EXPECT_EQ(orientation(with_exif(jpeg, {})), 1);
+    EXPECT_EQ(orientation(with_exif(png, {})), 1);
+    // The first segment of EXIF counts, though it tells none; others do not matter.
+    EXPECT_EQ(orientation(with_exif(with_exif(jpeg, exif_of(6, true)), {'I', 'I'})), 1);
+    Bytes other = with_exif(with_exif(jpeg, exif_of(6, true)), exif_of(3, true));
+    EXPECT_EQ(orientation(other), 3);
+    EXPECT_EQ(orientation(changed(other, find(other, {'E', 'x'}), {'e'})), 6);
+}
+
+// The last byte that a JPEG's segment may be read to is its own, and so is a PNG's chunk's.
+TEST(PictureBytes, ExifEndsWithItsSegment) {
+    const Bytes whole = exif_of(6, true);
+    for (size_t size = 0; size < 32; ++size) {
+        const auto cut = whole.begin() + static_cast<ptrdiff_t>(size);
+        const Bytes part(whole.begin(), cut);
+        for (const char* const name : {"JpegBaseline", "PngRgb"}) {
+            Bytes bytes = with_exif(sample_bytes(name), part);
+            EXPECT_EQ(inspect_picture(bytes, name).orientation, 1) << name << " " << size;
+        }
+    }
+}
+
+TEST(PictureBytes, ADamagedOrientationOfAPngIsRefused) {
+    const Bytes good = with_exif(sample_bytes("PngRgb"), exif_of(6, true));
+    const size_t at = find(good, {'e', 'X', 'I', 'f'});
+    expect_refused(changed(good, at + 4 + 30, {3}), StatusCode::Corrupt, "at byte 33 is wrong");
+}
+
 TEST(PictureBytes, BmpKindsThatAreNotDecodedAreTold) {
     const Bytes good = sample_bytes("BmpRgb");
     expect_refused(changed(good, 14, {12}), StatusCode::Unsupported, "OS/2");

@@ -1,5 +1,5 @@
-// decode_image: JPEG by libjpeg, PNG and BMP by stb. Seeds are the samples of the picture tests and
-// pictures of our own writer.
+// decode_image: JPEG by libjpeg, PNG and BMP by stb. Seeds are the samples of the picture tests,
+// some with an EXIF orientation.
 #include <nearcell/extract/image.h>
 
 #include "extract/picture_case.h"
@@ -15,22 +15,16 @@ uint32_t big(const uint8_t* bytes) {
     return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 | bytes[3];
 }
 
-uint32_t crc32(const uint8_t* data, size_t size) {
-    uint32_t crc = ~0u;
-    for (size_t i = 0; i < size; ++i) {
-        crc ^= data[i];
-        for (int bit = 0; bit < 8; ++bit)
-            crc = (crc >> 1) ^ ((crc & 1u) != 0 ? 0xedb88320u : 0u);
-    }
-    return ~crc;
-}
-
 }  // namespace
 
 std::vector<Bytes> seeds() {
     std::vector<Bytes> pictures;
     for (const PictureSample& sample : kPictureSamples)
         pictures.push_back(bytes_of_hex(sample.bytes));
+    for (const char* const name : {"JpegFull", "PngRgb"}) {
+        pictures.push_back(with_exif(sample_bytes(name), exif_of(6, true)));
+        pictures.push_back(with_exif(sample_bytes(name), exif_of(7, false)));
+    }
     return pictures;
 }
 

@@ -485,7 +485,7 @@ def test_verify_checks_all_and_fails_with_the_first(
 
 
 def test_paths_cannot_speak_to_the_terminal(index: Path, tmp_path: Path) -> None:
-    name, shown = "é\x1b[31m\n\x9b.nc", r"é\x1b[31m\x0a\xc2\x9b.nc"
+    name, shown = "é\x1b[31m\n\x9b\u202e.nc", r"é\x1b[31m\x0a\xc2\x9b\xe2\x80\xae.nc"
     path = tmp_path / name
     path.write_bytes(index.read_bytes())
     done = run("verify", path, tmp_path / name / "none", code=NOT_FOUND)

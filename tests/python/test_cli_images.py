@@ -104,10 +104,10 @@ def test_names_are_in_the_order_of_the_rows(data: Data, tmp_path: Path) -> None:
     report = extract(data, data.pictures, "-o", out)
     assert (report["pictures"], report["rows"], report["skipped"]) == (COUNT, COUNT, [])
     assert (report["dim"], report["layer"]) == (1280, "pool")
-    assert report["names"] == str(tmp_path / "feats.names.txt")
+    assert report["names"] == str(tmp_path / "feats.npy.names.txt")
     features = np.load(out)
     assert features.shape == (COUNT, 1280) and features.dtype == np.float32
-    assert names_of(tmp_path / "feats.names.txt") == [
+    assert names_of(tmp_path / "feats.npy.names.txt") == [
         os.fsencode(data.path(number)) for number in range(COUNT)
     ]
     same, names, _ = nearcell.extract(data.pictures, weights=data.weights)
@@ -119,7 +119,7 @@ def test_names_are_in_the_order_of_the_rows(data: Data, tmp_path: Path) -> None:
     listed.write_text("".join(f"{data.path(number)}\n" for number in order))
     extract(data, listed, data.path(5), data.pictures / "1[12].bmp", "-o", out)
     np.testing.assert_array_equal(np.load(out), features[[7, 3, 11, 5, 11, 12]])
-    assert names_of(tmp_path / "feats.names.txt")[0] == os.fsencode(data.path(7))
+    assert names_of(tmp_path / "feats.npy.names.txt")[0] == os.fsencode(data.path(7))
 
 
 def test_formats_hold_the_same(data: Data, tmp_path: Path) -> None:
@@ -139,6 +139,40 @@ def test_formats_hold_the_same(data: Data, tmp_path: Path) -> None:
         extract(data, few, "-o", tmp_path / name, code=BAD_INPUT)
     extract(data, few, "-o", tmp_path / "none" / "y.npy", code=IO)
     assert files_in(tmp_path) == before
+
+
+def test_files_of_one_stem_have_names_of_their_own(data: Data, tmp_path: Path) -> None:
+    extract(data, data.pictures / "0[0-4].bmp", "-o", tmp_path / "x.npy")
+    extract(data, data.pictures / "1*.bmp", "-o", tmp_path / "x.fbin")
+    images(data, data.pictures, "--pca", 2, "--save-index", tmp_path / "x")
+    images(data, data.pictures, "--pca", 3, "--save-index", tmp_path / "x.nc")
+    for name, numbers in (("x.npy", range(5)), ("x.fbin", range(10, 20)), ("x.nc", range(COUNT))):
+        assert names_of(tmp_path / f"{name}.names.txt") == [
+            os.fsencode(data.path(number)) for number in numbers
+        ]
+    for name, components in (("x", 2), ("x.nc", 3)):
+        assert run_json("info", tmp_path / f"{name}.pca.nc")["components"] == components
+
+
+def test_verify_counts_the_names_of_vectors(data: Data, tmp_path: Path) -> None:
+    out, names = tmp_path / "x.npy", tmp_path / "x.npy.names.txt"
+    extract(data, data.pictures, "-o", out)
+    assert run_json("verify", out)["files"][0]["message"].endswith("20 x 1280, names of all")
+    whole = names.read_bytes()
+    names.write_bytes(whole[:-1])  # an editor's
+    run("verify", out)
+    for text, count in ((whole + b"more\n", 21), (whole[: whole.index(b"\n") + 1], 1), (b"", 0)):
+        names.write_bytes(text)
+        message = run_json("verify", out, code=CORRUPT)["files"][0]["message"]
+        assert f"x.npy has 20 rows, but {names} has {count} names" in message
+        assert "extract again" in message
+    names.unlink()
+    assert run_json("verify", out)["files"][0]["message"].endswith("20 x 1280")
+    names.mkdir()
+    assert "cannot read" in run("verify", out, code=IO).stdout
+    long = tmp_path / f"{'x' * 250}.npy"  # its names would have too long a name
+    shutil.copy(out, long)
+    run("verify", long)
 
 
 def test_noise_reduction_and_layer_change_features(data: Data, tmp_path: Path) -> None:
@@ -181,7 +215,7 @@ def test_broken_pictures_are_named_and_counted(data: Data, tmp_path: Path) -> No
     assert (report["pictures"], report["rows"]) == (4, 2)
     assert [Path(one["picture"]).name for one in report["skipped"]] == ["a.bmp", "c.png"]
     assert all(one["picture"] in one["reason"] for one in report["skipped"])
-    assert [Path(os.fsdecode(name)).name for name in names_of(tmp_path / "x.names.txt")] == [
+    assert [Path(os.fsdecode(name)).name for name in names_of(tmp_path / "x.npy.names.txt")] == [
         "b.bmp",
         "d.bmp",
     ]
@@ -191,11 +225,11 @@ def test_broken_pictures_are_named_and_counted(data: Data, tmp_path: Path) -> No
     assert "a.bmp" in done.stderr and "c.png" in done.stderr and "b.bmp" not in done.stderr
     assert not run(*words, "--quiet").stderr
     (tmp_path / "y.npy").unlink()
-    (tmp_path / "y.names.txt").unlink()
+    (tmp_path / "y.npy.names.txt").unlink()
     assert "a.bmp" in run(*words, "--strict", code=CORRUPT).stderr
     done = run("extract", folder / "a.bmp", *words[2:], code=CORRUPT)
     assert "none of 1 pictures could be read" in done.stderr
-    assert files_in(tmp_path) == ["p", "x.names.txt", "x.npy"]
+    assert files_in(tmp_path) == ["p", "x.npy", "x.npy.names.txt"]
 
 
 def test_odd_names(data: Data, tmp_path: Path) -> None:
@@ -207,7 +241,7 @@ def test_odd_names(data: Data, tmp_path: Path) -> None:
             file.write(bmp(pattern(1)))
     report = extract(data, folder, "-o", tmp_path / "x.npy")
     assert report["rows"] == len(odd)
-    found = names_of(tmp_path / "x.names.txt")
+    found = names_of(tmp_path / "x.npy.names.txt")
     assert found == sorted(os.path.join(os.fsencode(folder), name) for name in odd)
     with open(os.path.join(os.fsencode(folder), b"caf\xe9.bmp"), "wb"):
         pass
@@ -218,7 +252,7 @@ def test_odd_names(data: Data, tmp_path: Path) -> None:
         "extract", folder, "--weights", data.weights, "-o", tmp_path / "y.npy", code=BAD_INPUT
     )
     assert "two?lines.bmp" in done.stderr and "line break" in done.stderr
-    assert files_in(tmp_path) == ["p", "x.names.txt", "x.npy"]
+    assert files_in(tmp_path) == ["p", "x.npy", "x.npy.names.txt"]
 
 
 def test_interrupt_leaves_nothing_behind(data: Data, tmp_path: Path) -> None:
@@ -269,7 +303,7 @@ def test_photographs(tmp_path: Path) -> None:
     ]
     features, names, _ = nearcell.extract(SHARED / "images", weights=TRAINED)
     np.testing.assert_array_equal(np.load(out), features)
-    assert [os.fsdecode(name) for name in names_of(tmp_path / "x.names.txt")] == names
+    assert [os.fsdecode(name) for name in names_of(tmp_path / "x.npy.names.txt")] == names
 
 
 # -- images ---------------------------------------------------------------------------------------
@@ -403,18 +437,18 @@ def test_the_index_is_kept_with_names_and_pca(data: Data, tmp_path: Path) -> Non
     index = tmp_path / "x.nc"
     words = [data.pictures, "--pca", 6, "-k", "IVF2,Flat", "--probes", 2, "-n", 3]
     report = images(data, *words, "--save-index", index, "--query", data.path(4))
-    assert files_in(tmp_path) == ["x.names.txt", "x.nc", "x.pca.nc"]
+    assert files_in(tmp_path) == ["x.nc", "x.nc.names.txt", "x.nc.pca.nc"]
     assert (report["pca_file"], report["names"]) == (
-        str(tmp_path / "x.pca.nc"),
-        str(tmp_path / "x.names.txt"),
+        str(tmp_path / "x.nc.pca.nc"),
+        str(tmp_path / "x.nc.names.txt"),
     )
     assert 0 < report["variance_kept"] < 1
     extract(data, data.path(4), "-o", tmp_path / "q.npy")
-    run("reduce", tmp_path / "q.npy", "--apply", tmp_path / "x.pca.nc", "-o", tmp_path / "r.npy")
+    run("reduce", tmp_path / "q.npy", "--apply", tmp_path / "x.nc.pca.nc", "-o", tmp_path / "r.npy")
     found_words = ["-n", 3, "--probes", 2, "-o", tmp_path / "found.ibin"]
     run("search", index, tmp_path / "r.npy", *found_words)
     ids = read_bin(tmp_path / "found.ibin", "<i4")[0]
-    names = names_of(tmp_path / "x.names.txt")
+    names = names_of(tmp_path / "x.nc.names.txt")
     assert [names[i].decode() for i in ids] == [
         one["picture"] for one in report["neighbors"][0]["neighbors"]
     ]
@@ -455,7 +489,7 @@ def test_what_images_refuses(data: Data, tmp_path: Path) -> None:
     same += ["--html", tmp_path / "x.png", "--png", tmp_path / "x.png"]
     assert "one file" in run(*same, code=BAD_INPUT).stdout
     same = ["images", data.pictures, "--weights", data.weights, "--json"]
-    same += ["--png", tmp_path / "x.names.txt", "--save-index", tmp_path / "x.nc"]
+    same += ["--png", tmp_path / "x.nc.names.txt", "--save-index", tmp_path / "x.nc"]
     assert "one file" in run(*same, code=BAD_INPUT).stdout
     assert files_in(tmp_path) == ["broken.bmp", "many.txt"]
 

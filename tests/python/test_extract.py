@@ -6,6 +6,8 @@ from pathlib import Path
 import nearcell
 import numpy as np
 import pytest
+from picture_case import write_random_weights
+from PIL import ExifTags, Image, ImageOps
 from support import ROOT
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -59,6 +61,31 @@ def test_photographs_become_features_and_broken_ones_are_named():
         nearcell.extract([names[0]], weights=WEIGHTS, denoise="median", sigma=3)
     with pytest.raises(nearcell.CorruptFileError, match="broken-empty"):
         nearcell.extract(IMAGES, weights=WEIGHTS, strict=True)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_pictures_are_turned_as_pillow_turns_them(tmp_path, kind):
+    weights = tmp_path / "random.safetensors"
+    write_random_weights(weights)
+    y, x = np.mgrid[0:100, 0:170]
+    picture = Image.fromarray(np.stack([x, 2 * y, x * y // 100], -1).astype(np.uint8))
+    stored, shown = [], []
+    for orientation in range(1, 9):
+        for order in "<>":
+            exif = Image.Exif()
+            exif[ExifTags.Base.Make] = "a camera"
+            exif[ExifTags.Base.Orientation] = orientation
+            exif.endian = order
+            stored.append(tmp_path / f"stored{len(stored)}.{kind}")
+            picture.save(stored[-1], exif=exif)
+            assert (b"II*\0" if order == "<" else b"MM\0*") in stored[-1].read_bytes()
+            shown.append(tmp_path / f"shown{len(shown)}.png")
+            ImageOps.exif_transpose(Image.open(stored[-1])).save(shown[-1])
+    features, _, skipped = nearcell.extract([*map(str, stored)], weights=weights)
+    expected, _, _ = nearcell.extract([*map(str, shown)], weights=weights)
+    assert not skipped
+    np.testing.assert_array_equal(features, expected)
+    assert len(np.unique(features, axis=0)) == 8
 
 
 @needs_shared
