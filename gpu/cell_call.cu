@@ -133,16 +133,21 @@ void CellCall::search(const DeviceBatch& batch, size_t first, size_t count) {
         held_.note_crowding(++crowding);
         counted_ = before;
         host_scored_ = scored_before;
-        session_.scratch.rewind(mark);
+        session_.scratch.shrink(mark);
     }
+}
+
+// What one that did not come to its end has counted on the device does not count.
+void CellCall::start_counting() {
+    if (is_unfinished_)
+        simt::copy_to_device(counters_, counted_.data(), sizeof(counted_), session_.stream.get());
+    is_unfinished_ = true;
 }
 
 // Whether that was all: false where queries were crowded, or there was no memory for more room.
 bool CellCall::search_at(int crowding, const DeviceBatch& batch, size_t first, size_t count) {
     const auto before = counted_;
-    if (is_unfinished_)
-        simt::copy_to_device(counters_, before.data(), sizeof(before), session_.stream.get());
-    is_unfinished_ = true;
+    start_counting();
     options_.roomy = crowding == 1;
     options_.crowded = crowding < HeldCells::kMostCrowding ? counters_ + kCrowded : nullptr;
     try {
@@ -226,6 +231,7 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
     constexpr float kBelow = -std::numeric_limits<float>::infinity();
     options_.k = 1;
     options_.refined = false;
+    start_counting();
     const ChunkQueries queries = prepare(batch, first, count);
     const bool by_rows = held_.rerank_on_device();
     const float limit = std::nextafter(held_.has_rerank() ? scan_radius : radius, kBelow);
@@ -255,6 +261,7 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
         session_.scratch.rewind(mark);
     }
     see_counters(batch);
+    is_unfinished_ = false;
     if (held_.has_rerank() && !by_rows) {
         for (std::vector<Candidate>& list : hits.subspan(first, count))
             std::sort(list.begin(), list.end(), nearer);

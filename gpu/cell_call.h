@@ -29,6 +29,7 @@ class CellCall {
     SearchStats stats() const;
 
    private:
+    void start_counting();
     bool search_at(int crowding, const DeviceBatch& batch, size_t first, size_t count);
     void search_once(const DeviceBatch& batch, size_t first, size_t count);
     ChunkSearchOptions coarse_options() const;

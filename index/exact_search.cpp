@@ -146,12 +146,14 @@ void write_result(const std::vector<Candidate>& exact, size_t q, Metric metric,
 }
 
 // By how much a key of the scan may lie above the exact one: roundings of differences, products and
-// sums (kernels/kernel_table.h), and for Cosine of the rows of length one. `lengths`: of the query
-// times the longest row.
+// sums (kernels/kernel_table.h), and for Cosine of the rows of length one; and what underflows.
+// `lengths`: of the query times the longest row.
 double scan_error(Metric metric, size_t dim, double key, double lengths) {
-    const double roundings = static_cast<double>(dim + 8) * 0x1p-24;
-    if (metric == Metric::InnerProduct) return roundings * lengths;
-    return roundings * (metric == Metric::Cosine ? 1.0 : std::fabs(key));
+    const auto roundings = static_cast<double>(dim + 8);
+    const double size = metric == Metric::InnerProduct ? lengths
+                        : metric == Metric::Cosine     ? 1.0
+                                                       : std::fabs(key);
+    return roundings * (size * 0x1p-24 + 0x1p-149);
 }
 
 double length_of(const float* row, size_t dim) {

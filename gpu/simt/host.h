@@ -88,7 +88,8 @@ void destroy_event(Event event);
 void record_event(Event event, Stream stream);
 void wait_for_event(Stream stream, Event event);  // work given to the stream later runs after it
 
-// Lets a kernel have more than 48 KiB of shared memory.
+// Lets a kernel have more than 48 KiB of shared memory. Never less than before: another thread may
+// be about to launch it with what it asked for.
 template <class... Parameters>
 void allow_shared_memory(void (*kernel)(Parameters...), size_t bytes) {
     allow_shared_bytes(reinterpret_cast<const void*>(kernel), bytes);

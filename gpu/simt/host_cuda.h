@@ -4,7 +4,10 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <map>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include <nearcell/core/error.h>
 
@@ -141,9 +144,16 @@ inline void wait_for_event(Stream stream, Event event) {
 }
 
 inline void allow_shared_bytes(const void* kernel, size_t bytes) {
+    static std::mutex mutex;
+    static std::map<std::pair<int, const void*>, size_t> allowed;  // of each device
+    const int device = selected_device();
+    const std::lock_guard lock(mutex);
+    size_t& most = allowed[{device, kernel}];
+    if (bytes <= most) return;
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(bytes)),
                "allow_shared_memory");
+    most = bytes;
 }
 
 // Before sm_90 kernels wait for nothing, not even on a device that could: one beyond those that the

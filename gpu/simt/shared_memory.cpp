@@ -55,7 +55,8 @@ void allow_shared_bytes(const void* function, size_t bytes) {
                     bytes_text(bytes) + " of shared memory asked for; sm_" +
                         std::to_string(config().architecture) + " has " + bytes_text(limit));
     }
-    dynamic_limits[function] = bytes;
+    size_t& most = dynamic_limits[function];
+    most = std::max(most, bytes);
 }
 
 void check_launch_shared_memory(const LaunchState& launch) {

@@ -409,6 +409,35 @@ TEST_F(DeviceIndexTest, RangeSearch) {
     }
 }
 
+// With memory for all queries, but not for what they find, it is done again by some at a time.
+TEST_F(DeviceIndexTest, RangeSearchInLittleMemoryCountsOnce) {
+    const auto index = make("IVF8,Flat", Metric::L2);
+    SearchOptions search;
+    search.probes = 8;
+    const MatrixView<const float> queries = view(base_).slice(0, 20);
+    const RangeResult truth = index->range_search(queries, 1e6f, search);
+    size_t again = 0;
+    for (const size_t left : {17 << 9, 18 << 9, 19 << 9}) {
+        simt::reset();
+        DeviceOptions options;
+        options.chunk_blocks = 1;
+        options.candidates = 16;
+        index->to("cuda:0", options);
+        index->search(queries.slice(0, 1), search);  // so that the cells are there
+        simt::config().device_bytes = simt::counters().device_bytes + left;
+        try {
+            const RangeResult found = index->range_search(queries, 1e6f, search);
+            EXPECT_EQ(found.ids, truth.ids) << left;
+            EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << left;
+            again += found.stats.plan.find("at most 20 ") == std::string::npos;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), StatusCode::OutOfMemory) << error.what();
+        }
+        index->to("cpu");
+    }
+    EXPECT_GT(again, 1u);
+}
+
 TEST_F(DeviceIndexTest, LittleMemoryIsSaidAndChangesNothing) {
     const auto index = make("IVF8,Flat", Metric::L2);
     const std::vector<uint8_t> before = index->to_bytes();

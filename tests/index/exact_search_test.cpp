@@ -166,7 +166,6 @@ TEST(ExactSearch, OrdersNearEquals) {
     }
 }
 
-// Where |q|^2 + |x|^2 - 2qx would lose every digit.
 // Many rows are so nearly equally near that float32 orders them at random.
 TEST(ExactSearch, FindsTheNearestOfManyNearEquals) {
     constexpr size_t kDim = 40, kRows = 1500, kQueries = 5, kNear = 10;
@@ -201,6 +200,39 @@ TEST(ExactSearch, FindsTheNearestOfManyNearEquals) {
     }
 }
 
+// Where squares and products have only some bits, or none, float32 tells few rows apart.
+TEST(ExactSearch, FindsTheNearestOfThoseThatUnderflow) {
+    constexpr size_t kDim = 3, kRows = 500, kWanted = 20;
+    for (const float scale : {0x1p-71f, 0x1p-73f, 0x1p-75f}) {
+        Random random(14);
+        Matrix base(kRows, kDim), queries(10, kDim);
+        for (Matrix* const matrix : {&base, &queries}) {
+            for (float& value : matrix->values)
+                value = static_cast<float>(random.normal()) * scale;
+        }
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct}) {
+            const SearchResult result =
+                exact_search(base.view(), queries.view(), metric, kWanted, 1);
+            for (size_t q = 0; q < queries.rows; ++q) {
+                std::vector<std::pair<float, int64_t>> expected;
+                for (size_t i = 0; i < kRows; ++i) {
+                    double sum = 0;
+                    for (size_t j = 0; j < kDim; ++j) {
+                        const auto x = static_cast<double>(base.row(i)[j]);
+                        const auto y = static_cast<double>(queries.row(q)[j]);
+                        sum += metric == Metric::L2 ? (x - y) * (x - y) : -x * y;
+                    }
+                    expected.emplace_back(static_cast<float>(sum), static_cast<int64_t>(i));
+                }
+                std::sort(expected.begin(), expected.end());
+                for (size_t i = 0; i < kWanted; ++i)
+                    ASSERT_EQ(result.ids[q * kWanted + i], expected[i].second) << q << ' ' << i;
+            }
+        }
+    }
+}
+
+// Where |q|^2 + |x|^2 - 2qx would lose every digit.
 TEST(ExactSearch, SurvivesTranslation) {
     Matrix base = integers(2000, 16, 10, 6), queries = integers(60, 16, 10, 7);
     const SearchResult before = exact_search(base.view(), queries.view(), Metric::L2, 10, 1);

@@ -36,35 +36,52 @@ TEST_F(ScanByteTiles, OfEveryKindOfRandomCodes) {
 }
 
 // Vectors near and far from the origin and each other, limits of near and far vectors.
+void check_any_size(size_t dim, const std::vector<size_t>& sizes, Random& random) {
+    simt::reset();
+    config().seed = random.next();
+    EncodedCodes::Shape shape;
+    shape.kind = kAllKinds[random.below(7)];
+    shape.dim = dim;
+    const bool half = shape.kind == CodeKind::Float16;  // which has no large numbers
+    const bool scaled = !half && random.below(3) == 0;
+    const bool is_exact = shape.kind == CodeKind::Float32 || shape.kind == CodeKind::BFloat16;
+    const double most = is_exact ? 19.5 : 13;
+    double scale = scaled ? std::pow(10.0, std::min(most, 6 * random.normal())) : 1;
+    if (is_exact && random.below(4) == 0) scale = std::pow(10.0, 17 + 2.5 * random.uniform());
+    shape.offset = random.below(2) == 0 ? 0 : scale * std::pow(10.0, random.normal());
+    if (!half && random.below(8) == 0) shape.offset = 3e5 * scale;
+    shape.spread = random.below(4) == 0 ? 0 : scale;
+    shape.width = scale * std::pow(10.0, -2 * random.uniform());
+    shape.residual = random.below(2) == 0;
+    shape.zeros = random.below(2) == 0 ? 0 : 0.3;
+    const EncodedCodes codes(shape, sizes, random);
+    const Matrix queries = queries_near(codes, shape, scale, random);
+    const Metric metric = kProducts[random.below(3)];
+    ScanCase scan(codes, metric, shape.residual, random.below(2) == 0, {6, 5}, queries, random,
+                  kChunkBlocks);
+    scan.draw_limits(random);
+    check_scan(scan, {kGrid, dim > 1700 ? 16u : kPairTile});
+    ASSERT_FALSE(testing::Test::HasFailure())
+        << metric_name(metric) << ", " << text_of(shape, scale);
+}
+
 TEST_F(ScanByteTiles, OfVectorsOfAnySize) {
     Random random(2);
     for (int turn = 0; turn < 120; ++turn) {
-        simt::reset();
-        config().seed = random.next();
-        EncodedCodes::Shape shape;
-        shape.kind = kAllKinds[random.below(7)];
-        shape.dim = 1 + random.below(random.below(2) == 0 ? 20 : 170);
-        const bool half = shape.kind == CodeKind::Float16;  // which has no large numbers
-        const bool scaled = !half && random.below(3) == 0;
-        const bool is_exact = shape.kind == CodeKind::Float32 || shape.kind == CodeKind::BFloat16;
-        const double most = is_exact ? 19.5 : 13;
-        double scale = scaled ? std::pow(10.0, std::min(most, 6 * random.normal())) : 1;
-        if (is_exact && random.below(4) == 0) scale = std::pow(10.0, 17 + 2.5 * random.uniform());
-        shape.offset = random.below(2) == 0 ? 0 : scale * std::pow(10.0, random.normal());
-        if (!half && random.below(8) == 0) shape.offset = 3e5 * scale;
-        shape.spread = random.below(4) == 0 ? 0 : scale;
-        shape.width = scale * std::pow(10.0, -2 * random.uniform());
-        shape.residual = random.below(2) == 0;
-        shape.zeros = random.below(2) == 0 ? 0 : 0.3;
-        const EncodedCodes codes(shape, {40, 3, 60}, random);
-        const Matrix queries = queries_near(codes, shape, scale, random);
-        const Metric metric = kProducts[random.below(3)];
-        ScanCase scan(codes, metric, shape.residual, random.below(2) == 0, {6, 5}, queries, random,
-                      kChunkBlocks);
-        scan.draw_limits(random);
-        check_scan(scan);
-        ASSERT_FALSE(HasFailure())
-            << "turn " << turn << ", " << metric_name(metric) << ", " << text_of(shape, scale);
+        SCOPED_TRACE(turn);
+        const size_t dim = 1 + random.below(random.below(2) == 0 ? 20 : 170);
+        check_any_size(dim, {40, 3, 60}, random);
+        if (HasFailure()) return;
+    }
+}
+
+TEST_F(ScanByteTiles, OfLongVectorsOfAnySize) {
+    Random random(11);
+    for (int turn = 0; turn < 24; ++turn) {
+        SCOPED_TRACE(turn);
+        const size_t dims[] = {170 + random.below(300), 769 + random.below(800), 4096};
+        check_any_size(dims[turn % 3], {17, 2, 5}, random);
+        if (HasFailure()) return;
     }
 }
 
