@@ -64,7 +64,7 @@ SYSTEM = {
     r"(cpuid|sys/syscall)\.h": ["cpu"],
     r"(sys/(ioctl|wait|resource|types)|signal|spawn|termios)\.h": ["cli", "tests"],
     r"sys/\w+\.h": ["tests"],
-    r"sanitizer/\w+\.h": ["tests"],  # the compiler's
+    r"sanitizer/\w+\.h": ["gpu", "tests"],  # the compiler's
 }
 STANDARD = re.compile(r"[a-z_0-9]+|(std\w+|string|math|float|limits|errno|assert|time)\.h")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)

@@ -4,6 +4,9 @@
 #include <utility>
 
 #include <sys/mman.h>
+#if defined(SIMT_WITH_ASAN)
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #include <nearcell/core/error.h>
 
@@ -39,9 +42,37 @@ nearcell_fiber_switch:
 
 namespace nearcell::simt {
 
+#if defined(SIMT_WITH_ASAN)
+// ASan hears which stack is in use. Only the host's keeps a fake stack: no frame of a fiber that
+// changes stacks is compiled for it (CMakeLists.txt), so a fiber may be abandoned.
+namespace {
+FiberContext* left = nullptr;  // at the last change
+}
+
+void FiberContext::begins_on(char* stack, size_t bytes) {
+    low_ = stack;
+    bytes_ = bytes;
+    is_fiber_ = true;
+}
+
+void FiberContext::leaves_for(FiberContext& next) {
+    left = this;
+    __sanitizer_start_switch_fiber(is_fiber_ ? nullptr : &fake_stack_, next.low_, next.bytes_);
+}
+
+void FiberContext::entered() {
+    __sanitizer_finish_switch_fiber(fake_stack_, &left->low_, &left->bytes_);
+}
+#else
+void FiberContext::begins_on(char*, size_t) {}
+void FiberContext::leaves_for(FiberContext&) {}
+void FiberContext::entered() {}
+#endif
+
 #if defined(NEARCELL_FIBER_UCONTEXT)
 
 void FiberContext::start(char* stack, size_t bytes, void (*entry)()) {
+    begins_on(stack, bytes);
     getcontext(&context_);
     context_.uc_stack.ss_sp = stack;
     context_.uc_stack.ss_size = bytes;
@@ -49,11 +80,16 @@ void FiberContext::start(char* stack, size_t bytes, void (*entry)()) {
     makecontext(&context_, entry, 0);
 }
 
-void FiberContext::switch_to(FiberContext& next) { swapcontext(&context_, &next.context_); }
+void FiberContext::switch_to(FiberContext& next) {
+    leaves_for(next);
+    swapcontext(&context_, &next.context_);
+    entered();
+}
 
 #else
 
 void FiberContext::start(char* stack, size_t bytes, void (*entry)()) {
+    begins_on(stack, bytes);
     constexpr int kSavedRegisters = 6;
     char* const end = stack + bytes;
     void** top = reinterpret_cast<void**>(end - reinterpret_cast<uintptr_t>(end) % 16);
@@ -65,7 +101,9 @@ void FiberContext::start(char* stack, size_t bytes, void (*entry)()) {
 }
 
 void FiberContext::switch_to(FiberContext& next) {
+    leaves_for(next);
     nearcell_fiber_switch(&stack_pointer_, next.stack_pointer_);
+    entered();
 }
 
 #endif

@@ -20,8 +20,18 @@ class FiberContext {
     void start(char* stack, size_t bytes, void (*entry)());
     // Continues `next`; returns when something switches back to this context.
     void switch_to(FiberContext& next);
+    // The first thing that entry() of a context calls, on it.
+    void entered();
 
    private:
+#if defined(SIMT_WITH_ASAN)
+    const void* low_ = nullptr;
+    size_t bytes_ = 0;
+    bool is_fiber_ = false;
+    void* fake_stack_ = nullptr;
+#endif
+    void begins_on(char* stack, size_t bytes);
+    void leaves_for(FiberContext& next);
 #if defined(NEARCELL_FIBER_UCONTEXT)
     ucontext_t context_{};
 #else

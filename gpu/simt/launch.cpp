@@ -18,6 +18,7 @@ std::vector<FiberStack> stacks;
 uint32_t next_serial = 1;
 
 void enter_thread() {
+    current->context.entered();
     try {
         checks_on = true;
         launch_state.body(launch_state.closure);

@@ -15,10 +15,19 @@ using StreamsTest = SimtTest;
 __global__ void add_kernel(int* values, int by) { values[threadIdx.x] += by; }
 __global__ void multiply_kernel(int* values, int by) { values[threadIdx.x] *= by; }
 
-// Adds on one stream, multiplies on another.
-std::vector<int> add_and_multiply(bool with_event) {
+struct TwoStreams {
     const Stream first = create_stream(), second = create_stream();
     const Event added = create_event();
+    ~TwoStreams() {
+        destroy_stream(first);
+        destroy_stream(second);
+        destroy_event(added);
+    }
+};
+
+// Adds on one stream, multiplies on another.
+std::vector<int> add_and_multiply(const TwoStreams& streams, bool with_event) {
+    const auto& [first, second, added] = streams;
     auto* const values = static_cast<int*>(device_allocate(128, first));
     fill_bytes(values, 0, 128, first);
     launch({"add", 1, 32, 0, first}, add_kernel, values, 3);
@@ -30,9 +39,7 @@ std::vector<int> add_and_multiply(bool with_event) {
     synchronize(second);
     synchronize(first);
     device_free(values, first);
-    destroy_stream(first);
-    destroy_stream(second);
-    destroy_event(added);
+    synchronize(first);
     return got;
 }
 
@@ -41,7 +48,7 @@ TEST_F(StreamsTest, EventsOrderStreams) {
         for (uint64_t seed = 1; seed <= 100; ++seed) {
             config().deferred_streams = deferred;
             config().seed = seed;
-            ASSERT_EQ(add_and_multiply(true), std::vector<int>(32, 15));
+            ASSERT_EQ(add_and_multiply(TwoStreams{}, true), std::vector<int>(32, 15));
         }
     }
     EXPECT_EQ(counters().device_bytes, 0u);
@@ -52,7 +59,8 @@ TEST_F(StreamsTest, AMissingEventShowsInSomeOrder) {
     int noticed = 0;
     for (uint64_t seed = 1; seed <= 100; ++seed) {
         config().seed = seed;
-        const auto report = fault_of([&] { noticed += add_and_multiply(false)[0] != 15; });
+        const TwoStreams streams;
+        const auto report = fault_of([&] { noticed += add_and_multiply(streams, false)[0] != 15; });
         if (!report) continue;
         ++noticed;  // multiplied before anything was written
         reset();
@@ -169,7 +177,7 @@ TEST_F(StreamsTest, ThreadsOfTheHostTakeTurns) {
     for (std::vector<int>& mine : got) {
         threads.emplace_back([&mine] {
             for (int i = 0; i < 20; ++i)
-                mine = add_and_multiply(true);
+                mine = add_and_multiply(TwoStreams{}, true);
         });
     }
     for (std::thread& thread : threads)
