@@ -8,9 +8,9 @@
 //   rerank    := RFlat | Refine(Flat | SQ8 | SQfp16 | SQbf16)
 // Codes in cells are of residuals, except Flat, PQ<M>x4fs and those with nr. RaBitQ brings a random
 // rotation unless RR or OPQ stands before it. A PCA brings an L2norm where the metric is cosine, so
-// that cosines of the components are compared. Only I8, nr and that L2norm are not Faiss's. np and
-// <batch> change nothing, nor do IDMap and IDMap2: every index keeps ids. Spaces around commas are
-// allowed.
+// that cosines of the components are compared; files that were saved without keep what they have.
+// Only I8, nr and that L2norm are not Faiss's. np and <batch> change nothing, nor do IDMap and
+// IDMap2: every index keeps ids. Spaces around commas are allowed.
 #pragma once
 
 #include <memory>

@@ -22,7 +22,8 @@ void check_options(const CellIndexOptions& options);
 
 // parse_spec(format_spec(options)) gives the same parts again: "PCA64,IVF1024,PQ16,RFlat". What a
 // string implies is left out: the rotation before RaBitQ, residual codes where they are the
-// default.
+// default. Of options that no string gave, such as those of a file that says cosine and has no
+// L2norm behind its PCA, it may give others: here one that has it.
 std::string format_spec(const CellIndexOptions& options);
 
 }  // namespace nearcell

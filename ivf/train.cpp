@@ -123,6 +123,8 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
                 take_rows(rows, transform.training_rows(), options.seed + 2, call.threads).view,
                 code_bits, backend, call.threads, call.progress);
         }
+        if (transform.is_normalization() && &transform != fresh->transforms.data())
+            transform.learn_length(rows);
         AlignedBuffer<float> next;
         next.resize_for_overwrite(rows.rows * transform.out_dim());
         const MatrixView<float> out(next.mutable_data(), rows.rows, transform.out_dim());

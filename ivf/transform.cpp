@@ -143,11 +143,24 @@ void Transform::inverse(MatrixView<const float> y, MatrixView<float> out, const 
         return;
     }
     for (size_t i = 0; i < y.rows; ++i)
-        std::copy_n(y.row(i), in_dim_, out.row(i));
+        std::transform(y.row(i), y.row(i) + in_dim_, out.row(i),
+                       [this](float value) { return value * length_; });
+}
+
+void Transform::learn_length(MatrixView<const float> x) {
+    double sum = 0;
+    for (size_t i = 0; i < x.rows; ++i) {
+        double squares = 0;
+        for (size_t j = 0; j < x.cols; ++j)
+            squares += static_cast<double>(x.row(i)[j]) * static_cast<double>(x.row(i)[j]);
+        sum += std::sqrt(squares);
+    }
+    if (sum > 0) length_ = static_cast<float>(sum / static_cast<double>(x.rows));
 }
 
 std::vector<float> Transform::parameters() const {
     if (is_fast()) return fast_.signs();
+    if (length_ != 1) return {length_};
     std::vector<float> all(rotation_);
     all.insert(all.end(), scale_.begin(), scale_.end());
     all.insert(all.end(), mean_.begin(), mean_.end());
@@ -156,8 +169,12 @@ std::vector<float> Transform::parameters() const {
 
 void Transform::set_parameters(std::span<const float> parameters) {
     if (options_.kind == TransformKind::Normalize) {
-        check(parameters.empty(), StatusCode::Corrupt, "a normalisation has ", parameters.size(),
-              " parameters; it should have none");
+        check(parameters.size() <= 1, StatusCode::Corrupt, "a normalisation has ",
+              parameters.size(), " parameters; it should have one at most");
+        if (parameters.empty()) return;
+        length_ = parameters[0];
+        check(std::isfinite(length_) && length_ > 0, StatusCode::Corrupt,
+              "a normalisation has a length of ", length_, "; it must be positive and finite");
         return;
     }
     if (is_fast()) {

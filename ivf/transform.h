@@ -24,6 +24,7 @@ class Transform {
     size_t in_dim() const { return in_dim_; }
     size_t out_dim() const { return out_dim_; }
     bool is_trained() const { return trained_; }
+    bool is_normalization() const { return options_.kind == TransformKind::Normalize; }
     // Whether keys after the transform are those before it, or L2 keys at most those before it.
     bool keeps_keys(bool similarity) const;
     // How many rows training can make use of; 0: it needs none.
@@ -36,12 +37,14 @@ class Transform {
                int threads) const;
     // What apply() does, for devices; belongs to this object.
     VectorStep step() const;
-    // The nearest original; normalisation is not undone.
+    // Normalisation of what another transform gave: rows go back to the mean length of these.
+    void learn_length(MatrixView<const float> x);
+    // The nearest original; of normalisation rows of the length that was learned, or one.
     void inverse(MatrixView<const float> y, MatrixView<float> out, const Backend& backend,
                  int threads) const;
 
-    // R, scale and mean as one array, or the signs of a fast rotation; set_parameters throws
-    // Corrupt when the count is wrong.
+    // R, scale and mean as one array, the signs of a fast rotation, or the length that
+    // normalisation has learned; set_parameters throws Corrupt when the count or a value is wrong.
     std::vector<float> parameters() const;
     void set_parameters(std::span<const float> parameters);
 
@@ -54,6 +57,7 @@ class Transform {
     size_t out_dim_;
     uint64_t seed_;
     bool trained_ = false;
+    float length_ = 1;  // Normalize
     std::vector<float> rotation_, scale_, mean_;
     LinearMap forward_, backward_;
     FastRotation fast_;  // in the place of all of these for rotations that keep the dimension

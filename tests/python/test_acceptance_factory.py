@@ -69,6 +69,20 @@ def test_29_cosines_behind_a_pca():
     np.testing.assert_allclose(scores, np.take_along_axis(cosines, ids, axis=1), atol=1e-4)
 
 
+def test_29_cosines_behind_a_pca_come_back(tmp_path):
+    """With the mean length of components, so that the mean is added to rows of the right size."""
+    base = manifold(32, 2000)[0] + np.float32(3)
+    index = nearcell.Index("PCA31,SQ8", 32, metric="cosine")
+    index.train(base)
+    index.add(base)
+    index.save(tmp_path / "x.nc")
+    truth = base / np.linalg.norm(base, axis=1, keepdims=True)
+    for some in (index, nearcell.Index.open(tmp_path / "x.nc")):
+        rows = some.reconstruct(np.arange(2000))
+        spread = np.linalg.norm(truth - truth.mean(axis=0), axis=1).mean()
+        assert np.linalg.norm(rows - truth, axis=1).mean() < 0.3 * spread
+
+
 @pytest.mark.parametrize(("spec", "dim", "cells", "code", "rerank"), ACCEPTED)
 def test_29_accepted(spec, dim, cells, code, rerank):
     index = nearcell.Index(spec, dim)
