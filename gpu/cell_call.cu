@@ -86,8 +86,9 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.shared_queries = held_.options().shared_queries;
     options.counters = counters_ + 2;
     options.probes = true;
-    // Scans of byte tiles do not ask how near a cell is, a reach does.
-    options.inexact_keys = ChunkSearch::scans_tiles(held_.cells(), held_.metric()) &&
+    // Scans of byte tiles, which parts do not have, do not ask how near a cell is, a reach does.
+    options.inexact_keys = held_.parts() == 1 &&
+                           ChunkSearch::scans_tiles(held_.cells(), held_.metric()) &&
                            search_.reach == std::numeric_limits<float>::infinity();
     options.crowded = options_.crowded;
     options.roomy = options_.roomy;

@@ -34,7 +34,8 @@ struct Chunk {
 };
 
 // A query that looks into a chunk, with the key of the query and the cell's centroid: |q - c|^2 for
-// L2, -<q, c> for similarities (as Backend::nearest says them); 0 where there are no centroids.
+// L2, -<q, c> for similarities (as Backend::nearest says them), or, where scans do not ask, no less
+// (ChunkSearchOptions::inexact_keys); 0 where there are no centroids.
 struct ScanPair {
     unsigned query;
     float key;
@@ -88,7 +89,7 @@ struct CandidateLists {
     size_t room;
 };
 
-// Cells that queries look into, nearest first, `width` a query.
+// Cells that queries look into, nearest first by these keys, `width` a query.
 struct Probes {
     const uint64_t* cells;  // a key of query and centroid, and the cell's number; null: cell 0 only
     const unsigned* ends;   // of each query, how many are to be looked into; null: all

@@ -7,9 +7,7 @@
 // for sums of which each term waits for the last.
 #pragma once
 
-#include <nearcell/gpu/kernels/four_values.cuh>
 #include <nearcell/gpu/kernels/narrow_lists.cuh>
-#include <nearcell/gpu/kernels/product_bound.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
 #include <nearcell/gpu/kernels/select_keys.cuh>
 

@@ -6,6 +6,8 @@
 // and one more selection among 12 bytes a candidate.
 #pragma once
 
+#include <nearcell/gpu/kernels/four_values.cuh>
+#include <nearcell/gpu/kernels/product_bound.cuh>
 #include <nearcell/gpu/kernels/settle_lists.cuh>
 
 namespace nearcell::gpu {

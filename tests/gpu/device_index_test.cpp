@@ -459,6 +459,47 @@ TEST_F(DeviceIndexTest, LittleMemoryIsSaidAndChangesNothing) {
     EXPECT_EQ(simt::counters().device_bytes, 0u);
 }
 
+// Of many dimensions keys of probes need not be exact, unless a cutoff asks for them.
+TEST_F(DeviceIndexTest, ProbesOfManyDimensions) {
+    constexpr size_t kWide = 200, kMany = 900, kAsking = 60;
+    const auto base = clustered(kMany, kWide, 1), queries = clustered(kAsking, kWide, 2);
+    struct Case {
+        const char* spec;
+        Metric metric;
+        float cutoff;
+    };
+    for (const auto& [spec, metric, cutoff] : std::vector<Case>{
+             {"IVF64,Flat", Metric::L2, 0},
+             {"IVF64,Flat", Metric::L2, 0.05f},
+             {"IVF64,Flat", Metric::L2, 0.1f},
+             {"IVF64,Flat", Metric::Cosine, 0.05f},
+             {"IVF64,Flat", Metric::Cosine, 0.1f},
+             {"IVF64,SQ8", Metric::InnerProduct, 0},
+             {"IVF64,RaBitQ,RFlat", Metric::L2, 0},
+         }) {
+        const std::string what = std::string(spec) + " " + std::string(metric_name(metric));
+        const auto index = make_index(spec, {kWide, metric, 5});
+        index->train(view(base, kWide));
+        index->add(view(base, kWide));
+        SearchOptions search;
+        search.k = 4;
+        search.probes = 48;
+        search.cutoff = cutoff;
+        const SearchResult truth = index->search(view(queries, kWide), search);
+        for (const bool tiles : {true, false}) {
+            DeviceOptions options = small_chunks();
+            options.byte_tiles = tiles;
+            index->to("cuda:0", options);
+            const SearchResult found = index->search(view(queries, kWide), search);
+            if (index->reranks_by_bound())
+                expect_as_near(found, truth, what);
+            else
+                expect_close(found, truth, what);
+            EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what;
+        }
+    }
+}
+
 TEST_F(DeviceIndexTest, CodesMayBeMoreThanTheDeviceHolds) {
     const auto expect_found = [](const CellIndex& index, const SearchResult& found,
                                  const SearchResult& truth, const char* spec) {

@@ -69,6 +69,26 @@ TEST_F(IndexParity, EveryCodeByEveryMetric) {
     EXPECT_EQ(compared, 87u);  // of 104; the factory refuses what L1 cannot do
 }
 
+// Kernels of more than 128 dimensions are others than those above.
+TEST_F(IndexParity, ManyDimensions) {
+    const size_t dim = 10 * size().dim;
+    const Rows base = clustered(size().rows / 2, dim, 1),
+               queries = clustered(size().queries, dim, 2);
+    for (const Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine}) {
+        for (const char* pattern : {"IVF%,SQfp16nr", "IVF%,SQ8", "IVF%,PQ#x4fsr"}) {
+            const std::string what = std::string(pattern) + " " + std::string(metric_name(metric));
+            const auto index = make_index(spec_of(pattern), {dim, metric, 5});
+            index->train(base.view());
+            index->add(base.view());
+            SearchOptions options;
+            options.probes = size().cells / 2;
+            const SearchResult truth = index->search(queries.view(), options);
+            index->to("cuda:0", device_options());
+            expect_close(index->search(queries.view(), options), truth, what);
+        }
+    }
+}
+
 TEST_F(IndexParity, KFrom1To20000) {
     for (const char* pattern : {"IVF%,Flat", "IVF%,PQ#,RFlat", "SQ8"}) {
         const auto index = make(spec_of(pattern), Metric::L2);
