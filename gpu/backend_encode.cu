@@ -61,7 +61,7 @@ struct EncodeWork {
     void start(Session& session, size_t first, size_t count) const {
         const simt::Stream stream = session.stream.get();
         CodedRows rows{x.slice(session, first, count, job.threads), nullptr, centroids};
-        if (job.labels != nullptr) {  // not from pinned memory: taken before the call returns
+        if (job.labels != nullptr) {
             auto* const labels = session.scratch.take<unsigned>(count);
             simt::copy_to_device(labels, job.labels + first, count * sizeof *labels, stream);
             rows.labels = labels;

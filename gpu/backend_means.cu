@@ -14,24 +14,16 @@ constexpr size_t kProductsAValue = 16;
 
 struct MeanWork {
     RowOperand x;
-    const float* weights;  // on the device
-    const RowGroups& groups;
+    // On the device, of all groups.
+    const float* weights;
+    const unsigned* order;
+    const unsigned long long* begins;
     bool unit;
     MatrixView<float> means;
     int threads;
 
     void start(Session& session, size_t first, size_t count) const {
         const simt::Stream stream = session.stream.get();
-        const size_t begin = groups.begin[first], rows = groups.begin[first + count] - begin;
-        std::vector<unsigned long long> begins(count + 1);
-        for (size_t g = 0; g <= count; ++g)
-            begins[g] = groups.begin[first + g] - begin;
-        // Not from pinned memory: these copies are taken before the calls return.
-        auto* const begins_there = session.scratch.take<unsigned long long>(count + 1);
-        simt::copy_to_device(begins_there, begins.data(), begins.size() * sizeof(begins[0]),
-                             stream);
-        auto* const order = session.scratch.take<unsigned>(rows);
-        simt::copy_to_device(order, groups.order + begin, rows * sizeof(unsigned), stream);
         auto* const moved = session.scratch.take<float>(count * means.cols);
         upload_rows(session, means.slice(first, count), moved, threads);
 
@@ -39,7 +31,7 @@ struct MeanWork {
         auto* const totals = session.scratch.take<double>(count);
         const dim3 grid(narrow(count), narrow(ceil_divide(means.cols, kMeanThreads)));
         simt::launch({"sum_rows", grid, kMeanThreads, 0, stream}, sum_rows,
-                     SumJob{x, weights, order, begins_there, sums, totals});
+                     SumJob{x, weights, order, begins + first, sums, totals});
         simt::launch({"finish_means", narrow(ceil_divide(count, kMeanThreads / 32)), kMeanThreads,
                       0, stream},
                      finish_means,
@@ -63,9 +55,12 @@ void CudaBackend::move_to_means(MatrixView<const float> x, const float* weights,
         return cpu_backend().move_to_means(x, weights, groups, unit, means, threads);
     const DeviceScope scope(options_.ordinal);
     CallOperands operands(state_->sessions);
+    const std::vector<unsigned long long> begins(groups.begin, groups.begin + groups.count + 1);
+    const WaitAtEnd wait(operands.session().stream.get());  // before what is copied goes
     MeanWork work{there.all(operands, threads),
                   weights == nullptr ? nullptr : operands.copy(weights, x.rows),
-                  groups,
+                  operands.copy(groups.order, begins.back()),
+                  operands.copy(begins.data(), begins.size()),
                   unit,
                   {means.data, groups.count, x.cols, means.stride},
                   threads};

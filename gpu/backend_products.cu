@@ -151,6 +151,18 @@ class RowFeed {
     size_t turn_ = 0;
 };
 
+// Whether there was the memory that run() wants.
+template <class Run>
+bool has_memory(const Run& run) {
+    try {
+        run();
+    } catch (const Error& error) {
+        if (error.code() != StatusCode::OutOfMemory) throw;
+        return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, double* sums,
@@ -164,22 +176,23 @@ bool CudaBackend::add_products(MatrixView<const float> x, const double* shift, d
     const DeviceScope scope(options_.ordinal);
     if ((parts_of(dim) + 1) * (dim + 1) * dim * sizeof(double) > simt::memory_state().free / 2)
         return false;
-    SessionPool::Lease session = state_->sessions.lease();
-    const simt::Stream stream = session->stream.get();
-    RowFeed feed(state_->sessions, there, stream, threads);
-    ProductSums summed(*session, dim, shift);
-    const WaitAtEnd wait(stream);  // before what is above goes
-    // Slices are the same whether or not rows are kept, and so are the sums.
-    const size_t slice = rows_of_slice(options_.slice_bytes, dim * sizeof(float));
-    for (size_t first = 0; first < x.rows; first += slice) {
-        summed.add(feed.next(first, std::min(slice, x.rows - first)));
-        feed.done_with_rows();
-    }
-    summed.finish(sums, products);
-    feed.done();
-    session->scratch.clear();  // much, and seldom wanted
-    session.done();
-    return true;
+    return has_memory([&] {
+        SessionPool::Lease session = state_->sessions.lease();
+        const simt::Stream stream = session->stream.get();
+        RowFeed feed(state_->sessions, there, stream, threads);
+        ProductSums summed(*session, dim, shift);
+        const WaitAtEnd wait(stream);  // before what is above goes
+        // Slices are the same whether or not rows are kept, and so are the sums.
+        const size_t slice = rows_of_slice(options_.slice_bytes, dim * sizeof(float));
+        for (size_t first = 0; first < x.rows; first += slice) {
+            summed.add(feed.next(first, std::min(slice, x.rows - first)));
+            feed.done_with_rows();
+        }
+        summed.finish(sums, products);
+        feed.done();
+        session->scratch.clear();  // much, and seldom wanted
+        session.done();
+    });
 }
 
 bool CudaBackend::solve_symmetric(size_t dim, double* matrix, double* values) const {
@@ -187,18 +200,22 @@ bool CudaBackend::solve_symmetric(size_t dim, double* matrix, double* values) co
     if (library == nullptr || dim < kLeastEigenDim) return false;
     const DeviceScope scope(options_.ordinal);
     if (2 * (dim + 1) * dim * sizeof(double) > simt::memory_state().free) return false;
-    SessionPool::Lease session = state_->sessions.lease();
-    const simt::Stream stream = session->stream.get();
-    auto* const there = session->scratch.take<double>(dim * dim);
-    auto* const found = session->scratch.take<double>(dim);
-    simt::copy_to_device(there, matrix, dim * dim * sizeof(double), stream);
-    if (!library->solve_symmetric(dim, there, found, stream)) return false;
-    simt::copy_to_host(matrix, there, dim * dim * sizeof(double), stream);
-    simt::copy_to_host(values, found, dim * sizeof(double), stream);
-    simt::synchronize(stream);
-    session->scratch.clear();  // much, and seldom wanted
-    session.done();
-    return true;
+    bool solved = false;
+    const bool fits = has_memory([&] {
+        SessionPool::Lease session = state_->sessions.lease();
+        const simt::Stream stream = session->stream.get();
+        auto* const there = session->scratch.take<double>(dim * dim);
+        auto* const found = session->scratch.take<double>(dim);
+        simt::copy_to_device(there, matrix, dim * dim * sizeof(double), stream);
+        solved = library->solve_symmetric(dim, there, found, stream);
+        if (!solved) return;
+        simt::copy_to_host(matrix, there, dim * dim * sizeof(double), stream);
+        simt::copy_to_host(values, found, dim * sizeof(double), stream);
+        simt::synchronize(stream);
+        session->scratch.clear();  // much, and seldom wanted
+        session.done();
+    });
+    return fits && solved;
 }
 
 }  // namespace nearcell::gpu

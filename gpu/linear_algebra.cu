@@ -41,23 +41,24 @@ void find_function(void* library, const char* name, Function*& function, std::st
                   "of CUDA 12 or 13";
 }
 
-void check_library(int status, const char* call) {
-    check(status == 0, StatusCode::NoDevice, call, " failed with status ", status,
-          ": see the documentation of CUDA's libraries");
-}
-
 int to_int(size_t value) { return static_cast<int>(value); }
 
 }  // namespace
+
+void LinearAlgebra::check_status(int status, const Library& library, const char* call) {
+    const bool no_memory = status == library.no_memory;
+    check(status == 0, no_memory ? StatusCode::OutOfMemory : StatusCode::NoDevice, call,
+          " failed with status ", status, ": see the documentation of CUDA's libraries");
+}
 
 // A library's handle, for work in one stream.
 class LinearAlgebra::Handle {
    public:
     Handle(const Library& library, const char* name, simt::Stream stream) : library_(library) {
-        check_library(library_.create(&handle_), name);
+        check_status(library_.create(&handle_), library_, name);
         const int status = library_.set_stream(handle_, reinterpret_cast<void*>(stream));
         if (status != 0) library_.destroy(handle_);
-        check_library(status, name);
+        check_status(status, library_, name);
     }
     ~Handle() { library_.destroy(handle_); }
     Handle(const Handle&) = delete;
@@ -102,9 +103,9 @@ LinearAlgebra::Products::~Products() = default;
 
 void LinearAlgebra::Products::add(size_t dim, size_t rows, const double* a, double* c) const {
     const double one = 1;
-    check_library(library_.dsyrk_(handle_->get(), kLower, kNotTransposed, to_int(dim), to_int(rows),
-                                  &one, a, to_int(dim), &one, c, to_int(dim)),
-                  "cublasDsyrk");
+    const int status = library_.dsyrk_(handle_->get(), kLower, kNotTransposed, to_int(dim),
+                                       to_int(rows), &one, a, to_int(dim), &one, c, to_int(dim));
+    check_status(status, library_.cublas_, "cublasDsyrk");
 }
 
 bool LinearAlgebra::solve_symmetric(size_t dim, double* matrix, double* values,
@@ -113,13 +114,13 @@ bool LinearAlgebra::solve_symmetric(size_t dim, double* matrix, double* values,
     const Handle handle(cusolver_, "cusolverDnCreate", stream);
     const int n = to_int(dim);
     int size = 0;
-    check_library(dsyevd_size_(handle.get(), kWithVectors, kLower, n, matrix, n, values, &size),
-                  "cusolverDnDsyevd_bufferSize");
+    check_status(dsyevd_size_(handle.get(), kWithVectors, kLower, n, matrix, n, values, &size),
+                 cusolver_, "cusolverDnDsyevd_bufferSize");
     const DeviceArray<double> work(static_cast<size_t>(size), stream);
     const DeviceArray<int> info(1, stream);
-    check_library(dsyevd_(handle.get(), kWithVectors, kLower, n, matrix, n, values, work.data(),
-                          size, info.data()),
-                  "cusolverDnDsyevd");
+    check_status(dsyevd_(handle.get(), kWithVectors, kLower, n, matrix, n, values, work.data(),
+                         size, info.data()),
+                 cusolver_, "cusolverDnDsyevd");
     int failed = 0;
     info.copy_to(&failed, 1);
     simt::synchronize(stream);

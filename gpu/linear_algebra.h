@@ -66,9 +66,11 @@ class LinearAlgebra {
         Create* create = nullptr;
         Destroy* destroy = nullptr;
         SetStream* set_stream = nullptr;
+        int no_memory;  // its ..._STATUS_ALLOC_FAILED
     };
+    static void check_status(int status, const Library& library, const char* call);
 
-    Library cublas_, cusolver_;
+    Library cublas_{.no_memory = 3}, cusolver_{.no_memory = 2};
     Dsyrk* dsyrk_ = nullptr;
     DsyevdSize* dsyevd_size_ = nullptr;
     Dsyevd* dsyevd_ = nullptr;

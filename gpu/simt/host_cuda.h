@@ -90,7 +90,17 @@ inline void keep_freed_memory() {
 
 inline void* device_allocate(size_t bytes, Stream stream) {
     void* memory = nullptr;
-    check_cuda(cudaMallocAsync(&memory, bytes > 0 ? bytes : 1, stream), "device_allocate");
+    const size_t wanted = bytes > 0 ? bytes : 1;
+    cudaError_t error = cudaMallocAsync(&memory, wanted, stream);
+    if (error == cudaErrorMemoryAllocation) {
+        // What was freed may be in pieces that are too small, and counts when its stream has come
+        // to that. Where others have the memory, this fails as well.
+        cudaGetLastError();
+        check_cuda(cudaDeviceSynchronize(), "device_allocate");
+        check_cuda(cudaMemPoolTrimTo(memory_pool("device_allocate"), 0), "device_allocate");
+        error = cudaMallocAsync(&memory, wanted, stream);
+    }
+    check_cuda(error, "device_allocate");
     return memory;
 }
 inline void device_free(void* memory, Stream stream) {

@@ -171,6 +171,29 @@ TEST_F(CovarianceTest, FewRowsAreTheCpus) {
     EXPECT_EQ(simt::counters().launches, 0u);
 }
 
+// The CPU does it then, and nothing was added.
+TEST_F(CovarianceTest, WithTooLittleMemoryItSaysSo) {
+    Random random(7);
+    const Matrix x(400, 12, random);
+    const Sums nothing(12);
+    bool has_failed = false, has_worked = false;
+    for (size_t bytes = 1 << 10; bytes < 1 << 24; bytes *= 2) {
+        simt::reset();
+        simt::config().device_bytes = bytes;
+        const CudaBackend backend(on_device());
+        Sums sums(12);
+        if (backend.add_products(x.view(), shift_of(12).data(), sums.sums.data(),
+                                 sums.products.data(), 1)) {
+            has_worked = true;
+            continue;
+        }
+        has_failed = true;
+        EXPECT_EQ(sums.sums, nothing.sums);
+        EXPECT_EQ(sums.products, nothing.products);
+    }
+    EXPECT_TRUE(has_failed && has_worked);
+}
+
 TEST(LinearAlgebra, SaysWhatIsMissing) {
     const LinearAlgebra none("/no/such/folder");
     EXPECT_FALSE(none.available());
