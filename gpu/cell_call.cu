@@ -88,7 +88,7 @@ ChunkSearchOptions CellCall::coarse_options() const {
     options.probes = true;
     // Scans of byte tiles, which parts do not have, do not ask how near a cell is, a reach does.
     options.inexact_keys = held_.parts() == 1 &&
-                           ChunkSearch::scans_tiles(held_.cells(), held_.metric()) &&
+                           ChunkSearch::scans_tiles(held_.cells(), options_) &&
                            search_.reach == std::numeric_limits<float>::infinity();
     options.crowded = options_.crowded;
     options.roomy = options_.roomy;
@@ -189,9 +189,9 @@ void CellCall::scan_parts(const ChunkQueries& queries, BestLists best) {
     }
     const simt::Stream stream = session_.stream.get();
     auto* const limits = session_.scratch.take<float>(queries.count);
+    const BestLists more = make_lists(queries.count, options_.k);
     const std::vector<float> none(queries.count, std::numeric_limits<float>::infinity());
     simt::copy_to_device(limits, none.data(), none.size() * sizeof(float), stream);
-    const BestLists more = make_lists(queries.count, options_.k);
     empty_lists(best, queries.count);
     const std::lock_guard lock(held_.loading());
     const WaitAtEnd wait(stream);  // before others may load

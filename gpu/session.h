@@ -79,10 +79,11 @@ class WaitAtEnd {
 // choice, which other libraries go by.
 class DeviceScope {
    public:
-    explicit DeviceScope(int device) : before_(simt::selected_device()) {
+    explicit DeviceScope(int device) : device_(device), before_(simt::selected_device()) {
         simt::select_device(device);
     }
     ~DeviceScope() {
+        if (before_ == device_) return;
         try {
             simt::select_device(before_);
         } catch (...) {  // after a failure that was thrown already
@@ -92,7 +93,7 @@ class DeviceScope {
     DeviceScope& operator=(const DeviceScope&) = delete;
 
    private:
-    int before_;
+    int device_, before_;
 };
 
 class SessionPool;
@@ -114,8 +115,8 @@ auto made_with_room(SessionPool* pool, const Make& make) {
     return made_with_room(pool, make, make);
 }
 
-// Host memory that copies reach without a detour; grows as wanted, and to twice its size at least
-// where there is so much: all of a process wait while memory is pinned.
+// Host memory that copies reach without a detour; grows as wanted, to powers of two where there is
+// so much: all of a process wait while memory is pinned.
 class PinnedBuffer {
    public:
     explicit PinnedBuffer(SessionPool* pool = nullptr) : pool_(pool) {}

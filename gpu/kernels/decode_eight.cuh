@@ -3,7 +3,7 @@
 // (Bits: the four lanes one word of each plane, each a byte of it). Values are those of
 // decode_code.cuh, bit for bit. What a dimension needs beside the code (offset and step, or where
 // its subspace stands) lies in shared memory, put there once for all vectors of a tile. Codebooks
-// are aligned to 8 bytes.
+// are aligned to 16 bytes.
 #pragma once
 
 #include <nearcell/gpu/kernels/decode_code.cuh>

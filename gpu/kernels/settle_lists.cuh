@@ -120,10 +120,11 @@ SIMT_DEVICE void stage_codes(const StoredCodes& stored, const unsigned* places,
 }
 
 // Starts to copy the codebooks of dimensions [begin, end), where there is room for them. Returns
-// where those of dimension 0 would be.
+// where they will be, and sets `skipped` to the values of codebooks before them that are not there.
 template <CodeKind kKind>
 SIMT_DEVICE const float* stage_entries(const CodeView& code, unsigned begin, unsigned end,
-                                       StagedEntries<kKind>& to) {
+                                       StagedEntries<kKind>& to, unsigned& skipped) {
+    skipped = 0;
     if constexpr (kKind == CodeKind::Product4) {
         const auto width = static_cast<unsigned>(code.sub_width);
         if (width == 0 || width > 4) return code.codebooks;
@@ -132,7 +133,8 @@ SIMT_DEVICE const float* stage_entries(const CodeView& code, unsigned begin, uns
         SIMT_NO_UNROLL
         for (unsigned i = from + threadIdx.x * 4; i < last; i += blockDim.x * 4)
             simt::cp_async<16>(to.of + i - from, code.codebooks + i);
-        return to.of - from;
+        skipped = from;
+        return to.of;
     }
     return code.codebooks;
 }
@@ -149,13 +151,16 @@ SIMT_DEVICE void stage_bases(const CodeScoring& job, const unsigned* places, uns
 
 // Dimensions [begin, end) of all of them to `to`, added to what is there for residuals. A warp
 // takes 32 dimensions of some candidates: their entries of codebooks are asked for together.
+// `skipped`: of stage_entries.
 template <CodeKind kKind>
-SIMT_DEVICE void decode_staged(const CodeView& code, const StagedCodes& staged, bool residual,
-                               unsigned begin, unsigned end, unsigned row, float* to) {
+SIMT_DEVICE void decode_staged(const CodeView& code, unsigned skipped, const StagedCodes& staged,
+                               bool residual, unsigned begin, unsigned end, unsigned row,
+                               float* to) {
     constexpr unsigned kAtOnce = is_product(kKind) ? 4 : 1;
     const unsigned warp = threadIdx.x / 32, warps = blockDim.x / 32;
     for (unsigned j = begin + threadIdx.x % 32; j < end; j += 32) {
-        const auto at = dimension_data<kKind>(code, j);
+        auto at = dimension_data<kKind>(code, j);
+        if constexpr (is_product(kKind)) at.base -= skipped;
         for (unsigned first = warp; first < staged.count; first += kAtOnce * warps) {
             float x[kAtOnce];
             SIMT_UNROLL
@@ -238,11 +243,12 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
                 stage_bases(job, places + first, some, begin, end, row, values.of);
             }
             stage_codes<kKind>(job.stored, places + first, staged);
-            code.codebooks = stage_entries<kKind>(job.stored.code, begin, end, entries);
+            unsigned skipped;
+            code.codebooks = stage_entries<kKind>(job.stored.code, begin, end, entries, skipped);
             simt::cp_async_commit();
             simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            decode_staged<kKind>(code, staged, residual, begin, end, row, values.of);
+            decode_staged<kKind>(code, skipped, staged, residual, begin, end, row, values.of);
             if (own < end) values.of[some * row + threadIdx.x] = of_query;
             __syncthreads();
             if (adds) {
