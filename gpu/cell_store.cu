@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include <nearcell/gpu/launch_size.h>
+#include <nearcell/gpu/kernels/cell_means.cuh>
 #include <nearcell/gpu/kernels/make_byte_tiles.cuh>
 
 namespace nearcell::gpu {
@@ -61,9 +62,19 @@ StoredCodes CellStore::codes() const {
     codes.chunks = chunks_.data();
     codes.centroids = centroids_.data();
     codes.residual = residual_;
-    codes.tiles = {reinterpret_cast<const uint4*>(tile_values_.data()), tile_terms_.data(),
-                   tile_steps(code_.view().dim)};
+    if (!tiles_rows_) codes.tiles = tiles(codes.code.dim);
     return codes;
+}
+
+StoredCodes CellStore::rows() const {
+    StoredCodes rows{};
+    rows.code = rerank_code_.view();
+    rows.blocks = rerank_rows_.data();
+    rows.tags = tags_.data();
+    rows.chunks = chunks_.data();
+    rows.centroids = row_means_.data();
+    if (tiles_rows_) rows.tiles = tiles(rows.code.dim);
+    return rows;
 }
 
 size_t CellStore::most_chunks(size_t probes) const {
@@ -80,6 +91,7 @@ void CellStore::set_parameters(const SearchableCells& cells) {
     rerank_code_ = DeviceCode();
     code_ = DeviceCode(cells.code, budget_, stream_);
     if (cells.rerank) rerank_code_ = DeviceCode(*cells.rerank, budget_, stream_);
+    tiles_rows_ = tiles_rows(cells);
     residual_ = !cells.cells.empty() && cells.cells[0].centroid != nullptr;
     const MatrixView<const float> centroids = cells.centroids;
     centroids_ = DeviceArray<float>();
@@ -121,7 +133,8 @@ bool CellStore::spare_fits(const SearchableCells& cells) const {
         blocks += blocks_for(cell.size) + blocks_for(cell.size) / kSpare + 1;
     blocks += blocks / kSpare;
     const size_t rows = holds_rerank(cells) ? cells.rerank->words : 0;
-    const size_t tile = options_.tiles ? tile_steps(cells.code.dim) * 8 + 4 : 0;
+    const CodeView* const tiled = tiled_code(cells);
+    const size_t tile = options_.tiles && tiled != nullptr ? tile_steps(tiled->dim) * 8 + 4 : 0;
     const size_t wanted = blocks * kBlock * (cells.code.words + rows + tile + 1) * sizeof(uint32_t);
     const size_t others = budget_.used() - std::min(budget_.used(), memory_bytes());
     const size_t taken = others + options_.left_bytes;
@@ -171,6 +184,7 @@ void CellStore::lay_out(const SearchableCells& cells, bool spare) {
     tags_ = DeviceArray<unsigned>();
     tile_values_ = DeviceArray<uint32_t>();
     tile_terms_ = DeviceArray<ByteTerms>();
+    row_means_ = DeviceArray<float>();
     size_t total = 0;
     for (size_t c = 0; c < held_.size(); ++c) {
         const size_t wanted = blocks_for(cells.cells[c].size);
@@ -191,22 +205,26 @@ void CellStore::lay_out(const SearchableCells& cells, bool spare) {
     }
     tags_.fill_zero();
     codes.fill_zero();
-    make_room_for_tiles(cells.code);
+    if (tiles_rows_) rerank_rows_.fill_zero();  // tiles are made of all
+    make_room_for_tiles(cells);
     blocks_ = std::move(codes);
 }
 
 // None where they are not wanted, there are none for such codes, or memory is short.
-void CellStore::make_room_for_tiles(const CodeView& code) {
-    if (!options_.tiles || code.dim > kMostTileDim) return;
-    if (make_byte_tiles_kernel(code.kind) == nullptr) return;
+void CellStore::make_room_for_tiles(const SearchableCells& cells) {
+    const CodeView* const code = tiled_code(cells);
+    if (!options_.tiles || code == nullptr || code->dim > kMostTileDim) return;
     const size_t places = capacity_blocks_ * kBlock;
-    const size_t words = places * tile_steps(code.dim) * 8;
-    const size_t turned = std::min(kTurnedBytes, places * code.words * sizeof(uint32_t));
-    const size_t wanted = words * sizeof(uint32_t) + places * sizeof(ByteTerms) + turned;
+    const size_t words = places * tile_steps(code->dim) * 8;
+    const size_t means = tiles_rows_ ? held_.size() * code->dim : 0;
+    const size_t turned =
+        tiles_rows_ ? 0 : std::min(kTurnedBytes, places * code->words * sizeof(uint32_t));
+    const size_t wanted = (words + means) * sizeof(uint32_t) + places * sizeof(ByteTerms) + turned;
     const size_t taken = budget_.used() + kScratchesLeft * options_.left_bytes;
     if (places == 0 || taken > budget_.limit() || wanted > budget_.limit() - taken) return;
     try {
         DeviceArray<uint32_t> values(words, stream_, budget_, "byte tiles");
+        if (means > 0) row_means_ = DeviceArray<float>(means, stream_, budget_, "byte tiles");
         tile_terms_ = DeviceArray<ByteTerms>(places, stream_, budget_, "byte tiles");
         tile_values_ = std::move(values);
     } catch (const Error& error) {  // others have the memory
@@ -216,7 +234,7 @@ void CellStore::make_room_for_tiles(const CodeView& code) {
 
 void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
                            StagedCopy& copy) {
-    if (tile_values_.data() != nullptr) return copy_turned(cells, which, copy);
+    if (codes().tiles.values != nullptr) return copy_turned(cells, which, copy);
     const size_t block_words = cells.code.words * kBlock;
     for (const size_t c : which) {
         const CellView& cell = cells.cells[c];
@@ -336,9 +354,20 @@ void CellStore::copy_tables() {
 void CellStore::make_tiles() {
     const size_t used = used_blocks_ * kBlock;
     if (tile_values_.data() == nullptr || used == 0) return;
+    if (tiles_rows_) make_row_means();
+    const StoredCodes tiled = tiles_rows_ ? rows() : codes();
     simt::launch({"make_byte_tiles", blocks_of(used, kMakeThreads), kMakeThreads, 0, stream_},
-                 make_byte_tiles_kernel(code_.view().kind), codes(), cell_of_block_.data(), used,
+                 make_byte_tiles_kernel(tiled.code.kind), tiled, cell_of_block_.data(), used,
                  tile_values_.data(), tile_terms_.data());
+}
+
+void CellStore::make_row_means() {
+    const StoredCodes stored = rows();
+    const dim3 grid(static_cast<unsigned>(held_.size()),
+                    static_cast<unsigned>(ceil_divide(stored.code.dim, size_t{kCellThreads})));
+    simt::launch({"mean_of_cells", grid, kCellThreads, 0, stream_},
+                 mean_of_cells_kernel(stored.code.kind), stored, chunk_first_.data(),
+                 row_means_.data());
 }
 
 }  // namespace nearcell::gpu

@@ -1,11 +1,11 @@
-// CellStore: the cells of an index on a device: codes in CodeView's blocks (beside byte tiles a
-// vector's words in a row), a tag each, re-rank
-// rows by place, and the tables that say where cells and chunks are (gpu/kernels/cell_layout.cuh).
-// Made equal to the host's cells by update(), which copies those that changed. A cell that outgrows
-// its room moves to the end; when there is no room either, all are laid out anew. Cost: the bytes
-// of the codes and 4 a vector, and, unless it is left on the host, the re-rank store; then, where
-// they are wanted and fit, byte tiles, a byte a dimension and 16 a vector. Thread safety: update()
-// excludes all else.
+// CellStore: the cells of an index on a device: codes in CodeView's blocks (beside their byte tiles
+// a vector's words in a row), a tag each, re-rank rows by place, and the tables that say where
+// cells and chunks are (gpu/kernels/cell_layout.cuh). Made equal to the host's cells by update(),
+// which copies those that changed. A cell that outgrows its room moves to the end; when there is no
+// room either, all are laid out anew. Cost: the bytes of the codes and 4 a vector, and, unless it
+// is left on the host, the re-rank store; then, where they are wanted and fit, byte tiles, a byte a
+// dimension and 16 a vector: of the re-rank rows, where these decide (SearchableCells::refines),
+// else of the codes. Thread safety: update() excludes all else.
 #pragma once
 
 #include <cstddef>
@@ -55,7 +55,9 @@ class CellStore {
     // The same for cells that have nothing to do with those that were there.
     void replace(const SearchableCells& cells, const IdTags& tags, int threads);
 
-    StoredCodes codes() const;
+    StoredCodes codes() const;  // with byte tiles, if they are of the codes
+    // The re-rank rows as codes that lie in rows, with byte tiles, if they are of these.
+    StoredCodes rows() const;
     size_t vectors() const { return vectors_; }
     size_t blocks() const { return used_blocks_; }
     unsigned chunk_count() const { return chunk_count_; }
@@ -74,7 +76,8 @@ class CellStore {
     // Of what grows with the vectors.
     size_t memory_bytes() const {
         return blocks_.bytes() + rerank_rows_.bytes() + tags_.bytes() + cell_of_block_.bytes() +
-               chunks_.bytes() + chunk_first_.bytes() + tile_values_.bytes() + tile_terms_.bytes();
+               chunks_.bytes() + chunk_first_.bytes() + tile_values_.bytes() + tile_terms_.bytes() +
+               row_means_.bytes();
     }
 
    private:
@@ -94,6 +97,18 @@ class CellStore {
     bool holds_rerank(const SearchableCells& cells) const {
         return cells.rerank && !options_.rerank_on_host;
     }
+    bool tiles_rows(const SearchableCells& cells) const {
+        return cells.refines && holds_rerank(cells);
+    }
+    // What byte tiles are of; null: there are none of such cells.
+    const CodeView* tiled_code(const SearchableCells& cells) const {
+        if (tiles_rows(cells)) return &*cells.rerank;
+        return cells.code.kind == CodeKind::Bits ? nullptr : &cells.code;
+    }
+    ByteTiles tiles(size_t dim) const {
+        return {reinterpret_cast<const uint4*>(tile_values_.data()), tile_terms_.data(),
+                tile_steps(dim)};
+    }
     void set_parameters(const SearchableCells& cells);
     std::vector<size_t> all_cells() const;
     std::vector<size_t> changed_cells(const SearchableCells& cells) const;
@@ -102,7 +117,7 @@ class CellStore {
     void lay_out(const SearchableCells& cells, bool spare);
     void copy_cells(const SearchableCells& cells, const IdTags& tags,
                     const std::vector<size_t>& which, int threads);
-    void make_room_for_tiles(const CodeView& code);
+    void make_room_for_tiles(const SearchableCells& cells);
     void copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
                     StagedCopy& copy);
     void copy_turned(const SearchableCells& cells, const std::vector<size_t>& which,
@@ -111,13 +126,14 @@ class CellStore {
     void turn(const BlockRange& range, const uint32_t* from, size_t words);
     void copy_tables();
     void make_tiles();
+    void make_row_means();
 
     StoreOptions options_;
     MemoryBudget& budget_;
     simt::Stream stream_;
     DeviceCode code_, rerank_code_;
-    bool residual_ = false;
-    DeviceArray<float> centroids_;
+    bool residual_ = false, tiles_rows_ = false;
+    DeviceArray<float> centroids_, row_means_;  // of each cell
     DeviceArray<uint32_t> blocks_, rerank_rows_;
     DeviceArray<unsigned> tags_, cell_of_block_, chunk_first_;
     DeviceArray<Chunk> chunks_;

@@ -12,6 +12,7 @@
 #include <nearcell/gpu/kernels/score_candidates.cuh>
 #include <nearcell/gpu/kernels/select_keys.cuh>
 #include <nearcell/gpu/kernels/settle_probes.cuh>
+#include <nearcell/gpu/kernels/settle_rows.cuh>
 
 namespace nearcell::gpu {
 namespace {
@@ -34,9 +35,15 @@ constexpr size_t kBlocksPerProcessor = 8;
 constexpr size_t kMostSplit = 8;       // blocks that share a tile of a scan of byte tiles
 constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
 
+// What is scanned.
+StoredCodes stored_codes(const CellStore& store, const ChunkSearchOptions& options) {
+    const StoredCodes rows = store.rows();
+    return options.refined && rows.tiles.values != nullptr ? rows : store.codes();
+}
+
 // Some times what a round is expected to find, and no less than the first chunk has.
 size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {
-    const bool narrowed = store.codes().tiles.values != nullptr;
+    const bool narrowed = stored_codes(store, options).tiles.values != nullptr;
     const size_t chosen =
         narrowed ? store.chunk_vectors() + 8 * options.k : 4 * kGrowth * options.k;
     const size_t wanted = options.room != 0 ? options.room : std::max(kLeastRoom, chosen);
@@ -81,15 +88,16 @@ ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
       session_(session),
       device_(device),
       options_(options),
-      stored_(store.codes()),
+      stored_(stored_codes(store, options)),
       product_scan_(scan_chunks_mma_kernel(stored_.code.kind, options.metric, device.architecture)),
-      by_tiles_(scans_tiles(store, options.metric)),
+      by_tiles_(scans_tiles(store, options)),
+      by_rows_(by_tiles_ && stored_.blocks == store.rerank_rows()),
       room_(chosen_room(store, options)) {
     stored_.masks = options.masks;
 }
 
-bool ChunkSearch::scans_tiles(const CellStore& store, Metric metric) {
-    return store.codes().tiles.values != nullptr && metric != Metric::L1;
+bool ChunkSearch::scans_tiles(const CellStore& store, const ChunkSearchOptions& options) {
+    return stored_codes(store, options).tiles.values != nullptr && options.metric != Metric::L1;
 }
 
 size_t ChunkSearch::bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
@@ -109,7 +117,8 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     const size_t count = queries.count, chunks = store_.chunk_count();
     Buffers buffers{};
     buffers.limits = scratch.take<float>(count);
-    buffers.lengths = options_.refined ? scratch.take<float>(count) : nullptr;
+    const bool needs_lengths = options_.refined && !by_tiles_;
+    buffers.lengths = needs_lengths ? scratch.take<float>(count) : nullptr;
     buffers.wanted = scratch.take<unsigned>(count);
     buffers.before = scratch.take<unsigned>(count * queries.probes.width);
     buffers.ends = scratch.take<unsigned>(count);
@@ -125,7 +134,7 @@ ChunkSearch::Buffers ChunkSearch::make_buffers(const ChunkQueries& queries, size
     buffers.start = {queries.probes, {store_.chunk_first()}, count,
                      limits,         buffers.limits,         buffers.wanted,
                      best.held,      buffers.lists.counts,   buffers.before};
-    if (options_.refined) {
+    if (needs_lengths) {
         simt::launch({"row_lengths", blocks_of(count, kArrayThreads), kArrayThreads, 0,
                       session_.stream.get()},
                      row_lengths, queries.coded, count, stored_.code.dim, buffers.lengths);
@@ -162,6 +171,13 @@ ChunkQueries ChunkQueries::slice(size_t first, size_t some) const {
     return part;
 }
 
+ChunkQueries ChunkQueries::as_rows() const {
+    ChunkQueries rows = *this;
+    rows.coded = std::exchange(rows.original, nullptr);
+    rows.dim = original_dim;
+    return rows;
+}
+
 // Candidates that each query has room for; all that it can find, where half of the scratch that is
 // left has room for that.
 size_t ChunkSearch::room_of(size_t queries, size_t width, size_t all) const {
@@ -173,8 +189,9 @@ size_t ChunkSearch::room_of(size_t queries, size_t width, size_t all) const {
     return options_.roomy ? std::clamp(fitting, room_, std::max(room_, all)) : room_;
 }
 
-void ChunkSearch::search(const ChunkQueries& queries, BestLists best, const float* limits) {
-    if (queries.count == 0) return;
+void ChunkSearch::search(const ChunkQueries& given, BestLists best, const float* limits) {
+    if (given.count == 0) return;
+    const ChunkQueries queries = by_rows_ ? given.as_rows() : given;
     Scratch& scratch = session_.scratch;
     const size_t mark = scratch.mark();
     const size_t all = store_.most_chunks(queries.probes.width) * store_.chunk_vectors();
@@ -378,7 +395,10 @@ void ChunkSearch::settle(const ChunkQueries& queries, const Buffers& buffers) {
     if (options_.probes) {
         simt::launch(shape("settle_probes", grid, threads, queries.count),
                      settle_probes_kernel(options_.metric),
-                     ProbeSettling{job, !options_.inexact_keys});
+                     ProbeSettling{job, options_.inexact_keys});
+    } else if (by_rows_) {
+        simt::launch(shape("settle_rows", grid, threads, queries.count),
+                     settle_rows_kernel(stored_.code.kind, options_.metric), job);
     } else {
         simt::launch(shape("settle_lists", grid, threads, queries.count),
                      settle_lists_kernel(stored_.code.kind, options_.metric), job);

@@ -29,13 +29,14 @@ struct ChunkQueries {
     size_t dim = 0, original_dim = 0;
 
     ChunkQueries slice(size_t first, size_t count) const;
+    ChunkQueries as_rows() const;  // whose codes are the re-rank rows
 };
 
 struct ChunkSearchOptions {
     Metric metric = Metric::L2;
     size_t k = 10;
-    // Bits only: candidates are those whose least key may be in reach, and the re-rank store
-    // scores them.
+    // Bits only: the re-rank store scores what may be among the best: by its byte tiles, where it
+    // has them, else candidates are those whose least key may be in reach.
     bool refined = false;
     float margin = 1;
     float reach = std::numeric_limits<float>::infinity();
@@ -71,7 +72,7 @@ class ChunkSearch {
     ChunkSearch(const CellStore& store, Session& session, const simt::DeviceProperties& device,
                 const ChunkSearchOptions& options);
 
-    static bool scans_tiles(const CellStore& store, Metric metric);
+    static bool scans_tiles(const CellStore& store, const ChunkSearchOptions& options);
     // Scratch that a search takes for each query, about.
     static size_t bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
                                   size_t width);
@@ -135,7 +136,7 @@ class ChunkSearch {
     ChunkSearchOptions options_;
     StoredCodes stored_;
     ChunkScanKernel product_scan_;  // null: the device has none for these codes
-    bool by_tiles_;
+    bool by_tiles_, by_rows_;       // byte tiles, and these of the re-rank rows
     size_t room_;
     bool again_ = false;  // queries that were counted already
 };

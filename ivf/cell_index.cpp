@@ -319,6 +319,8 @@ IndexStats CellIndex::stats() const {
         static_cast<double>(stats.code_bytes + stats.rerank_bytes + sizeof(int64_t));
     stats.memory_bytes += 2 * state.centroids.size() * sizeof(float);
     stats.backend = state.backend->describe();
+    const std::lock_guard held_lock(state.held_mutex);
+    if (state.held) stats.device_bytes = state.held->memory_bytes();
     return stats;
 }
 

@@ -98,6 +98,7 @@ struct IndexStats {
     size_t code_bytes = 0;        // a vector
     size_t rerank_bytes = 0;      // a vector
     size_t memory_bytes = 0;      // everything
+    size_t device_bytes = 0;  // on a device, with what its searches have taken; 0 before the first
     size_t default_probes = 0;
     size_t default_rerank = 0;
     float default_cutoff = 0;  // infinity: none

@@ -22,6 +22,7 @@ const DeviceCells& held_cells(const CellIndex::State& state) {
     if (state.rerank_codec) {
         cells.rerank = state.rerank_codec->view();
         cells.rerank_rows = state.rerank_rows;
+        cells.refines = state.can_refine();
     }
     state.held_changes.reset();  // until all is copied
     if (state.held) {

@@ -46,12 +46,13 @@ struct DeviceOptions {
     size_t scratch_bytes = size_t{1} << 30;
     // Where there is memory for it, the device also holds each vector rounded to a byte a dimension
     // (and 16 bytes), which says at the speed of integer tensor cores what cannot be found; not for
-    // RaBitQ codes and L1. Results are the same without.
+    // L1. Of RaBitQ codes only where a re-rank store on the device decides by their bounds, and
+    // then in place of these, so that none fails. Results of others are the same without.
     bool byte_tiles = true;
     // For tests: cells are cut into chunks of so many blocks, there is room for so many candidates
     // of a query, and chunks that so many queries share are scanned by tensor cores. 0: chosen.
-    // They change what a search costs, never what it returns, but for RaBitQ codes with a re-rank
-    // store, whose bounds may fail, the sooner the narrower limits are.
+    // They change what a search costs, never what it returns, but for RaBitQ codes whose bounds may
+    // fail, the sooner the narrower limits are.
     size_t chunk_blocks = 0;
     size_t candidates = 0;
     size_t shared_queries = 0;
@@ -74,6 +75,7 @@ struct SearchableCells {
     std::span<const CellView> cells;
     std::optional<CodeView> rerank;  // of the re-rank rows, whose values are those before the steps
     std::span<const uint32_t* const> rerank_rows;  // of each cell, rerank->words words a vector
+    bool refines = false;  // the re-rank rows decide, unless a search has a depth (refine)
 };
 
 // A search, with nothing left to choose.

@@ -238,6 +238,7 @@ nb::dict index_stats(const PyIndex& self) {
     out["code_bytes"] = stats.code_bytes;
     out["rerank_bytes"] = stats.rerank_bytes;
     out["memory_bytes"] = stats.memory_bytes;
+    out["device_bytes"] = stats.device_bytes;
     out["default_probes"] = stats.default_probes;
     out["default_rerank"] = stats.default_rerank;
     out["default_cutoff"] = stats.default_cutoff;

@@ -100,6 +100,19 @@ SIMT_DEVICE float sum_of_lanes(float sum) {
     return sum;
 }
 
+// The key of a query and a row, in all lanes of the warp that computes it.
+template <CodeKind kKind, KeySum kSum>
+SIMT_DEVICE float key_by_row(const CodeView& code, const uint32_t* words, const float* query) {
+    const CodeWords row{words};
+    float sum = 0;
+    for (unsigned j = threadIdx.x % 32; j < code.dim; j += 32) {
+        const auto at = dimension_data<kKind>(code, j);
+        sum = add_term<kSum>(sum, row_value<kKind>(code, at, row, j, nullptr), query[j]);
+    }
+    sum = sum_of_lanes(sum);
+    return kSum == KeySum::Dot ? -sum : sum;
+}
+
 // A warp a candidate.
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kScoreThreads) score_by_rows(RowScoring job) {
@@ -110,14 +123,8 @@ __global__ void __launch_bounds__(kScoreThreads) score_by_rows(RowScoring job) {
     const size_t step = size_t{gridDim.y} * kScoreRows;
     for (size_t i = blockIdx.y * size_t{kScoreRows} + threadIdx.x / 32; i < count; i += step) {
         const unsigned place = job.lists.places[query * job.lists.room + i];
-        const CodeWords row{job.rows + place * job.code.words};
-        float sum = 0;
-        for (unsigned j = threadIdx.x % 32; j < job.code.dim; j += 32) {
-            const auto at = dimension_data<kKind>(job.code, j);
-            sum = add_term<kSum>(sum, row_value<kKind>(job.code, at, row, j, nullptr), values[j]);
-        }
-        sum = sum_of_lanes(sum);
-        const float key = kSum == KeySum::Dot ? -sum : sum;
+        const float key =
+            key_by_row<kKind, kSum>(job.code, job.rows + place * job.code.words, values);
         if (threadIdx.x % 32 == 0)
             job.lists.keys[query * job.lists.room + i] = pack_key(key, job.tags[place]);
     }
@@ -135,21 +142,30 @@ inline CodeScoringKernel score_by_codes_kernel(CodeKind kind, Metric metric) {
     });
 }
 
-template <CodeKind kKind>
-RowScoringKernel score_by_rows_kernel_of(Metric metric) {
-    if (is_similarity(metric)) return score_by_rows<kKind, KeySum::Dot>;
-    return metric == Metric::L1 ? score_by_rows<kKind, KeySum::L1>
-                                : score_by_rows<kKind, KeySum::L2>;
-}
-// Null for kinds that no re-rank store has.
-inline RowScoringKernel score_by_rows_kernel(CodeKind kind, Metric metric) {
+// As pick_kind, of the kinds that re-rank stores have; null for others.
+template <class Pick>
+auto pick_row_kind(CodeKind kind, const Pick& pick)
+    -> decltype(pick.template operator()<CodeKind::Float32>()) {
     switch (kind) {
-        case CodeKind::Float32: return score_by_rows_kernel_of<CodeKind::Float32>(metric);
-        case CodeKind::Float16: return score_by_rows_kernel_of<CodeKind::Float16>(metric);
-        case CodeKind::BFloat16: return score_by_rows_kernel_of<CodeKind::BFloat16>(metric);
-        case CodeKind::RangeInt8: return score_by_rows_kernel_of<CodeKind::RangeInt8>(metric);
+        case CodeKind::Float32: return pick.template operator()<CodeKind::Float32>();
+        case CodeKind::Float16: return pick.template operator()<CodeKind::Float16>();
+        case CodeKind::BFloat16: return pick.template operator()<CodeKind::BFloat16>();
+        case CodeKind::RangeInt8: return pick.template operator()<CodeKind::RangeInt8>();
         default: return nullptr;
     }
+}
+
+struct PickRowScoring {
+    Metric metric;
+    template <CodeKind kKind>
+    RowScoringKernel operator()() const {
+        if (is_similarity(metric)) return score_by_rows<kKind, KeySum::Dot>;
+        return metric == Metric::L1 ? score_by_rows<kKind, KeySum::L1>
+                                    : score_by_rows<kKind, KeySum::L2>;
+    }
+};
+inline RowScoringKernel score_by_rows_kernel(CodeKind kind, Metric metric) {
+    return pick_row_kind(kind, PickRowScoring{metric});
 }
 
 }  // namespace nearcell::gpu

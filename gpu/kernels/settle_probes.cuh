@@ -18,7 +18,8 @@ constexpr unsigned kShortRow = 128, kMostDoubtful = 1024;
 
 struct ProbeSettling {
     Settling settling;  // nothing is held before
-    bool all_keys;      // exact ones, within roundings; else sure candidates have their upper end
+    // Of sure candidates the upper end; else exact ones, within roundings.
+    bool inexact_keys;
 };
 
 // The numbers of candidates about which there is doubt, in any order, and how many.
@@ -88,7 +89,7 @@ __global__ void __launch_bounds__(kSettleBlocks* kSelectThreads) settle_probes(P
     if (threadIdx.x == 0) doubtful.count = 0;  // there after the first barrier
     settle_list(job.settling, [&](unsigned count, const unsigned* places, uint64_t* keys) {
         const bool all =
-            job.all_keys || scoring.stored.code.dim <= kShortRow || count > kMostDoubtful;
+            !job.inexact_keys || scoring.stored.code.dim <= kShortRow || count > kMostDoubtful;
         if (!all) find_doubtful(scoring, count, job.settling.best.k, places, keys, doubtful);
         const unsigned scored = all ? count : doubtful.count;
         const auto number = [&](unsigned n) { return all ? n : doubtful.numbers[n]; };

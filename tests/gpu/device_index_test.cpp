@@ -1,96 +1,9 @@
 // Indexes moved to the emulated GPU: searches there against the same searches on the CPU, for every
-// kind of code, metric and transform, with filters, changes and little memory.
-#include <nearcell/gpu/cuda_device.h>
-
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
-#include <memory>
-#include <numeric>
-#include <string>
-#include <utility>
-#include <vector>
-
-#include <nearcell/core/error.h>
-#include <nearcell/core/random.h>
-#include <nearcell/gpu/session.h>
-#include <nearcell/gpu/simt/emulator.h>
-#include <nearcell/index/factory.h>
+// kind of code, metric and transform, with filters and changes.
+#include "device_index_case.h"
 
 namespace nearcell::gpu {
 namespace {
-
-constexpr size_t kDim = 24, kRows = 500, kQueries = 9;
-
-// Clustered, so that cells mean something.
-std::vector<float> clustered(size_t rows, size_t dim, uint64_t seed) {
-    Random random(seed), centres(7);
-    std::vector<float> middle(8 * dim);
-    for (float& value : middle)
-        value = static_cast<float>(3 * centres.normal());
-    std::vector<float> values(rows * dim);
-    for (size_t i = 0; i < rows; ++i) {
-        const size_t cluster = random.below(8);
-        for (size_t j = 0; j < dim; ++j)
-            values[i * dim + j] = middle[cluster * dim + j] + static_cast<float>(random.normal());
-    }
-    return values;
-}
-
-MatrixView<const float> view(const std::vector<float>& values, size_t dim = kDim) {
-    return {values.data(), values.size() / dim, dim};
-}
-
-class DeviceIndexTest : public testing::Test {
-   protected:
-    DeviceIndexTest() : base_(clustered(kRows, kDim, 1)), queries_(clustered(kQueries, kDim, 2)) {
-        simt::reset();
-        set_device_source(&cuda_devices());
-    }
-    ~DeviceIndexTest() override {
-        set_device_source(nullptr);
-        simt::reset();
-    }
-
-    std::unique_ptr<CellIndex> make(const std::string& spec, Metric metric) const {
-        auto index = make_index(spec, {kDim, metric, 5});
-        index->train(view(base_));
-        index->add(view(base_));
-        return index;
-    }
-
-    std::vector<float> base_, queries_;
-};
-
-DeviceOptions small_chunks() {
-    DeviceOptions options;
-    options.chunk_blocks = 2;
-    return options;
-}
-
-// Scores within the roundings of float32; where neighbours differ, their scores must not.
-void expect_close(const SearchResult& found, const SearchResult& truth, const std::string& what) {
-    ASSERT_EQ(found.counts, truth.counts) << what;
-    ASSERT_EQ(found.ids.size(), truth.ids.size()) << what;
-    for (size_t i = 0; i < truth.ids.size(); ++i) {
-        const float wanted = truth.scores[i];
-        ASSERT_NEAR(found.scores[i], wanted, 2e-5f * (1 + std::fabs(wanted)))
-            << what << " query " << i / truth.k << " place " << i % truth.k;
-    }
-    size_t others = 0;
-    for (size_t i = 0; i < truth.ids.size(); ++i)
-        others += found.ids[i] != truth.ids[i];
-    ASSERT_LE(others, truth.ids.size() / 20) << what;
-}
-
-// Where codes' bounds may fail, devices let others pass: as near in all, or nearer.
-void expect_as_near(const SearchResult& found, const SearchResult& truth, const std::string& what) {
-    ASSERT_EQ(found.counts, truth.counts) << what;
-    const double sum = std::accumulate(found.scores.begin(), found.scores.end(), 0.0);
-    const double wanted = std::accumulate(truth.scores.begin(), truth.scores.end(), 0.0);
-    ASSERT_NEAR(sum, wanted, 0.01 * std::fabs(wanted)) << what;
-}
 
 TEST_F(DeviceIndexTest, FindsWhatTheCpuFinds) {
     const std::vector<std::string> specs = {
@@ -163,91 +76,6 @@ TEST_F(DeviceIndexTest, FindsAsManyAsThereAre) {
                          std::string(spec) + " k = " + std::to_string(k));
         }
     }
-}
-
-TEST_F(DeviceIndexTest, RoomForFewCandidatesLosesNone) {
-    const auto index = make("IVF8,Flat", Metric::L2);
-    SearchOptions search;
-    search.k = 3;
-    search.probes = 8;
-    const SearchResult truth = index->search(view(queries_), search);
-    DeviceOptions options;
-    options.chunk_blocks = 1;
-    options.candidates = 16;  // a chunk's vectors
-    index->to("cuda:0", options);
-    expect_close(index->search(view(queries_), search), truth, "room for 16");
-    options.scratch_bytes = 1;  // one query at a time
-    index->to("cuda:0", options);
-    expect_close(index->search(view(queries_), search), truth, "one at a time");
-}
-
-// An index, queries of which some find many candidates, and what the CPU finds.
-struct CrowdedCase {
-    CrowdedCase(std::unique_ptr<CellIndex> index_, size_t count)
-        : index(std::move(index_)), queries(clustered(count, kDim, 2)) {
-        search.k = 3;
-        search.probes = 8;
-        truth = index->search(view(queries), search);
-    }
-    void expect_found(const std::string& what) const {
-        const SearchResult found = index->search(view(queries), search);
-        expect_close(found, truth, what);
-        EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << what;
-    }
-
-    std::unique_ptr<CellIndex> index;
-    std::vector<float> queries;
-    SearchOptions search;
-    SearchResult truth;
-};
-
-// Of centroids as of vectors: seen in the end at first, then there is more room, which may be too
-// little, too, and then it is seen at once.
-TEST_F(DeviceIndexTest, CrowdedQueriesOfManyLoseNone) {
-    const CrowdedCase crowded(make("IVF128,Flat", Metric::L2), 300);
-    for (const size_t candidates : {36, 44}) {
-        for (const size_t scratch : {size_t{1} << 30, size_t{1} << 17}) {
-            DeviceOptions options;
-            options.chunk_blocks = 1;
-            options.candidates = candidates;
-            options.scratch_bytes = scratch;
-            crowded.index->to("cuda:0", options);
-            const std::string what =
-                "room for " + std::to_string(candidates) + " in " + std::to_string(scratch);
-            crowded.expect_found(what + ", in the end");
-            crowded.expect_found(what + ", crowding is known");
-        }
-    }
-}
-
-// Where there is no memory for more room, or for all queries at once, the rest goes on, and what
-// was begun does not count.
-TEST_F(DeviceIndexTest, CrowdedQueriesInLittleMemoryLoseNone) {
-    const CrowdedCase crowded(make("IVF128,Flat", Metric::L2), 150);
-    size_t found_in = 0;
-    for (size_t left = 128 << 10; left < 4 << 20; left *= 2) {
-        for (const bool there : {false, true}) {  // the cells are, which there was much memory for
-            simt::reset();
-            DeviceOptions options;
-            options.chunk_blocks = 1;
-            options.candidates = 36;
-            crowded.index->to("cuda:0", options);
-            SearchOptions nearest;
-            nearest.k = nearest.probes = 1;
-            const MatrixView<const float> one(crowded.queries.data(), 1, kDim);
-            if (there) crowded.index->search(one, nearest);
-            simt::config().device_bytes = simt::counters().device_bytes + left;
-            try {
-                crowded.expect_found(std::to_string(left) + " bytes left, first");
-                crowded.expect_found(std::to_string(left) + " bytes left, again");
-                ++found_in;
-            } catch (const Error& error) {
-                EXPECT_EQ(error.code(), StatusCode::OutOfMemory) << error.what();
-            }
-            crowded.index->to("cpu");
-        }
-    }
-    EXPECT_GT(found_in, 4u);
 }
 
 TEST_F(DeviceIndexTest, OrdersOfThreadsAndBatchesChangeNothing) {
@@ -366,29 +194,6 @@ TEST_F(DeviceIndexTest, IdsOf64Bits) {
     EXPECT_NE(filtered.ids, after.ids);
 }
 
-TEST_F(DeviceIndexTest, TheReRankStoreMayStayOnTheHost) {
-    for (const char* spec : {"IVF8,PQ8,RFlat", "IVF8,SQ8,Refine(SQfp16)", "IVF8,RaBitQ,RFlat"}) {
-        const auto index = make(spec, Metric::Cosine);
-        SearchOptions search;
-        search.probes = 6;
-        search.rerank = 40;
-        const SearchResult truth = index->search(view(queries_), search);
-        DeviceOptions options = small_chunks();
-        options.rerank_on_host = true;
-        index->to("cuda:0", options);
-        const SearchResult found = index->search(view(queries_), search);
-        if (index->reranks_by_bound())
-            expect_as_near(found, truth, spec);
-        else
-            expect_close(found, truth, spec);
-        search.rerank = 0;
-        index->to("cpu");
-        const SearchResult by_rule = index->search(view(queries_), search);
-        index->to("cuda:0", options);
-        expect_as_near(index->search(view(queries_), search), by_rule, spec);
-    }
-}
-
 TEST_F(DeviceIndexTest, RangeSearch) {
     for (const char* spec : {"IVF8,Flat", "IVF8,PQ8", "IVF8,SQ8,RFlat", "IVF8,RaBitQ4"}) {
         for (const bool on_host : {false, true}) {
@@ -407,56 +212,6 @@ TEST_F(DeviceIndexTest, RangeSearch) {
             EXPECT_GT(truth.ids.size(), 200u);
         }
     }
-}
-
-// With memory for all queries, but not for what they find, it is done again by some at a time.
-TEST_F(DeviceIndexTest, RangeSearchInLittleMemoryCountsOnce) {
-    const auto index = make("IVF8,Flat", Metric::L2);
-    SearchOptions search;
-    search.probes = 8;
-    const MatrixView<const float> queries = view(base_).slice(0, 20);
-    const RangeResult truth = index->range_search(queries, 1e6f, search);
-    size_t again = 0;
-    for (const size_t left : {17 << 9, 18 << 9, 19 << 9}) {
-        simt::reset();
-        DeviceOptions options;
-        options.chunk_blocks = 1;
-        options.candidates = 16;
-        index->to("cuda:0", options);
-        index->search(queries.slice(0, 1), search);  // so that the cells are there
-        simt::config().device_bytes = simt::counters().device_bytes + left;
-        try {
-            const RangeResult found = index->range_search(queries, 1e6f, search);
-            EXPECT_EQ(found.ids, truth.ids) << left;
-            EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << left;
-            again += found.stats.plan.find("at most 20 ") == std::string::npos;
-        } catch (const Error& error) {
-            EXPECT_EQ(error.code(), StatusCode::OutOfMemory) << error.what();
-        }
-        index->to("cpu");
-    }
-    EXPECT_GT(again, 1u);
-}
-
-TEST_F(DeviceIndexTest, LittleMemoryIsSaidAndChangesNothing) {
-    const auto index = make("IVF8,Flat", Metric::L2);
-    const std::vector<uint8_t> before = index->to_bytes();
-    const SearchResult truth = index->search(view(queries_), {});
-    DeviceOptions options = small_chunks();
-    options.memory_bytes = 2000;
-    index->to("cuda:0", options);
-    try {
-        index->search(view(queries_), {});
-        ADD_FAILURE() << "no error";
-    } catch (const Error& error) {
-        EXPECT_EQ(error.code(), StatusCode::OutOfMemory);
-        EXPECT_NE(std::string(error.what()).find("2000"), std::string::npos) << error.what();
-        EXPECT_NE(std::string(error.what()).find("memory_bytes"), std::string::npos);
-    }
-    EXPECT_EQ(index->to_bytes(), before);
-    index->to("cpu");
-    EXPECT_EQ(index->search(view(queries_), {}).ids, truth.ids);
-    EXPECT_EQ(simt::counters().device_bytes, 0u);
 }
 
 // Of many dimensions keys of probes need not be exact, unless a cutoff asks for them.
@@ -500,50 +255,47 @@ TEST_F(DeviceIndexTest, ProbesOfManyDimensions) {
     }
 }
 
-TEST_F(DeviceIndexTest, CodesMayBeMoreThanTheDeviceHolds) {
-    const auto expect_found = [](const CellIndex& index, const SearchResult& found,
-                                 const SearchResult& truth, const char* spec) {
-        if (index.options().codec.kind == CodeKind::Bits)
-            expect_as_near(found, truth, spec);
-        else
-            expect_close(found, truth, spec);
-    };
-    const IdFilter odd = IdFilter::range(50, 300);
-    for (const char* spec :
-         {"Flat", "IVF8,Flat", "IVF8,SQ8", "IVF8,PQ8,RFlat", "IVF8,RaBitQ,RFlat"}) {
-        const auto index = make_index(spec, {kDim, Metric::L2, 5});
-        index->train(view(base_));
-        std::vector<int64_t> ids(kRows);
-        const size_t large = std::string(spec) == "IVF8,SQ8" ? size_t{1} << 40 : 0;
-        for (size_t i = 0; i < kRows; ++i)
-            ids[i] = static_cast<int64_t>(i + large);
-        index->add(view(base_), ids);
-        SearchOptions search;
-        search.probes = 8;
-        search.rerank = index->options().rerank ? 40 : 0;
-        const SearchResult truth = index->search(view(queries_), search);
-        const RangeResult range = index->range_search(view(queries_), 50.0f, search);
-        search.filter = &odd;
-        const SearchResult filtered = index->search(view(queries_), search);
-        search.filter = nullptr;
-        DeviceOptions options = small_chunks();
-        options.memory_bytes = 45000;
-        options.candidates = 32;
-        index->to("cuda:0", options);
-        const SearchResult found = index->search(view(queries_), search);
-        if (std::string(spec) == "Flat" || std::string(spec) == "IVF8,Flat") {
-            EXPECT_NE(found.stats.plan.find("parts"), std::string::npos) << found.stats.plan;
+// Bits with a re-rank store: byte tiles of its rows, and no bound of theirs fails: what is found is
+// what a margin finds with which everything is scored, to the bit; through changes, too.
+TEST_F(DeviceIndexTest, BitsWithRowsAreExactByTiles) {
+    const IdFilter some = IdFilter::range(20, 420);
+    std::vector<int64_t> gone(60);
+    std::iota(gone.begin(), gone.end(), int64_t{100});
+    for (const char* spec : {"RaBitQ,RFlat", "IVF8,RaBitQ,RFlat", "IVF8,RaBitQ,Refine(SQ8)",
+                             "IVF8,RaBitQ,Refine(SQfp16)", "RR24,IVF8,RaBitQ,RFlat"}) {
+        for (const Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine}) {
+            const auto index = make(spec, metric);
+            ASSERT_TRUE(index->reranks_by_bound());
+            SearchOptions search;
+            search.probes = 5;
+            const auto check = [&](const std::string& what) {
+                SearchOptions all = search;
+                all.margin = 1e6f;
+                index->to("cpu");
+                const SearchResult truth = index->search(view(queries_), all);
+                index->to("cuda:0", small_chunks());
+                const SearchResult found = index->search(view(queries_), search);
+                const std::string where =
+                    std::string(spec) + " " + std::string(metric_name(metric)) + " " + what;
+                EXPECT_EQ(found.ids, truth.ids) << where;
+                EXPECT_EQ(found.scores, truth.scores) << where;
+                if (all.filter == nullptr) {  // else the CPU counts what passes
+                    EXPECT_EQ(found.stats.scanned, truth.stats.scanned) << where;
+                }
+            };
+            search.k = 7;
+            check("first");
+            search.filter = &some;
+            check("filtered");
+            search.filter = nullptr;
+            index->to("cuda:0", small_chunks());
+            index->search(view(queries_), search);
+            index->remove(gone);
+            index->add(view(queries_));
+            check("changed");
+            search.k = 300;
+            check("many");
         }
-        expect_found(*index, found, truth, spec);
-        expect_found(*index, index->search(view(queries_), search), truth, spec);
-        EXPECT_EQ(index->range_search(view(queries_), 50.0f, search).ids, range.ids) << spec;
-        search.filter = &odd;
-        expect_found(*index, index->search(view(queries_), search), filtered, spec);
-        search.filter = nullptr;
-        index->add(view(queries_));
-        const SearchResult more = index->search(view(queries_), search);
-        index->to("cpu");
-        expect_found(*index, more, index->search(view(queries_), search), spec);
     }
 }
 
@@ -572,20 +324,6 @@ TEST_F(DeviceIndexTest, ProductsOfManyDimensionsLoseNone) {
             EXPECT_EQ(found[1].scores, found[0].scores) << spec;
         }
     }
-}
-
-TEST_F(DeviceIndexTest, RoomToGrowIsNotTakenFromWhatIsThere) {
-    const auto index = make("Flat", Metric::L2);
-    DeviceOptions options = small_chunks();
-    options.memory_bytes = 90000;  // the codes and their tags take 51,200
-    index->to("cuda:0", options);
-    const SearchResult before = index->search(view(queries_), {});
-    EXPECT_EQ(before.stats.plan.find("parts"), std::string::npos) << before.stats.plan;
-    index->add(view(queries_));
-    const SearchResult after = index->search(view(queries_), {});
-    EXPECT_EQ(after.stats.plan.find("parts"), std::string::npos) << after.stats.plan;
-    for (size_t q = 0; q < kQueries; ++q)
-        EXPECT_EQ(after.ids[q * 10], static_cast<int64_t>(kRows + q));
 }
 
 // What one batch has staged is there until it was copied, however late that is.

@@ -74,21 +74,6 @@ TEST_F(ScoreCandidates, ByCodes) {
     }
 }
 
-// As cpu/kernels_pair.cpp: 32 lanes, added by a tree.
-float pair_key(Metric metric, const float* row, const float* query, size_t dim) {
-    float lanes[32] = {};
-    for (size_t j = 0; j < dim; ++j)
-        lanes[j % 32] = step_of_key(metric, lanes[j % 32], row[j], query[j]);
-    for (size_t half = 16; half > 0; half /= 2) {
-        for (size_t i = 0; i < half; ++i)
-            lanes[i] += lanes[i + half];
-    }
-    return is_similarity(metric) ? -lanes[0] : lanes[0];
-}
-
-constexpr CodeKind kRowKinds[] = {CodeKind::Float32, CodeKind::Float16, CodeKind::BFloat16,
-                                  CodeKind::RangeInt8};
-
 TEST_F(ScoreCandidates, ByRows) {
     Random random(2);
     uint64_t turn = 0;

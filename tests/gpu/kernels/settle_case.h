@@ -19,17 +19,19 @@ struct SettleCase {
     Matrix queries;
     DeviceArray<float> values;
     size_t room;
+    bool by_rows;                   // keys are those of a re-rank store
     std::vector<Candidates> lists;  // packed intervals
 
     template <class Codes>
     SettleCase(const Codes& codes, Metric metric_, bool residual, const std::vector<size_t>& counts,
-               size_t room_, Random& random)
+               size_t room_, Random& random, bool by_rows_ = false)
         : metric(metric_),
           store(codes.view(), codes.cells, codes.centroids, residual, 9, false, random),
           tiles(store),
           queries(counts.size(), store.dim(), random),
           values(queries.data),
-          room(room_) {
+          room(room_),
+          by_rows(by_rows_) {
         std::vector<unsigned> all;
         for (const Chunk& chunk : store.chunks()) {
             const std::vector<unsigned> places = store.places_of(chunk);
@@ -38,7 +40,7 @@ struct SettleCase {
         for (size_t q = 0; q < counts.size(); ++q) {
             Candidates list;
             for (const size_t i : random_sample(all.size(), counts[q], random)) {
-                const float key = store.key(metric, all[i], queries.row(q));
+                const float key = key_of(q, all[i]);
                 const auto width = static_cast<float>(0.3 * random.uniform());
                 list.push_back(
                     {pack_key(key + width, std::bit_cast<unsigned>(key - width)), all[i]});
@@ -49,8 +51,12 @@ struct SettleCase {
     CodeScoring scoring(const KeyLists& device) const {
         return {tiles.stored(), store.cell_of_block(), device.lists(), values.data()};
     }
+    float key_of(size_t q, unsigned place) const {
+        if (!by_rows) return store.key(metric, place, queries.row(q));
+        return pair_key(metric, store.vector(place).data(), queries.row(q), store.dim());
+    }
     uint64_t packed(size_t q, unsigned place) const {
-        return pack_key(store.key(metric, place, queries.row(q)), store.tag(place));
+        return pack_key(key_of(q, place), store.tag(place));
     }
     // All that are wanted or held, in order.
     std::vector<Candidates> best(const std::vector<Candidates>& held, size_t k) const {

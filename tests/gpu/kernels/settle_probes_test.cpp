@@ -13,11 +13,11 @@ using simt::config;
 
 class SettleProbes : public simt::SimtTest {};
 
-Settled probes(const SettleCase& data, size_t k, bool all_keys, unsigned threads = kSelectThreads) {
+Settled probes(const SettleCase& data, size_t k, bool inexact, unsigned threads = kSelectThreads) {
     const std::vector<Candidates> none(data.lists.size());
     return settled_by(data, none, k, [&](const Settling& job, unsigned queries) {
         simt::launch({"settle_probes", queries, threads}, settle_probes_kernel(data.metric),
-                     ProbeSettling{job, all_keys});
+                     ProbeSettling{job, inexact});
     });
 }
 
@@ -104,7 +104,7 @@ TEST_F(SettleProbes, WithAllKeys) {
             const SettleCase data(codes, metric, false, {0, 1, 15, 17, 140}, 140, random);
             const unsigned threads = dim % 2 == 0 ? kSelectThreads : kMostSelectThreads;
             const bool is_short = dim <= kShortRow;
-            const Settled result = probes(data, 140, !is_short, threads);
+            const Settled result = probes(data, 140, is_short, threads);
             for (size_t q = 0; q < data.lists.size(); ++q)
                 EXPECT_EQ(result.best[q].size(), data.lists[q].size());
             EXPECT_EQ(result.scored, 173u);
@@ -124,7 +124,7 @@ TEST_F(SettleProbes, ReadsWhereThereIsDoubt) {
             for (const size_t k : {1, 32, 128, 300}) {
                 SCOPED_TRACE(testing::Message() << dim << " dimensions, k = " << k);
                 const unsigned threads = k == 32 ? kMostSelectThreads : kSelectThreads;
-                const Settled result = probes(data, k, false, threads);
+                const Settled result = probes(data, k, true, threads);
                 check_cells(data, result, k);
                 if (HasFailure()) return;
                 size_t left = 0;
@@ -161,7 +161,7 @@ TEST_F(SettleProbes, OfAnyIntervals) {
             }
         }
         for (const size_t k : {5, 100, 299, 300, 400})
-            check_cells(data, probes(data, k, false), k);
+            check_cells(data, probes(data, k, true), k);
     }
 }
 
@@ -169,22 +169,22 @@ TEST_F(SettleProbes, IsTheSameInEveryOrder) {
     Random random(4);
     const RandomCodes codes(CodeKind::Float32, 130, 0, {500}, false, random);
     const SettleCase data(codes, Metric::L2, false, {17, 60, 500}, 500, random);
-    const std::vector<Candidates> expected = probes(data, 150, false).best;
+    const std::vector<Candidates> expected = probes(data, 150, true).best;
     config().resident_blocks = 3;
     config().preempt_one_in = 100;
-    simt::for_each_order([&] { EXPECT_EQ(probes(data, 150, false).best, expected); }, 2);
+    simt::for_each_order([&] { EXPECT_EQ(probes(data, 150, true).best, expected); }, 2);
 }
 
 TEST_F(SettleProbes, NoticesEveryMissingBarrier) {
     Random random(5);
     const RandomCodes codes(CodeKind::Float32, 130, 0, {1400}, false, random);
     const SettleCase data(codes, Metric::L2, false, {17, 200, 600, 1350, 25, 60, 90}, 1400, random);
-    const Settled many = probes(data, 150, false), few = probes(data, 20, false);
-    const Settled exact = probes(data, 80, true);
+    const Settled many = probes(data, 150, true), few = probes(data, 20, true);
+    const Settled exact = probes(data, 80, false);
     const auto is_right = [&] {
-        return probes(data, 150, false).best == many.best &&
-               probes(data, 20, false).best == few.best &&
-               probes(data, 80, true).best == exact.best;
+        return probes(data, 150, true).best == many.best &&
+               probes(data, 20, true).best == few.best &&
+               probes(data, 80, false).best == exact.best;
     };
     EXPECT_EQ(expect_barriers_needed(is_right), 15u);
 }

@@ -98,6 +98,21 @@ inline float step_of_key(Metric metric, float sum, float x, float query) {
                                 : std::fma(difference, difference, sum);
 }
 
+// Of a row of a re-rank store, as cpu/kernels_pair.cpp: 32 lanes, added by a tree.
+inline float pair_key(Metric metric, const float* row, const float* query, size_t dim) {
+    float lanes[32] = {};
+    for (size_t j = 0; j < dim; ++j)
+        lanes[j % 32] = step_of_key(metric, lanes[j % 32], row[j], query[j]);
+    for (size_t half = 16; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; ++i)
+            lanes[i] += lanes[i + half];
+    }
+    return is_similarity(metric) ? -lanes[0] : lanes[0];
+}
+
+constexpr CodeKind kRowKinds[] = {CodeKind::Float32, CodeKind::Float16, CodeKind::BFloat16,
+                                  CodeKind::RangeInt8};
+
 // Cells of codes, each from a block on, and their parts of at most chunk_blocks blocks.
 class StoredCase {
    public:
