@@ -19,7 +19,8 @@ namespace {
 // AVX2.
 constexpr double kRerankWork = 80;
 // And what one more cell does, its vectors not counted: its centroid is ranked, the cell is looked
-// up. Measured on photo-sift-200k with AMX, 1,024 cells: 14 codes one by one, 70 in batches.
+// up. Measured on photo-sift-200k with AMX, 1,024 cells, by a script that was not kept: 14 codes
+// one by one, 70 in batches.
 constexpr double kProbeWork = 40;
 // A cutoff is tried where there are so many times the probes that do without, and taken where the
 // work is less than this part of theirs.

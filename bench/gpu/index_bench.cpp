@@ -11,15 +11,15 @@ namespace {
 
 double number(size_t value) { return static_cast<double>(value); }
 
-double recall_of(const SearchResult& found, const std::vector<int64_t>& truth) {
+double recall_of(const std::vector<int64_t>& found, const std::vector<int64_t>& truth) {
     size_t hits = 0;
-    for (size_t q = 0; q < found.queries; ++q) {
-        const auto begin = truth.begin() + static_cast<std::ptrdiff_t>(q * found.k);
-        const auto end = begin + static_cast<std::ptrdiff_t>(found.k);
-        for (size_t i = 0; i < found.k; ++i)
-            hits += std::find(begin, end, found.ids[q * found.k + i]) != end;
+    for (size_t i = 0; i < found.size(); ++i) {
+        const auto begin =
+            truth.begin() + static_cast<std::ptrdiff_t>(i / kNeighbours * kNeighbours);
+        const auto end = begin + static_cast<std::ptrdiff_t>(kNeighbours);
+        hits += std::find(begin, end, found[i]) != end;
     }
-    return number(hits) / number(found.ids.size());
+    return number(hits) / number(found.size());
 }
 
 // Queries and results that lie on the device, as peers have theirs.
@@ -36,6 +36,13 @@ class DeviceArrays {
         batch_.on_device = true;
         batch_.stream = stream_.get();
         simt::synchronize(stream_.get());
+    }
+    // What the last searches found of the first `count` queries.
+    std::vector<int64_t> ids(size_t count) const {
+        std::vector<int64_t> found(count * kNeighbours);
+        ids_.copy_to(found.data(), found.size());
+        simt::synchronize(stream_.get());
+        return found;
     }
     // Of `count` queries from `first` on. Returns when the results are there.
     void search(const CellIndex& index, const SearchOptions& options, size_t first,
@@ -70,13 +77,15 @@ class IndexBench {
         SearchOptions options = search_options(setting_.size.probes[0]);
         const double copied = seconds_of([&] { index_->search(queries_.slice(0, 1), options); });
         const IndexStats stats = index_->stats();
-        setting_.report.write(Line("build")
-                                  .add("spec", spec_)
-                                  .add("train_seconds", trained)
-                                  .add("add_seconds", added)
-                                  .add("copy_seconds", copied)
-                                  .add("code_bytes", number(stats.code_bytes))
-                                  .add("rerank_bytes", number(stats.rerank_bytes)));
+        setting_.report.write(
+            Line("build")
+                .add("spec", spec_)
+                .add("train_seconds", trained)
+                .add("add_seconds", added)
+                .add("copy_seconds", copied)
+                .add("code_bytes", number(stats.code_bytes))
+                .add("rerank_bytes", number(stats.rerank_bytes))
+                .add("device_bytes", number(stats.device_bytes) / number(base.rows)));
         code_bytes_ = number(stats.code_bytes);
     }
 
@@ -132,7 +141,7 @@ class IndexBench {
             });
         Line line("search");
         line.add("spec", spec_).add("probes", number(probes)).add("batch", number(batch));
-        if (truth != nullptr) line.add("recall@10", recall_of(result, *truth));
+        if (truth != nullptr) line.add("recall@10", recall_of(result.ids, *truth));
         line.add("queries_per_second", number(batch) / timing.median);
         // Of codes, were each read for each query: batches read them less often.
         const double bytes = static_cast<double>(result.stats.scanned) * code_bytes_;
@@ -144,6 +153,8 @@ class IndexBench {
             repeat(setting_.size.repetitions, setting_.size.seconds,
                    [&](size_t i) { arrays_.search(*index_, options, i % parts * batch, batch); });
         line.add("device_arrays_ms", 1e3 * there.median);
+        if (truth != nullptr)
+            line.add("device_arrays_recall", recall_of(arrays_.ids(batch), *truth));
         setting_.report.write(line);
     }
 

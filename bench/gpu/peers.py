@@ -3,10 +3,11 @@
   peers.py FOLDER cuvs faiss [--seconds N] [--json FILE]     times these
   peers.py --list                                            says which can be imported here
 
-Each search is timed as a whole, cuVS's between arrays on the device, until the device is done, and
-Faiss's between arrays of the host: the median of five after one to warm up. What fails is said, and
-the others go on. Data of more dimensions, in folders within FOLDER, are for cuVS's IVF-Flat, CAGRA
-and brute force.
+Each search is timed as a whole, cuVS's between arrays on the device, of which those for results are
+there before, with one Resources object for all, until the device is done; Faiss's between arrays of
+the host. The median of five after one to warm up, of small batches of fifty, each of other queries.
+What fails is said, and the others go on. Data of more dimensions, in folders within FOLDER, are for
+cuVS's IVF-Flat, CAGRA and brute force. Exit status: 1 if something failed or was left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ NEIGHBOURS = 10
 LISTS = 16384
 PROBES = (8, 32, 64, 128)
 SMALL = (100, 1)  # batches, beside that of all queries
+CALLS, SMALL_CALLS = 5, 50  # of a large and of a small batch
+DEGREES = ((32, 64), (64, 128))  # CAGRA's graph and the one that it is cut from
 
 
 def can_import(name: str) -> bool:
@@ -51,6 +54,7 @@ class Peers:
 
     def __init__(self, folder: Path, end: float, out: TextIO | None, is_wide: bool) -> None:
         self.end, self.json, self.is_wide = end, out, is_wide
+        self.complete = True
         self.base = read_matrix(folder / "base.fbin", "float32")
         self.queries = read_matrix(folder / "queries.fbin", "float32")
         self.truth = read_matrix(folder / "truth.ibin", "int32")
@@ -69,25 +73,37 @@ class Peers:
         return float(hits.mean())
 
     def time_search(
-        self, name: str, batch: int, search: Callable[[int], Any], sync: Callable[[], None]
+        self,
+        name: str,
+        batch: int,
+        search: Callable[[slice, Any], Any],
+        ids_of: Callable[[Any], Any],
+        sync: Callable[[], None],
     ) -> None:
-        """search(batch) gives ids as a host array once `sync` was called, through a function."""
-        ids = search(batch)()
+        """search(which, found): of some queries, into what a search of as many has given, or None.
+
+        ids_of(found) gives ids as a host array once `sync` was called.
+        """
+        found = search(slice(0, batch), None)
+        sync()
+        ids = ids_of(found)
         times = []
-        for _ in range(5):
+        for call in range(CALLS if batch == len(self.queries) else SMALL_CALLS):
+            first = call * batch % (len(self.queries) - batch + 1)
             sync()
             start = time.perf_counter()
-            search(batch)
+            search(slice(first, first + batch), found)
             sync()
             times.append(time.perf_counter() - start)
         times.sort()
+        median = times[len(times) // 2]
         self.write(
             "peer",
             index=name,
             batch=batch,
             recall=round(self.recall(ids), 5),
-            queries_per_second=batch / times[2],
-            ms=1e3 * times[2],
+            queries_per_second=batch / median,
+            ms=1e3 * median,
             least_ms=1e3 * times[0],
             most_ms=1e3 * times[-1],
         )
@@ -96,29 +112,52 @@ class Peers:
         """Runs a generator until the time is up, or it fails."""
         try:
             if time.monotonic() > self.end:
+                self.complete = False
                 self.write("peer left out", index=name)
                 return
             for _ in work():
                 if time.monotonic() > self.end:
+                    self.complete = False
                     self.write("peer left out", index=f"the rest of {name}")
                     return
         except Exception as error:  # a foreign library's
-            self.write("peer failed", index=name, error=f"{type(error).__name__}: {error}"[:500])
+            self.fail(name, error)
+
+    def fail(self, name: str, error: Exception) -> None:
+        self.complete = False
+        self.write("peer failed", index=name, error=f"{type(error).__name__}: {error}"[:500])
+
+
+def pool_memory() -> str:
+    """Lets cuVS take memory from a pool, where there is rmm; says what it takes it from."""
+    try:
+        rmm = importlib.import_module("rmm")
+        rmm.reinitialize(pool_allocator=True, initial_pool_size=1 << 30)
+    except Exception as error:  # whatever an import of a foreign library may throw
+        return f"its default ({type(error).__name__}: {error})"
+    return "an rmm pool"
 
 
 def run_cuvs(peers: Peers) -> None:
     import cuvs
     import torch
+    from cuvs.common import Resources
     from cuvs.neighbors import brute_force, cagra, ivf_flat, ivf_pq
 
-    peers.write("peer version", index="cuvs", version=str(getattr(cuvs, "__version__", "?")))
+    version = str(getattr(cuvs, "__version__", "?"))
+    peers.write("peer version", index="cuvs", version=version, memory=pool_memory())
+    resources = Resources()
     base = torch.from_numpy(peers.base).cuda()
     queries = torch.from_numpy(peers.queries).cuda()
     sync = torch.cuda.synchronize
     batches = (len(queries), *(b for b in SMALL if b < len(queries)))
 
-    def host(found: Any) -> Callable[[], Any]:
-        return lambda: found[1].copy_to_host()
+    def host(found: Any) -> Any:
+        return found[1].copy_to_host()
+
+    def outputs(found: Any) -> dict[str, Any]:
+        known = {} if found is None else {"distances": found[0], "neighbors": found[1]}
+        return known | {"resources": resources}
 
     def built(name: str, build: Callable[[], Any]) -> Any:
         sync()
@@ -131,30 +170,28 @@ def run_cuvs(peers: Peers) -> None:
     def swept(
         name: str,
         build: Callable[[], Any],
-        search: Callable[[Any, Any, int], Any],
+        search: Callable[[Any, Any, int, dict[str, Any]], Any],
         values: tuple[int, ...],
         asked: Any,
     ) -> Iterator[None]:
         index = built(name, build)
         for value in values:
             for batch in batches if value == 32 else batches[:1]:
-                peers.time_search(
-                    f"{name}, {value}",
-                    batch,
-                    lambda b, v=value: host(search(index, asked[:b], v)),  # type: ignore[misc]
-                    sync,
-                )
+
+                def some(which: slice, found: Any, value: int = value) -> Any:
+                    return search(index, asked[which], value, outputs(found))
+
+                peers.time_search(f"{name}, {value}", batch, some, host, sync)
                 yield
 
     def flat() -> Iterator[None]:
         index = built("cuvs brute force", lambda: brute_force.build(base))
+
+        def some(which: slice, found: Any) -> Any:
+            return brute_force.search(index, queries[which], NEIGHBOURS, **outputs(found))
+
         for batch in batches:
-            peers.time_search(
-                "cuvs brute force",
-                batch,
-                lambda b: host(brute_force.search(index, queries[:b], NEIGHBOURS)),
-                sync,
-            )
+            peers.time_search("cuvs brute force", batch, some, host, sync)
             yield
 
     half, half_queries = base.half(), queries.half()
@@ -162,8 +199,9 @@ def run_cuvs(peers: Peers) -> None:
     flat_params = ivf_flat.IndexParams(n_lists=peers.lists, kmeans_trainset_fraction=fraction)
 
     def ivf() -> Iterator[None]:
-        def search(index: Any, asked: Any, probes: int) -> Any:
-            return ivf_flat.search(ivf_flat.SearchParams(n_probes=probes), index, asked, NEIGHBOURS)
+        def search(index: Any, asked: Any, probes: int, more: dict[str, Any]) -> Any:
+            options = ivf_flat.SearchParams(n_probes=probes)
+            return ivf_flat.search(options, index, asked, NEIGHBOURS, **more)
 
         yield from swept(
             "cuvs IVF-Flat fp16, probes",
@@ -181,11 +219,11 @@ def run_cuvs(peers: Peers) -> None:
             pq_bits=8,
         )
 
-        def search(index: Any, asked: Any, probes: int) -> Any:
+        def search(index: Any, asked: Any, probes: int, more: dict[str, Any]) -> Any:
             import numpy as np
 
             options = ivf_pq.SearchParams(n_probes=probes, lut_dtype=np.float16)
-            return ivf_pq.search(options, index, asked, NEIGHBOURS)
+            return ivf_pq.search(options, index, asked, NEIGHBOURS, **more)
 
         yield from swept(
             "cuvs IVF-PQ 8 bits, probes",
@@ -195,14 +233,15 @@ def run_cuvs(peers: Peers) -> None:
             queries,
         )
 
-    def graph() -> Iterator[None]:
-        params = cagra.IndexParams(graph_degree=32, intermediate_graph_degree=64)
+    def graph(degree: int, intermediate: int) -> Iterator[None]:
+        params = cagra.IndexParams(graph_degree=degree, intermediate_graph_degree=intermediate)
 
-        def search(index: Any, asked: Any, itopk: int) -> Any:
-            return cagra.search(cagra.SearchParams(itopk_size=itopk), index, asked, NEIGHBOURS)
+        def search(index: Any, asked: Any, itopk: int, more: dict[str, Any]) -> Any:
+            options = cagra.SearchParams(itopk_size=itopk)
+            return cagra.search(options, index, asked, NEIGHBOURS, **more)
 
         yield from swept(
-            "cuvs CAGRA fp16, itopk",
+            f"cuvs CAGRA{degree} fp16, itopk",
             lambda: cagra.build(params, half),
             search,
             (16, 32, 64, 128),
@@ -211,7 +250,11 @@ def run_cuvs(peers: Peers) -> None:
 
     peers.attempt("cuvs brute force", flat)
     peers.attempt("cuvs IVF-Flat", ivf)
-    peers.attempt("cuvs CAGRA", graph)
+    for degree, intermediate in DEGREES:
+        peers.attempt(
+            f"cuvs CAGRA{degree}",
+            lambda d=degree, i=intermediate: graph(d, i),  # type: ignore[misc]
+        )
     if not peers.is_wide:
         peers.attempt("cuvs IVF-PQ", product)
 
@@ -238,14 +281,13 @@ def run_faiss(peers: Peers) -> None:
                 index.nprobe = value
             for batch in batches if value in (0, 32) else batches[:1]:
 
-                def search(b: int) -> Callable[[], Any]:
-                    ids = index.search(queries[:b], NEIGHBOURS)[1]
-                    return lambda: ids
+                def search(which: slice, found: Any) -> Any:
+                    out = {} if found is None else {"D": found[0], "I": found[1]}
+                    return index.search(queries[which], NEIGHBOURS, **out)
 
                 # Host arrays in and out: the search waits for the device by itself.
-                peers.time_search(
-                    f"{name}, {value}" if value else name, batch, search, lambda: None
-                )
+                said = f"{name}, {value}" if value else name
+                peers.time_search(said, batch, search, lambda found: found[1], lambda: None)
                 yield
 
     def flat() -> Iterator[None]:
@@ -284,6 +326,7 @@ def main() -> int:
     for name in arguments.peers:
         if name not in runs:
             parser.error(f"{name}: cuvs and faiss are known")
+    complete = True
     for folder in (arguments.folder, *wider):
         if not (folder / "truth.ibin").exists():
             continue
@@ -292,9 +335,9 @@ def main() -> int:
             try:
                 runs[name](peers)
             except Exception as error:  # before its first index
-                text = f"{type(error).__name__}: {error}"
-                peers.write("peer failed", index=name, error=text[:500])
-    return 0
+                peers.fail(name, error)
+        complete = complete and peers.complete
+    return 0 if complete else 1
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def choose(
     measure({**sweep.outer[0], sweep.inner: sweep.low})  # the first search is slower than others
     best, tried, complete = tune(measure, sweep, options.recall, options.sweep_seconds)
     took["points"] = [(dict(p.setting), p.recall, p.seconds) for p in tried]
+    took["complete"] = complete
     chosen: list[dict[str, Any]] = []
     for target, point in best.items():
         times = [engine.call("search", spec, "tune_batch", point.setting)[0] for _ in range(2)]

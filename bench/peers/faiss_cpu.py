@@ -68,6 +68,7 @@ class FaissEngine:
         many = max(16, power_of_two(task.rows / 50))
         return [
             *(f"IVF{c},PQ{m},RFlat" for m in (f"{m2}x4fs", f"{m4}x4fs") for c in counts),
+            f"IVF{middle},PQ{m2}x4fs,Refine(SQ8)",
             f"IVF{middle},PQ{m2}x4fs,Refine(SQfp16)",
             f"IVF{middle},PQ{m4}x4fs,Refine(SQfp16)",
             f"IVF{middle},PQ{m4}x4fsr,RFlat",  # r: codes of residuals, dearer and finer

@@ -51,7 +51,10 @@ def megabytes(built: dict[str, Any]) -> str:
 
 
 def show_choices(choices: Rows, built: Rows) -> None:
-    """What every index could do on the tuning queries: queries a second per target."""
+    """What every index could do on the tuning queries: queries a second per target.
+
+    Marked are those of which not all settings were tried.
+    """
     targets = sorted({choice["target"] for choice in choices})
     print("\nEvery index, batches of the tuning queries: queries/s at the recall")
     print(
@@ -69,7 +72,7 @@ def show_choices(choices: Rows, built: Rows) -> None:
             rates += f"{found[0]:11,.0f}" if found else f"{'-':>11}"
         print(
             f"{index['engine']:11}{index['spec']:42}{index['bytes']:7.0f}{index['cpu']:9.1f}"
-            f"{megabytes(index):>9}{rates}"
+            f"{megabytes(index):>9}{rates}{'' if index.get('complete', True) else '  time was up'}"
         )
 
 
