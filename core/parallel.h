@@ -2,7 +2,8 @@
 // std::thread (NEARCELL_THREADS=std) for ThreadSanitizer and for hosts that must not load an OpenMP
 // runtime. No global state is set: the number of threads is an argument of each call. A nested call
 // runs serially. The first exception of any task is rethrown to the caller after all tasks have
-// ended.
+// ended. In a child that a fork made of a process which had used threads, there is one: OpenMP's
+// would be waited for for ever.
 #pragma once
 
 #include <cstddef>

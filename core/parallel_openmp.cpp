@@ -1,5 +1,6 @@
 // The default executor: OpenMP parallel regions with an explicit number of threads each.
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
@@ -9,9 +10,17 @@
 #include <nearcell/core/parallel.h>
 
 namespace nearcell {
+namespace {
+
+std::atomic<bool> has_team{false};   // of threads, which OpenMP keeps
+std::atomic<bool> lost_team{false};  // by a fork, and OpenMP does not know
+[[maybe_unused]] const int at_fork =
+    pthread_atfork(nullptr, nullptr, [] { lost_team.store(has_team.load()); });
+
+}  // namespace
 
 int resolve_threads(int threads) {
-    if (omp_in_parallel()) return 1;
+    if (omp_in_parallel() || lost_team.load(std::memory_order_relaxed)) return 1;
     const int available = omp_get_max_threads();
     return std::clamp(threads <= 0 ? available : threads, 1, kMaxThreads);
 }
@@ -24,6 +33,7 @@ void parallel_for(size_t tasks, int threads, const std::function<void(size_t, in
             task(i, 0);
         return;
     }
+    has_team.store(true, std::memory_order_relaxed);
     std::atomic<size_t> next{0};
     std::exception_ptr failure;
     std::mutex failure_mutex;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nearcell/core/metric.h>
+
 namespace nearcell {
 
 // What one search did; returned with the result, never kept in global state.
@@ -28,6 +30,9 @@ struct SearchResult {
     std::vector<size_t> counts;
     SearchStats stats;
 };
+
+// One of no neighbours. Throws OutOfMemory where so many are more than can be addressed.
+SearchResult empty_result(size_t queries, size_t k, Metric metric);
 
 // All neighbours within a radius: those of query q are entries [offsets[q], offsets[q + 1]).
 struct RangeResult {

@@ -134,6 +134,11 @@ void check_dim(const Vectors& vectors, size_t dim, std::string_view name) {
           " columns, but the dimension is ", dim, ": pass rows of ", dim, " values");
     check(vectors.rows == 0 || vectors.data != nullptr, StatusCode::InvalidArgument, name,
           " is a null pointer with ", vectors.rows, " rows: pass the address of the first row");
+    check(element_size(vectors.type) != 0, StatusCode::InvalidArgument, name, " has the type ",
+          static_cast<int>(vectors.type), ", which is none: pass one of ElementType");
+    check(vectors.stride >= vectors.cols || vectors.rows <= 1, StatusCode::InvalidArgument, name,
+          " has a stride of ", vectors.stride, " values, but rows of ", vectors.cols,
+          ": rows must not overlap");
 }
 
 }  // namespace nearcell

@@ -214,12 +214,7 @@ void write_results(Metric metric, size_t first, size_t queries, const BatchResul
 }
 
 SearchResult missing_results(size_t queries, size_t k, Metric metric) {
-    SearchResult result;
-    result.queries = queries;
-    result.k = k;
-    result.scores.assign(queries * k, worst_score(metric));
-    result.ids.assign(queries * k, -1);
-    result.counts.assign(queries, 0);
+    SearchResult result = empty_result(queries, k, metric);
     result.stats.plan = "exact on a device: 16-bit products bound the scores, float64 decides";
     return result;
 }

@@ -239,6 +239,8 @@ void search_in_doubles(const Vectors& base, const Vectors& queries, std::span<co
 SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric metric, size_t k,
                           int threads, const Progress& progress) {
     check(k >= 1, StatusCode::InvalidArgument, "k = 0: ask for at least one neighbour");
+    check(metric_name(metric) != "?", StatusCode::InvalidArgument,
+          "metric = ", static_cast<int>(metric), " is none: pass one of Metric");
     check(base.cols >= 1, StatusCode::InvalidArgument,
           "base has 0 columns: pass vectors of 1 or more");
     check_dim(base, base.cols, "base");
@@ -246,12 +248,7 @@ SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric me
     check_finite(queries, "queries", threads);
     check_finite(base, "base", threads);
 
-    SearchResult result;
-    result.queries = queries.rows;
-    result.k = k;
-    result.scores.assign(queries.rows * k, worst_score(metric));
-    result.ids.assign(queries.rows * k, -1);
-    result.counts.assign(queries.rows, 0);
+    SearchResult result = empty_result(queries.rows, k, metric);
     result.stats.plan = "exact: every row in float32, the nearest again in float64";
 
     const size_t dim = std::max<size_t>(1, base.cols);

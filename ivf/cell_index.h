@@ -5,7 +5,8 @@
 // CellIndexOptions.
 //
 // Thread safety: all const calls may run concurrently; train, add, remove, update exclude each
-// other and wait for running searches. Results are the same bits for any number of threads.
+// other and wait for running searches, and searches that come later wait for them. Results are the
+// same bits for any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -82,6 +83,7 @@ struct SearchOptions {
     // vector exactly whose estimate, less `margin` times the bound of its error, is as good as the
     // k-th best score. (PQ of 4 bits needs no margin: its bound cannot fail.)
     float margin = 1;
+    // Without probes, a query that finds fewer than k looks into all cells; not in search_into().
     const IdFilter* filter = nullptr;
     int threads = 0;
     Progress progress = {};
@@ -98,7 +100,7 @@ struct IndexStats {
     size_t code_bytes = 0;        // a vector
     size_t rerank_bytes = 0;      // a vector
     size_t memory_bytes = 0;      // everything
-    size_t device_bytes = 0;  // on a device, with what its searches have taken; 0 before the first
+    size_t device_bytes = 0;      // on a device, with its searches' scratch; 0 before the first
     size_t default_probes = 0;
     size_t default_rerank = 0;
     float default_cutoff = 0;  // infinity: none

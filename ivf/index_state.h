@@ -6,10 +6,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <span>
 #include <vector>
 
+#include <nearcell/core/shared_mutex.h>
 #include <nearcell/ivf/cell.h>
 #include <nearcell/ivf/cell_index.h>
 #include <nearcell/ivf/cell_memory.h>
@@ -67,7 +67,7 @@ struct CellIndex::State {
     std::vector<CellView> views;
     std::vector<const uint32_t*> rerank_rows;
 
-    mutable std::shared_mutex mutex;
+    mutable SharedMutex mutex;
     mutable MeasuredCosts costs;
 
     // Where searches run; null: here. Its copy is made by the first search, and equal to the cells

@@ -85,6 +85,7 @@ void CellIndex::reconstruct(std::span<const int64_t> ids, MatrixView<float> out)
     check(out.rows == ids.size() && out.cols == state.options.dim, StatusCode::InvalidArgument,
           "out is ", out.rows, " x ", out.cols, "; it must be ", ids.size(), " x ",
           state.options.dim);
+    check_dim(MatrixView<const float>(out), state.options.dim, "out");
     const IdMap& map = state.id_map();
     std::vector<Location> places(ids.size());
     for (size_t i = 0; i < ids.size(); ++i)

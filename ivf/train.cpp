@@ -195,6 +195,7 @@ void CellIndex::set_trained(MatrixView<const float> centroids,
     check(centroids.rows == expected && (expected == 0 || centroids.cols == state.coded_dim),
           StatusCode::InvalidArgument, "centroids is ", centroids.rows, " x ", centroids.cols,
           "; this index needs ", expected, " x ", state.coded_dim);
+    check_dim(centroids, centroids.cols, "centroids");
     check_finite(centroids, "centroids", 1);
     auto codec = state.make_scan_codec();
     codec->set_parameters(codec_parameters);

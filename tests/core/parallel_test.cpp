@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <stdexcept>
 #include <string>
@@ -76,6 +79,24 @@ TEST(Parallel, RethrowsAfterAllTasksHaveEnded) {
 TEST(Parallel, OneOfManyExceptionsArrives) {
     EXPECT_THROW(parallel_for(1000, 4, [](size_t, int) { throw std::logic_error("each"); }),
                  std::logic_error);
+}
+
+// OpenMP's threads are not in the child, which would wait for them. (std::thread's are new ones.)
+TEST(Parallel, GoesOnInTheChildOfAFork) {
+    parallel_for(100, 4, [](size_t, int) {});
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+        alarm(60);  // ends it where it waits
+        std::atomic<int> sum{0};
+        parallel_for(10, 4, [&](size_t i, int) { sum += static_cast<int>(i); });
+        _exit(sum.load() == 45 ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    EXPECT_EQ(resolve_threads(3), 3);  // here nothing is lost
 }
 
 TEST(Parallel, NestedCallsAreSerial) {

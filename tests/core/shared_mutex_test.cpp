@@ -1,0 +1,63 @@
+// SharedMutex: writers exclude all, get their turn among readers that never stop, and readers may
+// read twice.
+#include <nearcell/core/shared_mutex.h>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace nearcell {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// With a std::shared_mutex of glibc this does not end: some reader always reads.
+TEST(SharedMutex, WritersGetTheirTurn) {
+    SharedMutex mutex;
+    std::atomic<bool> done{false};
+    int value = 0, other = 0;
+    std::vector<std::thread> readers;
+    for (int i = 0; i < 4; ++i) {
+        readers.emplace_back([&] {
+            while (!done) {
+                const std::shared_lock lock(mutex);
+                EXPECT_EQ(value, other);
+                std::this_thread::sleep_for(Milliseconds(2));
+            }
+        });
+    }
+    for (int i = 0; i < 20; ++i) {
+        const std::unique_lock lock(mutex);
+        ++value;
+        std::this_thread::yield();
+        ++other;
+    }
+    done = true;
+    for (std::thread& reader : readers)
+        reader.join();
+    EXPECT_EQ(value, 20);
+}
+
+TEST(SharedMutex, AReaderMayReadAgainWhileAWriterWaits) {
+    SharedMutex mutex;
+    std::atomic<bool> wrote{false};
+    std::thread writer;
+    {
+        const std::shared_lock lock(mutex);
+        writer = std::thread([&] {
+            const std::unique_lock own(mutex);
+            wrote = true;
+        });
+        std::this_thread::sleep_for(Milliseconds(20));  // it most likely waits by now
+        const std::shared_lock again(mutex);
+        EXPECT_FALSE(wrote);
+    }
+    writer.join();
+    EXPECT_TRUE(wrote);
+}
+
+}  // namespace
+}  // namespace nearcell
