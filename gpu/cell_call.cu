@@ -269,6 +269,8 @@ void CellCall::range(const DeviceBatch& batch, size_t first, size_t count, float
         score_on_host(queries, hits.subspan(first, count), 0);
     }
     for (std::vector<Candidate>& list : hits.subspan(first, count)) {
+        for (Candidate& c : list)
+            c.key = key_from_score(held_.metric(), reported_score(held_.metric(), c.key));
         std::erase_if(list, [&](const Candidate& c) { return !(c.key < radius); });
         std::sort(list.begin(), list.end(), nearer);
     }

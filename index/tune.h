@@ -34,7 +34,8 @@ struct TuneOptions {
 
 struct TuneResult {
     OperatingPoint chosen;
-    bool reached = false;                // false: chosen is the best that any setting gave
+    // False: chosen is the best of those tried, whose re-ranking is of at most 64 k candidates.
+    bool reached = false;
     std::vector<OperatingPoint> tried;   // in the order tried
     std::vector<OperatingPoint> pareto;  // by recall; none is beaten in recall and speed by another
 };

@@ -145,6 +145,11 @@ class CellSearch {
     float score(const Candidate& candidate) const {
         return reported_score(state_.options.metric, candidate.key);
     }
+    // Keys become those of the scores that are reported.
+    void clip(std::vector<Candidate>& candidates) const {
+        for (Candidate& candidate : candidates)
+            candidate.key = key_from_score(state_.options.metric, score(candidate));
+    }
 
    private:
     // About how many a batch of queries looks at.
@@ -167,23 +172,12 @@ class CellSearch {
     Refinement refinement_;
 };
 
-SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& options) const {
-    check(options.k >= 1, StatusCode::InvalidArgument,
-          "k = 0 must be at least 1: ask for one neighbour or more");
-    check(options.margin >= 0 && std::isfinite(options.margin), StatusCode::InvalidArgument,
-          "margin = ", options.margin, " must be at least 0 and finite: 1 is the codes' own bound");
-    const size_t default_probes = this->default_probes();
-    const std::shared_lock lock(state_->mutex);
-    const State& state = *state_;
-    const SearchSettings settings = resolve_search(state, options, default_probes);
-    check_dim(queries, state.options.dim, "queries");
-    if (state.device == nullptr) check_finite(queries, "queries", options.threads);
-    SearchResult result;
-    result.queries = queries.rows;
-    result.k = options.k;
-    result.scores.assign(queries.rows * options.k, worst_score(state.options.metric));
-    result.ids.assign(queries.rows * options.k, -1);
-    result.counts.assign(queries.rows, 0);
+namespace {
+
+// What a search finds with these settings.
+SearchResult search_cells(const CellIndex::State& state, const Vectors& queries,
+                          const SearchOptions& options, const SearchSettings& settings) {
+    SearchResult result = empty_result(queries.rows, options.k, state.options.metric);
     result.stats.probes = settings.probes;
     result.stats.rerank = settings.reranked ? settings.depth : 0;
     if (state.device != nullptr) {
@@ -208,7 +202,8 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
                     for (Candidate& candidate : lists[q])
                         candidate.key = candidate.lower;
                     std::sort(lists[q].begin(), lists[q].end(), nearer);
-                } else if (!state.bounds_hold()) {
+                } else if (!state.bounds_hold() || job.code.kind == CodeKind::Bits) {
+                    // No bound, or one that may fail: each candidate is scored again.
                     for (Candidate& candidate : lists[q])
                         candidate.lower = candidate.key;
                 }
@@ -224,6 +219,53 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
             }
         }
     });
+    return result;
+}
+
+// Again, in all cells, for queries that found fewer than there may be.
+void search_everywhere(const CellIndex::State& state, const Vectors& queries,
+                       const SearchOptions& options, SearchSettings settings,
+                       SearchResult& result) {
+    std::vector<size_t> rows;
+    for (size_t q = 0; q < queries.rows; ++q) {
+        if (result.counts[q] < settings.k) rows.push_back(q);
+    }
+    if (rows.empty()) return;
+    std::vector<float> values(rows.size() * queries.cols);
+    const MatrixView<float> some(values.data(), rows.size(), queries.cols);
+    gather_rows(queries, rows.data(), some, options.threads);
+    settings.probes = state.options.cells;
+    settings.cutoff = std::numeric_limits<float>::infinity();
+    const SearchResult found = search_cells(state, some, options, settings);
+    for (size_t i = 0; i < rows.size(); ++i) {
+        const auto from = static_cast<std::ptrdiff_t>(i * result.k);
+        const auto to = static_cast<std::ptrdiff_t>(rows[i] * result.k);
+        const auto k = static_cast<std::ptrdiff_t>(result.k);
+        std::copy_n(found.scores.begin() + from, k, result.scores.begin() + to);
+        std::copy_n(found.ids.begin() + from, k, result.ids.begin() + to);
+        result.counts[rows[i]] = found.counts[i];
+    }
+    result.stats.scanned += found.stats.scanned;
+    result.stats.reranked += found.stats.reranked;
+    result.stats.rerank_skipped += found.stats.rerank_skipped;
+}
+
+}  // namespace
+
+SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& options) const {
+    check(options.k >= 1, StatusCode::InvalidArgument,
+          "k = 0 must be at least 1: ask for one neighbour or more");
+    check(options.margin >= 0 && std::isfinite(options.margin), StatusCode::InvalidArgument,
+          "margin = ", options.margin, " must be at least 0 and finite: 1 is the codes' own bound");
+    const size_t default_probes = this->default_probes();
+    const std::shared_lock lock(state_->mutex);
+    const State& state = *state_;
+    const SearchSettings settings = resolve_search(state, options, default_probes);
+    check_dim(queries, state.options.dim, "queries");
+    if (state.device == nullptr) check_finite(queries, "queries", options.threads);
+    SearchResult result = search_cells(state, queries, options, settings);
+    if (options.filter != nullptr && options.probes == 0 && settings.probes < state.options.cells)
+        search_everywhere(state, queries, options, settings, result);
     return result;
 }
 
@@ -263,6 +305,7 @@ RangeResult CellIndex::range_search(const Vectors& queries, float radius,
         }
         if (state.rerank_codec) search.rerank(0, hits, result.stats);
         for (size_t q = 0; q < count; ++q) {
+            search.clip(hits[q]);
             std::erase_if(hits[q], [&](const Candidate& c) { return !(c.key < limit); });
             std::sort(hits[q].begin(), hits[q].end(), nearer);
             for (const Candidate& candidate : hits[q]) {

@@ -347,7 +347,9 @@ void bind_results(nb::module_& module) {
         .def("__repr__", &point_repr);
     nb::class_<TuneResult>(module, "TuneResult", "What tune() tried and chose.")
         .def_ro("chosen", &TuneResult::chosen, "The setting that the index now uses by default.")
-        .def_ro("reached", &TuneResult::reached, "False: no setting reached the recall asked for.")
+        .def_ro(
+            "reached", &TuneResult::reached,
+            "False: no setting of those tried reached the recall; re-ranking is of at most 64 k.")
         .def_ro("tried", &TuneResult::tried, "All settings, in the order tried.")
         .def_ro("pareto", &TuneResult::pareto, "Those not beaten in both recall and speed.")
         .def("__repr__", [](const TuneResult& result) {
@@ -437,7 +439,9 @@ void bind_searching(IndexClass& index) {
             "cosine only. None takes the default that tune() found, or, with probes, leaves out "
             "none. "
             "filter: "
-            "IdFilter, bool mask, range, slice, or ids.\nQueries in the memory of the GPU that the "
+            "IdFilter, bool mask, range, slice, or ids; without probes, a query that finds fewer "
+            "than k looks into all cells (but those on a GPU).\nQueries in the memory of the GPU "
+            "that the "
             "index is on (anything with DLPack, of torch or cupy for example) are not copied, and "
             "results stay there: objects with __dlpack__, for torch.from_dlpack and the like, or "
             "out, a pair (scores, ids) of float32 and int64 arrays of queries x k. All is in the "
