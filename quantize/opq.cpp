@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <Eigen/Eigenvalues>
+#include <Eigen/QR>
 #include <Eigen/SVD>
 
 #include <nearcell/core/error.h>
@@ -30,6 +31,7 @@ using ConstRows = Eigen::Map<const RowMajorF, 0, Eigen::OuterStride<>>;
 constexpr size_t kFirstIterations = 40;    // Lloyd iterations before the first alternation
 constexpr size_t kCovarianceRows = 16384;  // enough for the components of the start
 constexpr size_t kPanel = 64;              // columns a task
+constexpr double kOrthonormal = 1e-6;      // what products of columns may be off
 constexpr double kSettled = 1e-4;          // stop when an alternation lowers the error by less
 
 Index to_index(size_t value) { return static_cast<Index>(value); }
@@ -62,6 +64,25 @@ std::vector<float> centred_sample(MatrixView<const float> x, size_t max_points, 
         }
     }
     return sample;
+}
+
+bool has_orthonormal_columns(const Eigen::MatrixXd& x) {
+    const Eigen::MatrixXd products = x.transpose() * x;
+    return products.isIdentity(kOrthonormal);  // not of NaN
+}
+
+// U V^T of x = U S V^T without BDCSVD, whose vectors of singular values 0 are, of some matrices,
+// not orthonormal, or NaN. Eigenvectors and Householder's Q always are.
+Eigen::MatrixXd polar_factor(const Eigen::MatrixXd& x) {
+    if (x.rows() < x.cols()) return polar_factor(x.transpose()).transpose();
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(x.transpose() * x);
+    const Eigen::MatrixXd v = solver.eigenvectors().rowwise().reverse();  // the largest value first
+    const Eigen::HouseholderQR<Eigen::MatrixXd> scaled(x * v);            // U S
+    Eigen::MatrixXd u = scaled.householderQ() * Eigen::MatrixXd::Identity(x.rows(), x.cols());
+    for (Index j = 0; j < u.cols(); ++j) {
+        if (scaled.matrixQR()(j, j) < 0) u.col(j) *= -1;
+    }
+    return u * v.transpose();
 }
 
 class OpqTrainer {
@@ -217,8 +238,12 @@ void OpqTrainer::solve_rotation() {
     check(target.allFinite(), StatusCode::NonFinite,
           "the codebooks of OPQ overflow: scale x to values whose squares fit float32");
     const Eigen::BDCSVD<Eigen::MatrixXd> svd(target, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    Eigen::MatrixXd rotation = svd.matrixV() * svd.matrixU().transpose();
+    if (!has_orthonormal_columns(svd.matrixU()) || !has_orthonormal_columns(svd.matrixV())) {
+        rotation = polar_factor(target).transpose();
+    }
     Eigen::Map<RowMajorF>(rotation_.data(), to_index(out_dim_), to_index(in_dim_)) =
-        (svd.matrixV() * svd.matrixU().transpose()).cast<float>();
+        rotation.cast<float>();
 }
 
 // The lower triangle of X^T X over some of the rows, in float: the start need not be exact.

@@ -177,6 +177,27 @@ TEST(Opq, DegenerateRowsStillGiveARotation) {
     }
 }
 
+// Few codes of many dimensions: most singular values are 0, and divide and conquer may fail there.
+TEST(Opq, CodesOfFewDimensionsStillGiveARotation) {
+    struct Shape {
+        size_t rows, dim, out_dim, subquantizers, bits;
+    };
+    for (const Shape& shape : {Shape{32, 52, 52, 4, 3}, Shape{64, 56, 56, 2, 4},
+                               Shape{32, 60, 52, 4, 3}, Shape{32, 52, 60, 4, 3}}) {
+        for (uint64_t seed = 1; seed <= 22; ++seed) {
+            const Matrix x = gaussian_rows(shape.rows, shape.dim, seed);
+            OpqOptions options = options_for(shape.subquantizers, shape.bits);
+            options.out_dim = shape.out_dim;
+            options.threads = 1;
+            const std::vector<float> rotation = train(x, options);
+            ASSERT_LT(orthonormal_error(rotation, shape.dim, shape.out_dim), 1e-5)
+                << shape.dim << " to " << shape.out_dim << ", seed " << seed;
+            EXPECT_LT(product_error(x, rotation, options),
+                      product_error(x, random_rotation(shape.dim, shape.out_dim, seed), options));
+        }
+    }
+}
+
 StatusCode code_of(const std::function<void()>& call) {
     try {
         call();
