@@ -101,14 +101,13 @@ class OpqTrainer {
     std::vector<float> train() {
         rotation_ = allocated_components();
         rotate();
-        double error = quantize(kFirstIterations);
-        for (size_t i = 0; i < options_.iterations; ++i) {
-            report(options_.progress, "opq", static_cast<double>(i),
-                   static_cast<double>(options_.iterations));
+        double error = quantize(kFirstIterations, 0);
+        for (size_t i = 1; i <= options_.iterations; ++i) {
+            tell(static_cast<double>(i));
             solve_rotation();
             rotate();
             const double previous = error;
-            error = quantize(options_.codebook_iterations);
+            error = quantize(options_.codebook_iterations, i);
             if (!(error < previous * (1 - kSettled))) break;
         }
         return rotation_;
@@ -125,8 +124,11 @@ class OpqTrainer {
         return {z_.data() + begin(m), rows_, width(m), out_dim_};
     }
 
+    void tell(double done) const {
+        report(options_.progress, "opq", done, static_cast<double>(options_.iterations + 1));
+    }
     void rotate();
-    double quantize(size_t iterations);
+    double quantize(size_t iterations, size_t alternation);
     std::vector<float> means(size_t m) const;
     void solve_rotation();
     Eigen::MatrixXd correlation() const;
@@ -155,7 +157,7 @@ void OpqTrainer::rotate() {
 
 // Refines the codebooks on z and encodes it. Returns the squared error of decoding x from its
 // codes.
-double OpqTrainer::quantize(size_t iterations) {
+double OpqTrainer::quantize(size_t iterations, size_t alternation) {
     double error = 0;
     for (const float value : x_)
         error += static_cast<double>(value) * static_cast<double>(value);
@@ -173,6 +175,12 @@ double OpqTrainer::quantize(size_t iterations) {
         kmeans.max_points_per_cluster = 0;
         if (!initial.empty()) kmeans.initial = {initial.data(), clusters_, width(m)};
         kmeans.threads = options_.threads;
+        kmeans.progress = [&](std::string_view, double done, double total) {
+            tell(static_cast<double>(alternation) +
+                 (static_cast<double>(m) + done / total) /
+                     static_cast<double>(options_.subquantizers));
+            return true;
+        };
         KMeansResult result = train_kmeans(part(m), kmeans, backend_);
         backend_.assign(part(m), result.view(), Metric::L2, labels_[m].data(), keys.data(),
                         options_.threads);

@@ -230,8 +230,21 @@ TEST(Opq, RefusesBadOptionsAndRows) {
 TEST(Opq, CanBeCancelled) {
     const Matrix x = cloudy_rows(200, 6, 4, 11);
     OpqOptions options = options_for(3);
-    options.progress = [](std::string_view, double, double) { return false; };
+    size_t calls = 0, allowed = 0;
+    double last = 0;
+    options.progress = [&](std::string_view, double done, double total) {
+        EXPECT_LE(last, done);
+        EXPECT_LE(done, total);
+        last = done;
+        return calls++ < allowed;
+    };
     EXPECT_EQ(code_of([&] { train(x, options); }), StatusCode::Cancelled);
+    EXPECT_EQ(last, 0);
+    allowed = 5;  // within the codebooks of one subspace
+    calls = 0, last = 0;
+    EXPECT_EQ(code_of([&] { train(x, options); }), StatusCode::Cancelled);
+    EXPECT_LT(last, 1.0 / 3);
+    EXPECT_EQ(calls, 6u);
 }
 
 }  // namespace
