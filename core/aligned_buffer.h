@@ -46,6 +46,7 @@ class AlignedBuffer {
     }
     size_t size() const { return size_; }
     size_t capacity_bytes() const { return capacity_ * sizeof(T); }
+    bool is_view() const { return size_ != 0 && capacity_ == 0; }
     bool is_shared() const { return owned_.get_deleter().keeper != nullptr; }
     const T& operator[](size_t i) const { return data_[i]; }
 

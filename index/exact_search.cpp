@@ -17,10 +17,12 @@ namespace {
 constexpr size_t kCellFloats = size_t{1} << 18;  // 1 MiB a cell: what a thread packs at a time
 // Candidates beyond k, for the scan's roundings: so many, and one for so many of k.
 constexpr size_t kSpare = 16, kSparePart = 16;
-constexpr size_t kDoubtful = 256;                  // queries that share a pass in float64
-constexpr size_t kPassRows = 1024;                 // rows of a task of that pass
-constexpr size_t kChunkCells = 16;                 // cells scanned by one call
-constexpr size_t kBatchQueries = size_t{1} << 14;  // queries that share one pass over the base
+constexpr size_t kDoubtful = 256;                     // queries that share a pass in float64
+constexpr size_t kPassRows = 1024;                    // rows of a task of that pass
+constexpr size_t kChunkCells = 16;                    // cells scanned by one call
+constexpr size_t kBatchQueries = size_t{1} << 14;     // queries that share one pass over the base,
+constexpr size_t kBatchCandidates = size_t{1} << 21;  // or fewer, with so many candidates,
+constexpr size_t kLeastBatch = 256;                   // but not fewer than these
 
 size_t ceil_divide(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -257,8 +259,9 @@ SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric me
     const size_t most = std::min(k, base.rows), wanted = most + kSpare + most / kSparePart;
     const double longest = metric == Metric::InnerProduct ? longest_row(base, threads) : 1.0;
     const double work = static_cast<double>(queries.rows) * static_cast<double>(base.rows);
-    for (size_t q = 0; q < queries.rows; q += kBatchQueries) {
-        const size_t count = std::min(kBatchQueries, queries.rows - q);
+    const size_t batch = std::clamp(kBatchCandidates / wanted, kLeastBatch, kBatchQueries);
+    for (size_t q = 0; q < queries.rows; q += batch) {
+        const size_t count = std::min(batch, queries.rows - q);
         const std::vector<float> values = read_floats(queries, q, count, metric, threads);
         std::vector<TopK> best(count, TopK(wanted));
         for (size_t first = 0; first < base.rows; first += chunk_rows) {

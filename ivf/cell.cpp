@@ -31,6 +31,8 @@ size_t Cell::memory_bytes() const {
     return blocks_.capacity_bytes() + ids_.capacity_bytes() + rerank_.capacity_bytes();
 }
 
+bool Cell::is_view() const { return blocks_.is_view() || ids_.is_view() || rerank_.is_view(); }
+
 bool Cell::has_room(size_t vectors, CellShape shape) const {
     return blocks_.capacity_bytes() >= block_words(vectors, shape) * sizeof(uint32_t) &&
            ids_.capacity_bytes() >= vectors * sizeof(int64_t) &&
@@ -119,6 +121,13 @@ void Cell::set(size_t first_slot, std::span<const uint32_t> which, RowIds ids,
 
 void Cell::truncate(size_t size, CellShape shape) {
     ++version_;
+    if (size == 0) {
+        AlignedBuffer<uint32_t>().swap(blocks_);
+        AlignedBuffer<int64_t>().swap(ids_);
+        AlignedBuffer<uint32_t>().swap(rerank_);
+        size_ = 0;
+        return;
+    }
     uint32_t* words = blocks_.mutable_data();
     const size_t kept_slots = blocks_for(size) * kBlock;
     for (size_t slot = size; slot < kept_slots && slot < size_; ++slot) {  // lanes past the end: 0

@@ -44,7 +44,8 @@ class Cell {
     const uint32_t* blocks() const { return blocks_.data(); }
     const int64_t* ids() const { return ids_.data(); }
     const uint32_t* rerank_rows() const { return rerank_.data(); }
-    size_t memory_bytes() const;  // 0 while it is a view
+    size_t memory_bytes() const;  // of its own: 0 while it is a view
+    bool is_view() const;         // of a file, in part at least
 
     // Whether so many vectors fit into the memory that it has.
     bool has_room(size_t vectors, CellShape shape) const;
@@ -66,7 +67,7 @@ class Cell {
     // different slots at once.
     void set(size_t first_slot, std::span<const uint32_t> which, RowIds ids, const uint32_t* codes,
              const uint32_t* rerank, CellShape shape);
-    void truncate(size_t size, CellShape shape);
+    void truncate(size_t size, CellShape shape);  // to 0: gives its memory back
     // The id that moved into the slot, or -1 when the slot was the last.
     int64_t swap_remove(size_t slot, CellShape shape);
 

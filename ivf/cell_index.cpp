@@ -128,6 +128,8 @@ void CellIndex::State::refresh_views() {
             options.residual && !centroids.empty() ? &centroids[c * coded_dim] : nullptr;
         rerank_rows[c] = cells[c].rerank_rows();
     }
+    if (std::none_of(cells.begin(), cells.end(), [](const Cell& cell) { return cell.is_view(); }))
+        file.reset();
 }
 
 void CellIndex::State::require_cutoff(float cutoff) const {
@@ -318,7 +320,12 @@ IndexStats CellIndex::stats() const {
     stats.bytes_per_vector =
         static_cast<double>(stats.code_bytes + stats.rerank_bytes + sizeof(int64_t));
     stats.memory_bytes += 2 * state.centroids.size() * sizeof(float);
+    if (state.file && !state.file->is_mapped()) stats.memory_bytes += state.file->file_bytes();
     stats.backend = state.backend->describe();
+    {
+        const std::lock_guard map_lock(state.map_mutex);
+        stats.memory_bytes += state.map.memory_bytes();
+    }
     const std::lock_guard held_lock(state.held_mutex);
     if (state.held) stats.device_bytes = state.held->memory_bytes();
     return stats;

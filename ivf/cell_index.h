@@ -99,7 +99,7 @@ struct IndexStats {
     double bytes_per_vector = 0;  // codes, ids and re-rank store
     size_t code_bytes = 0;        // a vector
     size_t rerank_bytes = 0;      // a vector
-    size_t memory_bytes = 0;      // everything
+    size_t memory_bytes = 0;      // vectors, centroids, the file that was read, where ids are
     size_t device_bytes = 0;      // on a device, with its searches' scratch; 0 before the first
     size_t default_probes = 0;
     size_t default_rerank = 0;

@@ -51,7 +51,7 @@ void IdMap::erase(int64_t id) {
     for (size_t i = position(id);; i = (i + 1) & (entries_.size() - 1)) {
         if (entries_[i].id != id) continue;
         entries_[i].id = kErased;
-        --size_;
+        if (--size_ == 0) *this = IdMap();
         return;
     }
 }

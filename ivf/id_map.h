@@ -16,6 +16,7 @@ struct Location {
 class IdMap {
    public:
     size_t size() const { return size_; }
+    size_t memory_bytes() const { return entries_.capacity() * sizeof(Entry); }
     // Makes room for `count` ids, so that set() does not allocate until there are more.
     void reserve(size_t count);
     const Location* find(int64_t id) const;  // null when absent

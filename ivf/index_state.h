@@ -61,7 +61,7 @@ struct CellIndex::State {
     CellMemory memory;  // of the cells
     size_t size = 0;
     int64_t next_id = 0;
-    std::optional<Container> file;  // keeps the memory that opened cells view
+    std::optional<Container> file;  // keeps the memory that opened cells view, while any does
 
     // Rebuilt after each change: what the backend scans.
     std::vector<CellView> views;

@@ -20,8 +20,11 @@ constexpr double kPatience = 5e6;    // nanoseconds after which a measurement is
 // fewer than the least, of which a batch has to have many times as many if they take longer.
 constexpr size_t kShared = 256, kLeastShared = 16, kManyShared = 16;
 constexpr double kSharedPatience = 2e7;
-constexpr size_t kOtherSize = 4;  // times as many vectors, or as few
-constexpr int kRepetitions = 3;   // of which the least counts
+constexpr double kBatchWork = 2e10;  // multiplications of a thread
+constexpr size_t kLeastBatch = 256;
+constexpr size_t kBatchQueries = 8192;  // bounds the memory of a call, whatever its size
+constexpr size_t kOtherSize = 4;        // times as many vectors, or as few
+constexpr int kRepetitions = 3;         // of which the least counts
 
 template <class Body>
 double nanoseconds_of(Body&& body) {
@@ -117,6 +120,13 @@ PlannedScan plan_scan(size_t queries, uint64_t codes, int threads, const ScanCos
         }
     }
     return best;
+}
+
+size_t queries_per_batch(double work, int threads) {
+    const double queries = kBatchWork * threads / std::max(work, 1.0);
+    return queries < static_cast<double>(kBatchQueries)
+               ? std::max(kLeastBatch, static_cast<size_t>(queries))
+               : kBatchQueries;
 }
 
 std::string describe_plan(const PlannedScan& plan, size_t queries) {

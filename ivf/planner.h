@@ -31,6 +31,11 @@ struct PlannedScan {
 // together will look at; `threads` is resolved (>= 1).
 PlannedScan plan_scan(size_t queries, uint64_t codes, int threads, const ScanCosts& costs = {});
 
+// How many queries a batch may have. A call tells its progress, and can be cancelled, between its
+// batches, so these take about a second; but many queries share what is read and decoded of a cell.
+// `work` is about how many multiplications a query costs; `threads` is resolved.
+size_t queries_per_batch(double work, int threads);
+
 // For SearchStats: "cell-major, 2 tasks of 5000 queries, 34 ms expected" or "cells split in 2
 // parts, 210 us expected".
 std::string describe_plan(const PlannedScan& plan, size_t queries);

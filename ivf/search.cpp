@@ -12,8 +12,8 @@
 namespace nearcell {
 namespace {
 
-constexpr size_t kBatchQueries = 8192;  // bounds the memory of a call, whatever its size
 constexpr double kRangeSlack = 0.1;     // how far codes may err on a range that is re-scored
+constexpr double kIntegerCost = 0.125;  // of a scan by integers, against one of decoded codes
 
 // The cells as one call sees them: its filter's masks, evaluated once for all queries.
 class FilteredCells {
@@ -63,15 +63,16 @@ class CellSearch {
           options_(options),
           probes_(settings.probes),
           cutoff_(settings.cutoff),
+          batch_(batch_queries(settings)),
           cells_(state.views, options.filter) {}
 
     // Calls batch(first query, count) for batches of bounded size, reporting progress.
     template <class Batch>
     void for_batches(Batch&& batch) {
         const double total = static_cast<double>(queries_.rows);
-        for (size_t first = 0; first < queries_.rows; first += kBatchQueries) {
+        for (size_t first = 0; first < queries_.rows; first += batch_) {
             report(options_.progress, "search", static_cast<double>(first), total);
-            batch(first, std::min(kBatchQueries, queries_.rows - first));
+            batch(first, std::min(batch_, queries_.rows - first));
         }
         report(options_.progress, "search", total, total);
     }
@@ -156,12 +157,21 @@ class CellSearch {
     uint64_t codes(size_t queries) const {
         return queries * (state_.size / state_.options.cells + 1) * probes_;
     }
+    // What a cutoff leaves of the probes is not known before; it is little.
+    size_t batch_queries(const SearchSettings& settings) const {
+        double rows = static_cast<double>(settings.depth);
+        if (!std::isfinite(cutoff_))
+            rows += static_cast<double>(codes(1)) * (settings.by_integers ? kIntegerCost : 1.0);
+        return queries_per_batch(rows * static_cast<double>(state_.options.dim),
+                                 resolve_threads(options_.threads));
+    }
 
     const CellIndex::State& state_;
     const Vectors& queries_;
     const SearchOptions& options_;
     size_t probes_;
     float cutoff_;
+    size_t batch_;  // queries
     FilteredCells cells_;
     int threads_ = 1;  // of a batch's steps but its scan
     PreparedRows rows_;

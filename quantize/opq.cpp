@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <Eigen/Eigenvalues>
+#include <Eigen/QR>
 #include <Eigen/SVD>
 
 #include <nearcell/core/error.h>
@@ -30,6 +31,7 @@ using ConstRows = Eigen::Map<const RowMajorF, 0, Eigen::OuterStride<>>;
 constexpr size_t kFirstIterations = 40;    // Lloyd iterations before the first alternation
 constexpr size_t kCovarianceRows = 16384;  // enough for the components of the start
 constexpr size_t kPanel = 64;              // columns a task
+constexpr double kOrthonormal = 1e-6;      // what products of columns may be off
 constexpr double kSettled = 1e-4;          // stop when an alternation lowers the error by less
 
 Index to_index(size_t value) { return static_cast<Index>(value); }
@@ -64,6 +66,25 @@ std::vector<float> centred_sample(MatrixView<const float> x, size_t max_points, 
     return sample;
 }
 
+bool has_orthonormal_columns(const Eigen::MatrixXd& x) {
+    const Eigen::MatrixXd products = x.transpose() * x;
+    return products.isIdentity(kOrthonormal);  // not of NaN
+}
+
+// U V^T of x = U S V^T without BDCSVD, whose vectors of singular values 0 are, of some matrices,
+// not orthonormal, or NaN. Eigenvectors and Householder's Q always are.
+Eigen::MatrixXd polar_factor(const Eigen::MatrixXd& x) {
+    if (x.rows() < x.cols()) return polar_factor(x.transpose()).transpose();
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(x.transpose() * x);
+    const Eigen::MatrixXd v = solver.eigenvectors().rowwise().reverse();  // the largest value first
+    const Eigen::HouseholderQR<Eigen::MatrixXd> scaled(x * v);            // U S
+    Eigen::MatrixXd u = scaled.householderQ() * Eigen::MatrixXd::Identity(x.rows(), x.cols());
+    for (Index j = 0; j < u.cols(); ++j) {
+        if (scaled.matrixQR()(j, j) < 0) u.col(j) *= -1;
+    }
+    return u * v.transpose();
+}
+
 class OpqTrainer {
    public:
     OpqTrainer(MatrixView<const float> x, const OpqOptions& options, const Backend& backend)
@@ -80,14 +101,13 @@ class OpqTrainer {
     std::vector<float> train() {
         rotation_ = allocated_components();
         rotate();
-        double error = quantize(kFirstIterations);
-        for (size_t i = 0; i < options_.iterations; ++i) {
-            report(options_.progress, "opq", static_cast<double>(i),
-                   static_cast<double>(options_.iterations));
+        double error = quantize(kFirstIterations, 0);
+        for (size_t i = 1; i <= options_.iterations; ++i) {
+            tell(static_cast<double>(i));
             solve_rotation();
             rotate();
             const double previous = error;
-            error = quantize(options_.codebook_iterations);
+            error = quantize(options_.codebook_iterations, i);
             if (!(error < previous * (1 - kSettled))) break;
         }
         return rotation_;
@@ -104,8 +124,11 @@ class OpqTrainer {
         return {z_.data() + begin(m), rows_, width(m), out_dim_};
     }
 
+    void tell(double done) const {
+        report(options_.progress, "opq", done, static_cast<double>(options_.iterations + 1));
+    }
     void rotate();
-    double quantize(size_t iterations);
+    double quantize(size_t iterations, size_t alternation);
     std::vector<float> means(size_t m) const;
     void solve_rotation();
     Eigen::MatrixXd correlation() const;
@@ -134,7 +157,7 @@ void OpqTrainer::rotate() {
 
 // Refines the codebooks on z and encodes it. Returns the squared error of decoding x from its
 // codes.
-double OpqTrainer::quantize(size_t iterations) {
+double OpqTrainer::quantize(size_t iterations, size_t alternation) {
     double error = 0;
     for (const float value : x_)
         error += static_cast<double>(value) * static_cast<double>(value);
@@ -152,6 +175,12 @@ double OpqTrainer::quantize(size_t iterations) {
         kmeans.max_points_per_cluster = 0;
         if (!initial.empty()) kmeans.initial = {initial.data(), clusters_, width(m)};
         kmeans.threads = options_.threads;
+        kmeans.progress = [&](std::string_view, double done, double total) {
+            tell(static_cast<double>(alternation) +
+                 (static_cast<double>(m) + done / total) /
+                     static_cast<double>(options_.subquantizers));
+            return true;
+        };
         KMeansResult result = train_kmeans(part(m), kmeans, backend_);
         backend_.assign(part(m), result.view(), Metric::L2, labels_[m].data(), keys.data(),
                         options_.threads);
@@ -217,8 +246,12 @@ void OpqTrainer::solve_rotation() {
     check(target.allFinite(), StatusCode::NonFinite,
           "the codebooks of OPQ overflow: scale x to values whose squares fit float32");
     const Eigen::BDCSVD<Eigen::MatrixXd> svd(target, Eigen::ComputeThinU | Eigen::ComputeThinV);
+    Eigen::MatrixXd rotation = svd.matrixV() * svd.matrixU().transpose();
+    if (!has_orthonormal_columns(svd.matrixU()) || !has_orthonormal_columns(svd.matrixV())) {
+        rotation = polar_factor(target).transpose();
+    }
     Eigen::Map<RowMajorF>(rotation_.data(), to_index(out_dim_), to_index(in_dim_)) =
-        (svd.matrixV() * svd.matrixU().transpose()).cast<float>();
+        rotation.cast<float>();
 }
 
 // The lower triangle of X^T X over some of the rows, in float: the start need not be exact.

@@ -19,6 +19,7 @@ namespace nearcell {
 struct Container::Memory {
     std::string file;  // as messages name it
     std::shared_ptr<const uint8_t> bytes;
+    bool is_mapped = false;
     ContainerLayout layout;
     std::vector<size_t> first_checksum;  // of each section, counted over the whole file
 
@@ -106,6 +107,7 @@ Container Container::open(const std::string& path, OpenMode mode) {
         memory->bytes = bytes;
     } else {
         memory->bytes = map(file);
+        memory->is_mapped = true;
     }
     memory->layout = parse(memory->bytes.get(), file.bytes(), path);
     memory->first_checksum = first_checksums(memory->layout);
@@ -132,6 +134,7 @@ Container Container::from_bytes(std::vector<uint8_t> bytes) {
 const std::string& Container::kind() const { return memory_->layout.kind; }
 const std::vector<SectionInfo>& Container::sections() const { return memory_->layout.sections; }
 uint64_t Container::file_bytes() const { return memory_->layout.file_bytes; }
+bool Container::is_mapped() const { return memory_->is_mapped; }
 
 bool Container::has(std::string_view name) const {
     return std::any_of(sections().begin(), sections().end(),

@@ -104,6 +104,7 @@ class Container {
     const std::string& kind() const;
     const std::vector<SectionInfo>& sections() const;
     uint64_t file_bytes() const;
+    bool is_mapped() const;
     bool has(std::string_view name) const;
 
     // The data of a section; throws Corrupt when it is missing or not of this type and shape.

@@ -304,5 +304,22 @@ TEST(ExactSearch, ReportsRisingProgressToTheEnd) {
     EXPECT_EQ(reports.back(), last_total);
 }
 
+TEST(ExactSearch, FewerQueriesGoTogetherWhereTheyAskForMuch) {
+    const Matrix base = integers(8200, 2, 100, 15), queries = integers(300, 2, 100, 16);
+    std::vector<double> reports;
+    const SearchResult all = exact_search(base.view(), queries.view(), Metric::L2, base.rows, 2,
+                                          [&](std::string_view, double done, double) {
+                                              reports.push_back(done);
+                                              return true;
+                                          });
+    EXPECT_EQ(reports, (std::vector<double>{0, 256.0 * 8200, 300.0 * 8200}));
+    for (const size_t q : {size_t{0}, size_t{255}, size_t{256}, size_t{299}}) {
+        const SearchResult one =
+            exact_search(base.view(), queries.view().slice(q, 1), Metric::L2, base.rows, 1);
+        const auto begin = all.ids.begin() + static_cast<ptrdiff_t>(q * base.rows);
+        EXPECT_TRUE(std::equal(one.ids.begin(), one.ids.end(), begin)) << "query " << q;
+    }
+}
+
 }  // namespace
 }  // namespace nearcell

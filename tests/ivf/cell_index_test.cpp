@@ -457,6 +457,51 @@ TEST(CellIndex, OpensMappedAndChangesItsOwnCopy) {
     EXPECT_EQ(mapped->to_bytes(), index->to_bytes());
 }
 
+TEST(CellIndex, StatsCountWhatIsInMemory) {
+    const std::vector<float> x = random_rows(300, kDim, 2);
+    const MatrixView<const float> rows(x.data(), 300, kDim);
+    const std::string path = testing::TempDir() + "nearcell_memory.nc";
+    for (const char* spec : {"Flat", "IVF9,PQ4,RFlat"}) {
+        const auto built = trained_index(spec, kDim, Metric::L2);
+        const size_t empty = built->stats().memory_bytes;
+        built->add(rows);
+        built->save(path);
+        const auto opened = CellIndex::open(path), mapped = CellIndex::open(path, true);
+        const auto bytes_of = [](const auto& index) { return index->stats().memory_bytes; };
+        const size_t file = Container::open(path).file_bytes();
+        EXPECT_GE(bytes_of(built), empty + 300 * (built->stats().code_bytes + sizeof(int64_t)));
+        EXPECT_EQ(bytes_of(opened), empty + file);
+        EXPECT_EQ(bytes_of(mapped), empty);
+        EXPECT_TRUE(mapped->contains(5));
+        const size_t map = bytes_of(mapped) - empty;
+        EXPECT_GE(map, 300 * 16u) << "the map of ids";
+
+        const int64_t one = 17;
+        for (const auto* index : {&built, &opened, &mapped})
+            EXPECT_EQ((*index)->remove({&one, 1}), 1u);
+        const bool whole = built->options().cells == 1;  // the removal copied all
+        const size_t own = bytes_of(mapped);
+        EXPECT_EQ(bytes_of(opened), own + (whole ? 0 : file));
+        EXPECT_EQ(bytes_of(built) == own, whole);  // else most cells are views
+        EXPECT_EQ(opened->search(rows, {.k = 5}).ids, built->search(rows, {.k = 5}).ids);
+        EXPECT_EQ(mapped->search(rows, {.k = 5}).ids, built->search(rows, {.k = 5}).ids);
+
+        const int64_t last = 299;
+        for (const auto* index : {&built, &opened, &mapped}) {
+            for (const int64_t id : (*index)->ids()) {
+                EXPECT_EQ((*index)->remove({&id, id != last}), id != last);
+            }
+            EXPECT_EQ((*index)->search(rows, {.k = 1, .probes = 1}).ids[299], last);
+            EXPECT_EQ((*index)->remove({&last, 1}), 1u);
+            EXPECT_EQ(bytes_of(*index), empty);
+            (*index)->add(rows);
+            EXPECT_EQ((*index)->size(), 300u);
+        }
+        EXPECT_EQ(opened->to_bytes(), built->to_bytes());
+        EXPECT_EQ(mapped->to_bytes(), built->to_bytes());
+    }
+}
+
 // A file of a few kilobytes may name a rotation that would take hours and gigabytes to make: it is
 // read from the file, which has no room for it.
 TEST(CellIndex, OpeningMakesNoRotations) {

@@ -41,6 +41,40 @@ TEST(Planner, MoreThreadsOnlyWhereTheyPay) {
     EXPECT_EQ(plan_scan(0, 0, 8, kCosts).loops.splits, 1u);
 }
 
+TEST(Planner, BatchesOfDearQueriesAreSmaller) {
+    EXPECT_EQ(queries_per_batch(0, 1), 8192u);
+    EXPECT_EQ(queries_per_batch(2e6, 1), 8192u);
+    EXPECT_EQ(queries_per_batch(1e7, 1), 2000u);
+    EXPECT_EQ(queries_per_batch(1e7, 3), 6000u);
+    EXPECT_EQ(queries_per_batch(1e7, 64), 8192u);
+    EXPECT_EQ(queries_per_batch(1e30, 64), 256u);
+}
+
+TEST(Planner, LongSearchesTellTheirProgressOften) {
+    constexpr size_t kDim = 64, kRows = 80000, kQueries = 4096;
+    const auto index = make_index("Flat", {.dim = kDim});
+    const std::vector<float> x = random_rows(kRows, kDim, 2);
+    index->add(MatrixView<const float>(x.data(), kRows, kDim));
+    const std::vector<int64_t> few{1, 79000};
+    const IdFilter filter = IdFilter::list(few);  // a test need not take long
+    std::vector<double> told;
+    SearchOptions options;
+    options.k = 1;
+    options.threads = 1;
+    options.filter = &filter;
+    options.progress = [&](std::string_view, double done, double) {
+        told.push_back(done);
+        return true;
+    };
+    const MatrixView<const float> queries(x.data(), kQueries, kDim);
+    const SearchResult result = index->search(queries, options);
+    ASSERT_EQ(told.size(), 3u);
+    EXPECT_NEAR(told[1], 2e10 / kRows / kDim, 1);
+    EXPECT_EQ(told[2], kQueries);
+    const size_t last = kQueries - 1;
+    EXPECT_EQ(result.ids[last], index->search(queries.slice(last, 1), options).ids[0]);
+}
+
 TEST(Planner, CostsAreMeasuredByTheFirstCallThatHasAChoice) {
     const auto index = trained_index("IVF9,SQ8", 12, Metric::L2);
     const std::vector<float> x = random_rows(5000, 12, 2), q = random_rows(300, 12, 3);

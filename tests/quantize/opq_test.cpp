@@ -177,6 +177,27 @@ TEST(Opq, DegenerateRowsStillGiveARotation) {
     }
 }
 
+// Few codes of many dimensions: most singular values are 0, and divide and conquer may fail there.
+TEST(Opq, CodesOfFewDimensionsStillGiveARotation) {
+    struct Shape {
+        size_t rows, dim, out_dim, subquantizers, bits;
+    };
+    for (const Shape& shape : {Shape{32, 52, 52, 4, 3}, Shape{64, 56, 56, 2, 4},
+                               Shape{32, 60, 52, 4, 3}, Shape{32, 52, 60, 4, 3}}) {
+        for (uint64_t seed = 1; seed <= 22; ++seed) {
+            const Matrix x = gaussian_rows(shape.rows, shape.dim, seed);
+            OpqOptions options = options_for(shape.subquantizers, shape.bits);
+            options.out_dim = shape.out_dim;
+            options.threads = 1;
+            const std::vector<float> rotation = train(x, options);
+            ASSERT_LT(orthonormal_error(rotation, shape.dim, shape.out_dim), 1e-5)
+                << shape.dim << " to " << shape.out_dim << ", seed " << seed;
+            EXPECT_LT(product_error(x, rotation, options),
+                      product_error(x, random_rotation(shape.dim, shape.out_dim, seed), options));
+        }
+    }
+}
+
 StatusCode code_of(const std::function<void()>& call) {
     try {
         call();
@@ -209,8 +230,21 @@ TEST(Opq, RefusesBadOptionsAndRows) {
 TEST(Opq, CanBeCancelled) {
     const Matrix x = cloudy_rows(200, 6, 4, 11);
     OpqOptions options = options_for(3);
-    options.progress = [](std::string_view, double, double) { return false; };
+    size_t calls = 0, allowed = 0;
+    double last = 0;
+    options.progress = [&](std::string_view, double done, double total) {
+        EXPECT_LE(last, done);
+        EXPECT_LE(done, total);
+        last = done;
+        return calls++ < allowed;
+    };
     EXPECT_EQ(code_of([&] { train(x, options); }), StatusCode::Cancelled);
+    EXPECT_EQ(last, 0);
+    allowed = 5;  // within the codebooks of one subspace
+    calls = 0, last = 0;
+    EXPECT_EQ(code_of([&] { train(x, options); }), StatusCode::Cancelled);
+    EXPECT_LT(last, 1.0 / 3);
+    EXPECT_EQ(calls, 6u);
 }
 
 }  // namespace
