@@ -272,11 +272,45 @@ def test_a_bad_query_late_in_the_file(files: Files, tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
     message = run(*command, "--batch", 10, code=BAD_INPUT).stderr
     assert "20 of 30 queries are done and kept" in message.splitlines()[0]
+    assert "for the files as they were" in message.splitlines()[0]
+    assert f"{tmp_path / 'q.npy'}[25, 3] is NaN" in message
     assert (tmp_path / "out.ibin.job").exists() and not (tmp_path / "out.ibin").exists()
     np.save(tmp_path / "q.npy", np.nan_to_num(queries))
     assert "query file" in run(*command, code=BAD_INPUT).stderr
     run(*command, "--restart")
     assert not (tmp_path / "out.ibin.job").exists()
+
+
+@pytest.mark.parametrize("change", ["replaced", "cut off", "written to", "removed"])
+def test_the_query_file_changes_meanwhile(files: Files, tmp_path: Path, change: str) -> None:
+    mine, other = tmp_path / "q.u8bin", tmp_path / "other.u8bin"
+    mine.write_bytes(files.queries.read_bytes())
+    other.write_bytes(files.queries.read_bytes())
+    command = ["search", files.index, mine, "-o", tmp_path / "out.ibin"]
+    child = subprocess.Popen(
+        [str(CLI), *map(str, [*command, *SLOWLY])], stderr=subprocess.PIPE, text=True
+    )
+    journal = tmp_path / "out.ibin.job"
+    until = time.monotonic() + 60
+    while not journal.exists() or queries_done(journal) == 0:
+        assert child.poll() is None and time.monotonic() < until
+    if change == "replaced":
+        other.replace(mine)
+    elif change == "cut off":
+        os.truncate(mine, 8 + DIM * QUERIES // 2)
+    elif change == "written to":
+        with open(mine, "r+b") as file:
+            file.write(other.read_bytes()[:8])
+    else:
+        mine.unlink()
+    message = child.communicate(timeout=60)[1]
+    assert child.returncode == CORRUPT
+    assert f"{mine}: changed while it was read" in message
+    assert 0 < queries_done(journal) < QUERIES and not (tmp_path / "out.ibin").exists()
+    other.write_bytes(files.queries.read_bytes())
+    other.replace(mine)
+    assert "query file" in run(*command, code=BAD_INPUT).stderr
+    run(*command, "--restart")
 
 
 def test_no_queries(files: Files, tmp_path: Path) -> None:
