@@ -82,7 +82,7 @@ void describe(const Pca& pca, Session& session) {
 
 void reduce(const ReduceOptions& options, Session& session) {
     const Stopwatch watch;
-    check_vector_output(options.out);
+    check_vector_output(options.out, ElementType::Float32);
     if (!options.save.empty()) check_output(options.save);
     const VectorPieces in(options.in);
     std::optional<Pca> saved;
@@ -95,8 +95,8 @@ void reduce(const ReduceOptions& options, Session& session) {
     const Pca pca = saved ? *saved : fit(options, in, session);
     const VectorData reduced = project(pca, in, session);
     check_interrupted();
-    if (!options.save.empty()) save_pca(pca, options.save);
     write_vectors(options.out, reduced.view());
+    if (!options.save.empty()) save_pca(pca, options.save);
     session.fact("rows", reduced.rows);
     describe(pca, session);
     session.fact("output", options.out);
