@@ -4,8 +4,6 @@
 #include <thread>
 #include <utility>
 
-#include <nearcell/storage/vector_file.h>
-
 #include "bounded_queue.h"
 #include "interrupt.h"
 #include "stopwatch.h"
@@ -36,13 +34,12 @@ void ending(BoundedQueue<T>& queue, const Body& body) {
 }
 
 void read_batches(const BatchSearch& job, BoundedQueue<VectorData>& queries) {
-    VectorFileOptions piece;
-    piece.first_row = job.first;
-    piece.max_rows = std::min(job.batch, std::max<size_t>(job.total, 1));
+    const size_t rows = std::min(job.batch, std::max<size_t>(job.total(), 1));
+    size_t first = job.first;
     do {
-        if (!queries.push(read_vectors(job.queries, piece), do_nothing)) return;
-        piece.first_row += piece.max_rows;
-    } while (piece.first_row < job.total);
+        if (!queries.push(job.queries.read(first, rows), do_nothing)) return;
+        first += rows;
+    } while (first < job.total());
 }
 
 // The progress of one batch as that of the file.
@@ -52,7 +49,7 @@ Progress batch_progress(const BatchSearch& job, size_t first, size_t count) {
         return !job.search.progress ||
                job.search.progress(phase,
                                    static_cast<double>(first) + share * static_cast<double>(count),
-                                   static_cast<double>(job.total));
+                                   static_cast<double>(job.total()));
     };
 }
 
@@ -60,7 +57,7 @@ void search_batches(const BatchSearch& job, BoundedQueue<VectorData>& queries,
                     BoundedQueue<FoundBatch>& found) {
     size_t first = job.first;
     while (const std::optional<VectorData> batch = queries.pop(check_interrupted)) {
-        check_dim(batch->view(), job.index.dim(), job.queries);
+        check_finite(batch->view(), job.queries.path(), job.search.threads, first);
         check_interrupted();
         SearchOptions search = job.search;
         search.progress = batch_progress(job, first, batch->rows);

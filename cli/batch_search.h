@@ -5,17 +5,19 @@
 
 #include <cstddef>
 #include <functional>
-#include <string>
 
 #include <nearcell/ivf/cell_index.h>
+
+#include "vector_pieces.h"
 
 namespace nearcell::cli {
 
 struct BatchSearch {
+    size_t total() const { return queries.info().rows; }
+
     const CellIndex& index;
-    std::string queries;   // a vector file
+    const VectorPieces& queries;
     size_t first = 0;      // the query to begin with
-    size_t total = 0;      // of the file
     size_t batch = 65536;  // queries at a time
     SearchOptions search;  // its progress is told of queries of the file
 };
@@ -26,8 +28,9 @@ struct FoundBatch {
 };
 
 // Calls `write` from another thread for each batch, in order; for an empty file once, so that the
-// options are checked. When anything throws, Ctrl-C included, what was searched is still written
-// (unless writing failed), and then it is thrown.
+// options are checked. A value that is not finite is named by file, row and column. When anything
+// throws, Ctrl-C included, what was searched is still written (unless writing failed), and then it
+// is thrown.
 void search_in_batches(const BatchSearch& job, const std::function<void(FoundBatch)>& write);
 
 }  // namespace nearcell::cli

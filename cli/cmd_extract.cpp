@@ -34,7 +34,7 @@ void describe(const Extractor& extractor, Session& session) {
 void extract(const ExtractCommandOptions& options, Session& session) {
     options.device.check();
     const std::string names = names_path(options.out);
-    check_vector_output(options.out);
+    check_vector_output(options.out, ElementType::Float32);
     check_output(names);
     std::vector<std::string> files = options.pictures;
     files.insert(files.end(), {options.out, names});

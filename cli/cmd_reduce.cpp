@@ -15,6 +15,7 @@
 #include "number_text.h"
 #include "pca_file.h"
 #include "session.h"
+#include "vector_pieces.h"
 
 namespace nearcell::cli {
 namespace {
@@ -29,45 +30,41 @@ struct ReduceOptions {
 
 // Calls use(first, rows) for consecutive pieces of the file.
 template <class Use>
-void for_each_piece(const std::string& path, const VectorFileInfo& info, const char* phase,
-                    Session& session, const Use& use) {
+void for_each_piece(const VectorPieces& in, const char* phase, Session& session, const Use& use) {
     const Progress progress = session.progress();
-    VectorFileOptions piece;
-    piece.max_rows = std::max<size_t>(1, kPieceBytes / (4 * std::max<size_t>(1, info.cols)));
-    while (piece.first_row < info.rows) {
-        report(progress, phase, static_cast<double>(piece.first_row),
-               static_cast<double>(info.rows));
-        const VectorData rows = read_vectors(path, piece);
-        check(rows.rows > 0, StatusCode::Corrupt, path, " ends at row ", piece.first_row, " of ",
-              info.rows, "; it changed while it was read");
-        check_finite(rows.view(), path, session.threads());
-        use(piece.first_row, rows.view());
-        piece.first_row += rows.rows;
+    const size_t count =
+        std::max<size_t>(1, kPieceBytes / (4 * std::max<size_t>(1, in.info().cols)));
+    const auto total = static_cast<double>(in.info().rows);
+    for (size_t first = 0; first < in.info().rows; first += count) {
+        report(progress, phase, static_cast<double>(first), total);
+        const VectorData rows = in.read(first, count);
+        check_finite(rows.view(), in.path(), session.threads(), first);
+        use(first, rows.view());
     }
-    report(progress, phase, static_cast<double>(info.rows), static_cast<double>(info.rows));
+    report(progress, phase, total, total);
 }
 
-Pca fit(const ReduceOptions& options, const VectorFileInfo& info, Session& session) {
+Pca fit(const ReduceOptions& options, const VectorPieces& in, Session& session) {
+    const size_t dim = in.info().cols;
     PcaOptions wanted;
     wanted.components = *options.components;
     wanted.whiten = options.whiten;
-    check(wanted.components >= 1 && wanted.components <= info.cols, StatusCode::InvalidArgument,
-          "--pca ", wanted.components, " must be in [1, ", info.cols, "], the dimension of ",
-          options.in);
-    Pca::Fitter fitter(info.cols);
-    for_each_piece(options.in, info, "fit", session, [&](size_t, const Vectors& rows) {
+    check(wanted.components >= 1 && wanted.components <= dim, StatusCode::InvalidArgument, "--pca ",
+          wanted.components, " must be in [1, ", dim, "], the dimension of ", options.in);
+    Pca::Fitter fitter(dim);
+    for_each_piece(in, "fit", session, [&](size_t, const Vectors& rows) {
         fitter.add(rows, cpu_backend(), session.threads());
     });
     return fitter.finish(wanted);
 }
 
-VectorData project(const Pca& pca, const ReduceOptions& options, const VectorFileInfo& info,
-                   Session& session) {
-    VectorData reduced{AlignedBuffer<uint8_t>(info.rows * pca.components() * sizeof(float)),
-                       ElementType::Float32, info.rows, pca.components()};
+VectorData project(const Pca& pca, const VectorPieces& in, Session& session) {
+    const size_t count = in.info().rows;
+    VectorData reduced{AlignedBuffer<uint8_t>(count * pca.components() * sizeof(float)),
+                       ElementType::Float32, count, pca.components()};
     auto* values = static_cast<float*>(static_cast<void*>(reduced.bytes.mutable_data()));
     const MatrixView<float> out(values, reduced.rows, reduced.cols);
-    for_each_piece(options.in, info, "project", session, [&](size_t first, const Vectors& rows) {
+    for_each_piece(in, "project", session, [&](size_t first, const Vectors& rows) {
         pca.transform(rows, out.slice(first, rows.rows), cpu_backend(), session.threads());
     });
     return reduced;
@@ -85,20 +82,21 @@ void describe(const Pca& pca, Session& session) {
 
 void reduce(const ReduceOptions& options, Session& session) {
     const Stopwatch watch;
-    check_vector_output(options.out);
+    check_vector_output(options.out, ElementType::Float32);
     if (!options.save.empty()) check_output(options.save);
-    const VectorFileInfo info = vector_file_info(options.in);
+    const VectorPieces in(options.in);
     std::optional<Pca> saved;
     if (!options.apply.empty()) {
         saved = load_pca(options.apply);
-        check(saved->dim() == info.cols, StatusCode::InvalidArgument, options.in, " has dimension ",
-              info.cols, ", but ", options.apply, " reduces dimension ", saved->dim());
+        check(saved->dim() == in.info().cols, StatusCode::InvalidArgument, options.in,
+              " has dimension ", in.info().cols, ", but ", options.apply, " reduces dimension ",
+              saved->dim());
     }
-    const Pca pca = saved ? *saved : fit(options, info, session);
-    const VectorData reduced = project(pca, options, info, session);
+    const Pca pca = saved ? *saved : fit(options, in, session);
+    const VectorData reduced = project(pca, in, session);
     check_interrupted();
-    if (!options.save.empty()) save_pca(pca, options.save);
     write_vectors(options.out, reduced.view());
+    if (!options.save.empty()) save_pca(pca, options.save);
     session.fact("rows", reduced.rows);
     describe(pca, session);
     session.fact("output", options.out);

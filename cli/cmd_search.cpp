@@ -88,17 +88,20 @@ JobDescription describe_job(const SearchCommandOptions& options, const std::stri
             {"--scores", scores.empty() ? "none" : scores}};
 }
 
-// What is kept when a search ends early: nothing, unless there is something to go on from.
-void keep(SearchJob& job, uint64_t queries, bool cancelled, Session& session) {
+// What is kept when a search ends early: nothing, unless there is something to go on from. Where
+// the input is to blame, the same command would only end like that again.
+void keep(SearchJob& job, uint64_t queries, StatusCode why, Session& session) {
+    const bool of_input = category(why) != StatusCategory::System;
     try {
         job.sync();
     } catch (const Error&) {  // a full disk, most likely what ended the search: the last sync holds
     }
     if (job.done() == 0) return job.discard();
-    const std::string text = grouped_text(job.done()) + " of " + grouped_text(queries) +
-                             " queries are done and kept; the same command goes on from there, "
-                             "--restart begins anew";
-    if (cancelled) {
+    const std::string text =
+        grouped_text(job.done()) + " of " + grouped_text(queries) + " queries are done and kept" +
+        (of_input ? ", for the files as they were; once one is changed, begin anew with --restart"
+                  : "; the same command goes on from there, --restart begins anew");
+    if (why == StatusCode::Cancelled) {
         session.set_interrupted_text("interrupted; " + text);
     } else {
         session.note(text);
@@ -108,7 +111,7 @@ void keep(SearchJob& job, uint64_t queries, bool cancelled, Session& session) {
 // The rest of the job; the results are in place afterwards.
 void run_job(const BatchSearch& search, SearchJob& job, Session& session) {
     try {
-        if (search.first < search.total || search.total == 0) {
+        if (search.first < search.total() || search.total() == 0) {
             search_in_batches(search, [&job](const FoundBatch& batch) {
                 job.append(batch.result, batch.seconds);
             });
@@ -116,10 +119,10 @@ void run_job(const BatchSearch& search, SearchJob& job, Session& session) {
         check_interrupted();
         job.finish();
     } catch (const Error& error) {
-        keep(job, search.total, error.code() == StatusCode::Cancelled, session);
+        keep(job, search.total(), error.code(), session);
         throw;
     } catch (const std::bad_alloc&) {
-        keep(job, search.total, false, session);
+        keep(job, search.total(), StatusCode::OutOfMemory, session);
         throw;
     }
 }
@@ -153,18 +156,18 @@ void search_command(const SearchCommandOptions& options, Session& session) {
     if (!options.filter.empty()) filter = parse_filter(options.filter);
     const auto index = CellIndex::open(options.index, options.mmap);
     options.device.move(*index);
-    const std::string queries = with_data_set(options.queries, "test");
-    const VectorFileInfo info = vector_file_info(queries);
-    check_dim({nullptr, ElementType::Float32, 0, info.cols}, index->dim(), queries);
+    const VectorPieces queries(with_data_set(options.queries, "test"));
+    const size_t rows = queries.info().rows;
+    check_dim({nullptr, ElementType::Float32, 0, queries.info().cols}, index->dim(),
+              queries.path());
 
-    SearchJob job({options.output, options.k, info.rows, options.restart, options.sync_seconds},
-                  describe_job(options, queries));
+    SearchJob job({options.output, options.k, rows, options.restart, options.sync_seconds},
+                  describe_job(options, queries.path()));
     const uint64_t resumed = job.done();
     if (resumed > 0)
-        session.note("going on after " + grouped_text(resumed) + " of " + grouped_text(info.rows) +
+        session.note("going on after " + grouped_text(resumed) + " of " + grouped_text(rows) +
                      " queries");
-    run_job({*index, queries, resumed, info.rows, options.batch,
-             search_options(options, filter, session)},
+    run_job({*index, queries, resumed, options.batch, search_options(options, filter, session)},
             job, session);
     session.fact("index", options.index);
     session.fact("device", index->device());

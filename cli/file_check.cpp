@@ -44,7 +44,7 @@ void check_values(const DataSet& set, int threads, const Progress& progress) {
         if (ids) {
             read_ids(set.path, piece);
         } else {
-            check_finite(read_vectors(set.path, piece).view(), set.path, threads);
+            check_finite(read_vectors(set.path, piece).view(), set.path, threads, piece.first_row);
         }
     }
 }

@@ -80,8 +80,14 @@ IdData read_truth(const std::string& path, size_t queries, size_t k) {
     return truth;
 }
 
-void check_vector_output(const std::string& path) {
-    format_from_path(path);
+void check_vector_output(const std::string& path, ElementType type,
+                         const VectorFileOptions& options) {
+    check_writes_vectors(path, type, options);
+    check_output(output_file(path));
+}
+
+void check_id_output(const std::string& path, const VectorFileOptions& options) {
+    check_writes_ids(path, options);
     check_output(output_file(path));
 }
 

@@ -36,9 +36,11 @@ VectorData read_queries(const std::string& path);
 // are `queries` rows of at least `k` ids.
 IdData read_truth(const std::string& path, size_t queries, size_t k);
 
-// Throws InvalidArgument unless the suffix is that of a format for vectors or ids, and Io unless a
-// file can be made there.
-void check_vector_output(const std::string& path);
+// Throw, before the work, what writing such values there would throw after it.
+void check_vector_output(const std::string& path, ElementType type,
+                         const VectorFileOptions& options = {});
+void check_id_output(const std::string& path, const VectorFileOptions& options = {});
+// Throws Io unless a file can be made there.
 void check_output(const std::string& path);
 // Throws InvalidArgument when two of these paths lead to one file, which would overwrite itself.
 void check_different(const std::vector<std::string>& paths);

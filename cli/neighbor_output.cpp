@@ -2,8 +2,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <nearcell/storage/vector_file.h>
-
 #include "files.h"
 
 namespace nearcell::cli {
@@ -14,9 +12,9 @@ void NeighborOutput::add_options(CLI::App& command) {
 }
 
 void NeighborOutput::check() const {
-    check_vector_output(id_path());
+    check_id_output(id_path(), options());
     if (scores.empty()) return;
-    check_vector_output(score_path());
+    check_vector_output(score_path(), ElementType::Float32, options());
     check_different({id_path(), score_path()});
 }
 
@@ -26,12 +24,18 @@ std::string NeighborOutput::score_path() const {
     return scores.empty() ? "" : with_data_set(scores, "distances");
 }
 
+VectorFileOptions NeighborOutput::options() const {
+    VectorFileOptions options;
+    if (!scores.empty()) options.together = {id_path(), score_path()};
+    return options;
+}
+
 void NeighborOutput::write(const SearchResult& result) const {
     if (!scores.empty()) {
         const MatrixView<const float> view(result.scores.data(), result.queries, result.k);
-        write_vectors(score_path(), Vectors(view));
+        write_vectors(score_path(), Vectors(view), options());
     }
-    write_ids(id_path(), result.ids.data(), result.queries, result.k);
+    write_ids(id_path(), result.ids.data(), result.queries, result.k, options());
 }
 
 }  // namespace nearcell::cli

@@ -4,6 +4,7 @@
 #include <string>
 
 #include <nearcell/core/search_result.h>
+#include <nearcell/storage/vector_file.h>
 
 namespace CLI {
 class App;
@@ -21,6 +22,8 @@ struct NeighborOutput {
     // The files, with the data sets that HDF5 files have them in; of the scores only when wanted.
     std::string id_path() const;
     std::string score_path() const;
+    // Where both go into one HDF5 file, both may be replaced there.
+    VectorFileOptions options() const;
     // Missing neighbours are written as id -1. Each file appears complete or not at all.
     void write(const SearchResult& result) const;
 };

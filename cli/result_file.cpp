@@ -1,5 +1,11 @@
 #include "result_file.h"
 
+#include <cinttypes>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include <nearcell/storage/checksum.h>
 #include <nearcell/storage/vector_writer.h>
 
 #include "files.h"
@@ -20,50 +26,53 @@ class StagedFile : public ResultFile {
    public:
     void sync() override { writer_.sync(); }
     void finish() override {
-        if (!is_hdf5(path_)) return writer_.commit();
+        if (!is_hdf5(target_.path)) return writer_.commit();
         writer_.seal();
-        copy_to_hdf5(AtomicFile::partial_path(staged_path(path_)));
+        copy_to_hdf5();
         writer_.discard();
     }
     void discard() override { writer_.discard(); }
 
    protected:
     template <class... Arguments>
-    explicit StagedFile(const std::string& path, const Arguments&... arguments)
-        : path_(path), writer_(staged_path(path), arguments...) {}
-    virtual void copy_to_hdf5(const std::string& part) const = 0;
+    explicit StagedFile(const ResultTarget& target, const Arguments&... arguments)
+        : target_(target), writer_(staged_path(target.path), arguments..., target.owner) {}
+    // May be done again: a kill may come between it and the end of the .part file.
+    virtual void copy_to_hdf5() const = 0;
 
-    std::string path_;
+    ResultTarget target_;
     Writer writer_;
 };
 
 class IdFile : public StagedFile<IdWriter> {
    public:
-    IdFile(const std::string& path, size_t k, uint64_t kept)
-        : StagedFile(path, k, staged_format(path), kept) {}
+    IdFile(const ResultTarget& target, size_t k, uint64_t kept)
+        : StagedFile(target, k, staged_format(target.path), std::optional(kept)) {}
     void append(const SearchResult& result) override {
         writer_.append(result.ids.data(), result.queries);
     }
 
    private:
-    void copy_to_hdf5(const std::string& part) const override {
-        const IdData ids = read_ids(part, staged_format(path_));
-        write_ids(path_, ids.values.data(), ids.rows, ids.cols);
+    void copy_to_hdf5() const override {
+        const IdData ids = read_ids(target_.part(), staged_format(target_.path));
+        write_ids(target_.path, ids.values.data(), ids.rows, ids.cols, target_.options);
     }
 };
 
 class ScoreFile : public StagedFile<VectorWriter> {
    public:
-    ScoreFile(const std::string& path, size_t k, uint64_t kept)
-        : StagedFile(path, ElementType::Float32, k, staged_format(path), kept) {}
+    ScoreFile(const ResultTarget& target, size_t k, uint64_t kept)
+        : StagedFile(target, ElementType::Float32, k, staged_format(target.path),
+                     std::optional(kept)) {}
     void append(const SearchResult& result) override {
         const MatrixView<const float> rows(result.scores.data(), result.queries, result.k);
         writer_.append(rows);
     }
 
    private:
-    void copy_to_hdf5(const std::string& part) const override {
-        write_vectors(path_, read_vectors(part, staged_format(path_)).view());
+    void copy_to_hdf5() const override {
+        const VectorData scores = read_vectors(target_.part(), staged_format(target_.path));
+        write_vectors(target_.path, scores.view(), target_.options);
     }
 };
 
@@ -74,12 +83,24 @@ std::string staged_path(const std::string& path) {
     return file == path ? path : file + "." + path.substr(file.size() + 1);
 }
 
-std::unique_ptr<ResultFile> open_id_file(const std::string& path, size_t k, uint64_t kept) {
-    return std::make_unique<IdFile>(path, k, kept);
+ResultTarget id_target(const NeighborOutput& output) {
+    return {output.id_path(), "", output.options()};
 }
 
-std::unique_ptr<ResultFile> open_score_file(const std::string& path, size_t k, uint64_t kept) {
-    return std::make_unique<ScoreFile>(path, k, kept);
+ResultTarget score_target(const NeighborOutput& output) {
+    namespace fs = std::filesystem;
+    const std::string ids = fs::weakly_canonical(fs::absolute(staged_path(output.id_path())));
+    char owner[20];
+    std::snprintf(owner, sizeof owner, "%016" PRIx64, checksum(ids.data(), ids.size()));
+    return {output.score_path(), owner, output.options()};
+}
+
+std::unique_ptr<ResultFile> open_id_file(const ResultTarget& target, size_t k, uint64_t kept) {
+    return std::make_unique<IdFile>(target, k, kept);
+}
+
+std::unique_ptr<ResultFile> open_score_file(const ResultTarget& target, size_t k, uint64_t kept) {
+    return std::make_unique<ScoreFile>(target, k, kept);
 }
 
 }  // namespace nearcell::cli

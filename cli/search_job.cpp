@@ -109,6 +109,8 @@ SearchJob::SearchJob(const SearchJobOptions& options, JobDescription description
     : options_(options),
       description_(std::move(description)),
       journal_(staged_path(options_.output.id_path()) + ".job") {
+    if (!options_.output.scores.empty()) targets_.push_back(score_target(options_.output));
+    targets_.push_back(id_target(options_.output));
     const bool resumed = !options_.restart && read_journal();
     if (!resumed && !options_.restart) check_no_strangers();
     try {
@@ -139,9 +141,8 @@ bool SearchJob::read_journal() {
 
 // The journal is there before the first result is, so other files are not ours to overwrite.
 void SearchJob::check_no_strangers() const {
-    for (const std::string& path : {options_.output.id_path(), options_.output.score_path()}) {
-        if (path.empty()) continue;
-        const std::string part = AtomicFile::partial_path(staged_path(path));
+    for (const ResultTarget& target : targets_) {
+        const std::string part = target.part();
         check(!is_there(part) || file_bytes(part) == 0, StatusCode::InvalidArgument, part,
               " is there, but no ", journal_,
               " says what it is; delete it, name another output, or overwrite it with --restart");
@@ -151,14 +152,11 @@ void SearchJob::check_no_strangers() const {
 // Of a search that was stopped while it put its outputs in place, some are there already.
 void SearchJob::open_outputs() {
     const bool complete = kept_.queries == options_.queries && options_.queries > 0;
-    const auto in_place = [&](const std::string& path) {
-        return complete && !is_there(AtomicFile::partial_path(staged_path(path))) &&
-               is_there(output_file(path));
-    };
-    const std::string scores = options_.output.score_path(), ids = options_.output.id_path();
-    if (!scores.empty() && !in_place(scores))
-        outputs_.push_back(open_score_file(scores, options_.k, kept_.queries));
-    if (!in_place(ids)) outputs_.push_back(open_id_file(ids, options_.k, kept_.queries));
+    for (const ResultTarget& target : targets_) {
+        if (complete && !is_there(target.part()) && is_there(output_file(target.path))) continue;
+        const auto open = &target == &targets_.back() ? open_id_file : open_score_file;
+        outputs_.push_back(open(target, options_.k, kept_.queries));
+    }
 }
 
 void SearchJob::save_journal() {

@@ -1,9 +1,9 @@
 // SearchJob: the results of a search that may take several runs of the command. They go to files
-// OUT.part beside the outputs, and OUT.job, the journal, says which search they are of and how many
-// queries are done; both are on the disk every few seconds. The same command goes on from there,
-// after a kill or a power failure, too; another one is refused. The outputs appear at the end, and
-// are those of a run that nothing stopped. HDF5 files cannot grow: theirs are copied at the end,
-// through memory. Not thread safe.
+// OUT.part beside the outputs (result_file.h), and OUT.job, the journal, says which search they are
+// of and how many queries are done; both are on the disk every few seconds. The same command goes
+// on from there, after a kill or a power failure, too; another one is refused. The outputs appear
+// at the end, and are those of a run that nothing stopped. HDF5 files cannot grow: theirs are
+// copied at the end, through memory. Not thread safe.
 #pragma once
 
 #include <cstdint>
@@ -67,6 +67,7 @@ class SearchJob {
     void discard_outputs();
 
     SearchJobOptions options_;
+    std::vector<ResultTarget> targets_;  // of scores, where these are wanted, and of ids
     JobDescription description_;
     std::string journal_;
     std::vector<std::unique_ptr<ResultFile>> outputs_;

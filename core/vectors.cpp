@@ -100,7 +100,7 @@ void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> o
     });
 }
 
-void check_finite(const Vectors& vectors, std::string_view name, int threads) {
+void check_finite(const Vectors& vectors, std::string_view name, int threads, size_t first_row) {
     if (vectors.type == ElementType::Int8 || vectors.type == ElementType::UInt8) return;
     constexpr size_t kRows = 1024;
     const size_t tasks = (vectors.rows + kRows - 1) / kRows;
@@ -122,10 +122,10 @@ void check_finite(const Vectors& vectors, std::string_view name, int threads) {
     float value = 0;
     convert_row(static_cast<const char*>(vectors.row(row)) + col * element_size(vectors.type),
                 vectors.type, 1, &value);
-    check(!std::isfinite(value), StatusCode::InvalidArgument, name, "[", row, ", ", col,
+    check(!std::isfinite(value), StatusCode::InvalidArgument, name, "[", first_row + row, ", ", col,
           "] = ", value, " is too large: values must be within +-", largest_value(vectors.cols),
           ", so that squared distances stay finite; scale the data down");
-    throw_error(StatusCode::NonFinite, name, "[", row, ", ", col,
+    throw_error(StatusCode::NonFinite, name, "[", first_row + row, ", ", col,
                 "] is NaN or infinite; all values must be finite: drop or repair such rows first");
 }
 

@@ -71,8 +71,9 @@ void gather_rows(const Vectors& vectors, const size_t* rows, MatrixView<float> o
 float largest_value(size_t cols);
 
 // Throws NonFinite naming `name`, the row and the column of the first NaN or infinity, and
-// InvalidArgument of the first value so large that squared distances would overflow.
-void check_finite(const Vectors& vectors, std::string_view name, int threads);
+// InvalidArgument of the first value so large that squared distances would overflow. `first_row` is
+// the number that vectors.row(0) has in `name`.
+void check_finite(const Vectors& vectors, std::string_view name, int threads, size_t first_row = 0);
 
 // Throws InvalidArgument unless vectors.cols == dim; `name` names the argument in the message.
 void check_dim(const Vectors& vectors, size_t dim, std::string_view name);

@@ -60,7 +60,8 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     }
 }
 
-AtomicFile::AtomicFile(const std::string& path, uint64_t kept) : path_(path), resumed_(true) {
+AtomicFile::AtomicFile(const std::string& path, uint64_t kept, const std::string& owner)
+    : path_(path), owner_(owner), resumed_(true) {
     try {
         open_directory();
         inspect_target();
@@ -124,7 +125,7 @@ void AtomicFile::create_temporary() {
 }
 
 void AtomicFile::open_partial(uint64_t kept) {
-    temporary_ = partial_path(name_);
+    temporary_ = partial_path(name_, owner_);
     do {
         descriptor_ =
             ::openat(directory_, temporary_.c_str(),
@@ -134,10 +135,10 @@ void AtomicFile::open_partial(uint64_t kept) {
     lock_partial();
     struct stat status {};
     if (::fstat(descriptor_, &status) != 0) fail("look at its .part file", errno);
-    check(S_ISREG(status.st_mode), StatusCode::Io, partial_path(path_),
+    check(S_ISREG(status.st_mode), StatusCode::Io, partial_path(path_, owner_),
           ": is not a regular file; give another path to write");
-    check(static_cast<uint64_t>(status.st_size) >= kept, StatusCode::Corrupt, partial_path(path_),
-          ": has ", status.st_size, " bytes, but ", kept,
+    check(static_cast<uint64_t>(status.st_size) >= kept, StatusCode::Corrupt,
+          partial_path(path_, owner_), ": has ", status.st_size, " bytes, but ", kept,
           " were written: it was changed since; begin anew");
     if (::ftruncate(descriptor_, static_cast<off_t>(kept)) != 0) fail("cut its .part file", errno);
     if (replaces_ && ::fchmod(descriptor_, mode_) != 0) fail("keep its permissions", errno);
@@ -158,7 +159,7 @@ void AtomicFile::lock_partial() {
     const bool same = ::fstat(descriptor_, &ours) == 0 &&
                       ::fstatat(directory_, temporary_.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
                       ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
-    check(!taken && same, StatusCode::Io, partial_path(path_),
+    check(!taken && same, StatusCode::Io, partial_path(path_, owner_),
           ": another process is writing it; wait until it is done");
 }
 

@@ -8,7 +8,8 @@
 // a file size limit (RLIMIT_FSIZE) reported as an error must ignore SIGXFSZ.
 //
 // What takes hours is written by a resumed file instead: its bytes go to NAME.part, which stays
-// until commit() or discard(), so that another process can go on with it.
+// until commit() or discard(), so that another process can go on with it. An owner, part of its
+// name (NAME.OWNER.part), keeps apart what several jobs have for one target.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +26,10 @@ class AtomicFile {
     // Goes on with PATH.part, or makes it: keeps its first `kept` bytes and cuts off the rest. One
     // at a time may: throws Io while another AtomicFile, of any process, has it, and Corrupt when
     // it is shorter.
-    AtomicFile(const std::string& path, uint64_t kept);
-    static std::string partial_path(const std::string& path) { return path + ".part"; }
+    AtomicFile(const std::string& path, uint64_t kept, const std::string& owner = "");
+    static std::string partial_path(const std::string& path, const std::string& owner = "") {
+        return path + (owner.empty() ? "" : "." + owner) + ".part";
+    }
     ~AtomicFile();
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
@@ -58,7 +61,7 @@ class AtomicFile {
     void sync_directory();
     void close_all() noexcept;
 
-    std::string path_, name_, temporary_;
+    std::string path_, name_, owner_, temporary_;
     int directory_ = -1, descriptor_ = -1;
     unsigned mode_ = 0;
     bool replaces_ = false;

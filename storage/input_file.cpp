@@ -53,4 +53,12 @@ void InputFile::read_at(uint64_t offset, void* data, size_t bytes, std::string_v
     }
 }
 
+FileStamp file_stamp(const std::string& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) return {};
+    return {static_cast<uint64_t>(status.st_dev), static_cast<uint64_t>(status.st_ino),
+            static_cast<uint64_t>(status.st_size), static_cast<uint64_t>(status.st_mtim.tv_sec),
+            static_cast<uint64_t>(status.st_mtim.tv_nsec)};
+}
+
 }  // namespace nearcell

@@ -3,6 +3,7 @@
 // read_at() may be called by several threads.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -32,5 +33,10 @@ class InputFile {
     int descriptor_ = -1;
     uint64_t bytes_ = 0;
 };
+
+// Device, number, length and time of modification of a file, in words that differ once another took
+// its place or it was written to; zeros where there is none.
+using FileStamp = std::array<uint64_t, 5>;
+FileStamp file_stamp(const std::string& path);
 
 }  // namespace nearcell

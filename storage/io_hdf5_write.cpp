@@ -1,9 +1,10 @@
 // HDF5, writing. libhdf5 makes the new file in memory, which AtomicFile then saves: a full disk is
 // met by our code, not in the middle of the library's. That takes up to three times the data's
-// memory. Data sets that a file holds already stay; one is replaced only when it is the file's only
-// one.
+// memory. Data sets that a file holds already stay; one is replaced only when the file holds
+// nothing but it and those that are written together with it.
 #include <array>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include <nearcell/storage/atomic_file.h>
@@ -12,6 +13,8 @@
 
 namespace nearcell {
 namespace {
+
+using Together = std::vector<std::string>;
 
 constexpr size_t kGrowth = size_t{1} << 20;
 // libhdf5 wants names even for memory: ones that no file has, and not the same for two that are
@@ -44,8 +47,28 @@ Hdf5Handle new_file(const std::string& path) {
             StatusCode::Io, path, "make an HDF5 file"};
 }
 
+// How many data sets must make way for this one: 0, or all that the file holds; throws
+// AlreadyExists when some of these are not ours.
+size_t sets_to_replace(hid_t file, const Hdf5Path& path, const Together& together) {
+    const auto exists = [&](const std::string& set) {
+        return H5Lexists(file, set.c_str(), H5P_DEFAULT) > 0;
+    };
+    if (!exists(path.set)) return 0;
+    std::set<std::string> ours{path.set};
+    for (const std::string& other : together) {
+        const Hdf5Path parts = split_hdf5_path(other, path.set);
+        if (parts.file == path.file && exists(parts.set)) ours.insert(parts.set);
+    }
+    H5G_info_t group{};
+    H5Gget_info(file, &group);
+    check(ours.size() == group.nlinks, StatusCode::AlreadyExists, path.file, ": has a data set '",
+          path.set,
+          "' beside others; write another file, or another data set as in file.hdf5:name");
+    return ours.size();
+}
+
 // The file to write the set into: what is at the path, or a new one.
-Hdf5Handle file_for(const Hdf5Path& path) {
+Hdf5Handle file_for(const Hdf5Path& path, const Together& together) {
     std::optional<std::vector<uint8_t>> bytes = existing_bytes(path.file);
     if (!bytes) return new_file(path.file);
     const Hdf5Handle access = memory_access(path.file);
@@ -57,12 +80,11 @@ Hdf5Handle file_for(const Hdf5Path& path) {
     bytes->shrink_to_fit();
     Hdf5Handle file(H5Fopen(kOldName, H5F_ACC_RDWR, access), H5Fclose, StatusCode::Corrupt,
                     path.file, "add to what is there; remove it first");
-    H5G_info_t group{};
-    H5Gget_info(file, &group);
-    const bool exists = H5Lexists(file, path.set.c_str(), H5P_DEFAULT) > 0;
-    if (exists && group.nlinks == 1) return new_file(path.file);
-    check(!exists, StatusCode::AlreadyExists, path.file, ": has a data set '", path.set,
-          "' beside others; write another file, or another data set as in file.hdf5:name");
+    const size_t replaced = sets_to_replace(file, path, together);
+    if (replaced == 1) return new_file(path.file);
+    const bool gone = replaced == 0 || H5Ldelete(file, path.set.c_str(), H5P_DEFAULT) >= 0;
+    check(gone, StatusCode::Corrupt, path.file, ": cannot replace '", path.set,
+          "'; remove the file first: ", hdf5_error());
     return file;
 }
 
@@ -121,24 +143,47 @@ std::vector<uint8_t> image_of(hid_t file, const std::string& path) {
     return image;
 }
 
+Hdf5Path target_path(const std::string& path, std::string_view fallback) {
+    Hdf5Path parts = split_hdf5_path(path, fallback);
+    check(parts.set.find('/') == std::string::npos, StatusCode::InvalidArgument, path,
+          ": data sets are written at the top of a file; leave the '/' out of the name");
+    return parts;
+}
+
 }  // namespace
 
 void hdf5_write(const std::string& path, std::string_view fallback, FileElement element,
-                const void* data, uint64_t rows, uint64_t cols, uint64_t stride) {
+                const void* data, uint64_t rows, uint64_t cols, uint64_t stride,
+                const Together& together) {
     const Hdf5Session session;
-    const Hdf5Path parts = split_hdf5_path(path, fallback);
-    check(parts.set.find('/') == std::string::npos, StatusCode::InvalidArgument, path,
-          ": data sets are written at the top of a file; leave the '/' out of the name");
+    const Hdf5Path parts = target_path(path, fallback);
     const Hdf5Handle type = file_type(element, parts.file);
     AtomicFile target(parts.file);  // first: it refuses what must not be replaced
     std::vector<uint8_t> image;
     {
-        const Hdf5Handle file = file_for(parts);
+        const Hdf5Handle file = file_for(parts, together);
         write_set(file, parts, type, data, {rows, cols, stride});
         image = image_of(file, parts.file);
     }
     target.append(image.data(), image.size());
     target.commit();
+}
+
+// Of what is there only its list of data sets is read.
+void hdf5_check_write(const std::string& path, std::string_view fallback, FileElement element,
+                      const Together& together) {
+    const Hdf5Session session;
+    const Hdf5Path parts = target_path(path, fallback);
+    file_type(element, parts.file);
+    try {
+        const InputFile there(parts.file);
+    } catch (const Error& error) {
+        if (error.code() != StatusCode::NotFound) throw;
+        return;
+    }
+    const Hdf5Handle file(H5Fopen(parts.file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose,
+                          StatusCode::Corrupt, parts.file, "add to what is there; remove it first");
+    sets_to_replace(file, parts, together);
 }
 
 }  // namespace nearcell

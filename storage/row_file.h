@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nearcell/core/error.h>
 #include <nearcell/storage/atomic_file.h>
@@ -98,8 +99,11 @@ VectorData hdf5_read_vectors(const std::string& path, std::string_view fallback,
                              const VectorFileOptions& options);
 IdData hdf5_read_ids(const std::string& path, std::string_view fallback,
                      const VectorFileOptions& options);
-// `stride` is in elements.
+// `stride` is in elements; `together`: as in VectorFileOptions.
 void hdf5_write(const std::string& path, std::string_view fallback, FileElement element,
-                const void* data, uint64_t rows, uint64_t cols, uint64_t stride);
+                const void* data, uint64_t rows, uint64_t cols, uint64_t stride,
+                const std::vector<std::string>& together);
+void hdf5_check_write(const std::string& path, std::string_view fallback, FileElement element,
+                      const std::vector<std::string>& together);
 
 }  // namespace nearcell

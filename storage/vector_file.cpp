@@ -142,7 +142,7 @@ void write_vectors(const std::string& path, const Vectors& vectors,
     const FileElement element = file_element(vectors.type);
     if (format == VectorFormat::Hdf5) {
         hdf5_write(path, kVectorSet, element, vectors.data, vectors.rows, vectors.cols,
-                   vectors.stride);
+                   vectors.stride, options.together);
         return;
     }
     const RowHeader header = row_header(format, element, vectors.rows, vectors.cols);
@@ -157,7 +157,7 @@ void write_ids(const std::string& path, const int64_t* ids, size_t rows, size_t 
     check_shape(path, ids, rows, cols);
     const FileElement element = id_element(format, path);
     if (format == VectorFormat::Hdf5) {
-        hdf5_write(path, kIdSet, element, ids, rows, cols, cols);
+        hdf5_write(path, kIdSet, element, ids, rows, cols, cols, options.together);
         return;
     }
     const RowHeader header = row_header(format, element, rows, cols);
@@ -168,6 +168,20 @@ void write_ids(const std::string& path, const int64_t* ids, size_t rows, size_t 
     }
     const std::vector<int32_t> narrow = narrow_ids(path, format, ids, rows, cols, 0);
     write_rows(path, header, narrow.data(), rows, row_bytes, row_bytes);
+}
+
+void check_writes_vectors(const std::string& path, ElementType type,
+                          const VectorFileOptions& options) {
+    const VectorFormat format = chosen_format(path, options);
+    if (format == VectorFormat::Hdf5)
+        return hdf5_check_write(path, kVectorSet, file_element(type), options.together);
+    row_header(format, file_element(type), 1, 1);
+}
+
+void check_writes_ids(const std::string& path, const VectorFileOptions& options) {
+    const VectorFormat format = chosen_format(path, options);
+    const FileElement element = id_element(format, path);
+    if (format == VectorFormat::Hdf5) hdf5_check_write(path, kIdSet, element, options.together);
 }
 
 }  // namespace nearcell

@@ -9,7 +9,7 @@
 //   hdf5                   ann-benchmarks layout: train, test, neighbors, distances.
 //                          "file.hdf5:test" names a data set; else vectors are in "train" and ids
 //                          in "neighbors". Writing keeps a file's other data sets, and replaces one
-//                          only when it is the file's only one.
+//                          only when the file holds nothing but it and those written `together`.
 // All but HDF5 are safe to read from strangers. HDF5 is parsed by libhdf5, which a file made for it
 // can crash: convert those from strangers in a process of their own.
 #pragma once
@@ -38,6 +38,7 @@ struct VectorFileOptions {
     size_t raw_cols = 0;                          // Raw only
     size_t first_row = 0;                         // skip this many rows
     size_t max_rows = static_cast<size_t>(-1);    // and read at most so many
+    std::vector<std::string> together = {};  // Hdf5, writing: paths of data sets, file.hdf5:name
 };
 
 // Vectors that own their memory.
@@ -75,5 +76,9 @@ void write_vectors(const std::string& path, const Vectors& vectors,
                    const VectorFileOptions& options = {});
 void write_ids(const std::string& path, const int64_t* ids, size_t rows, size_t cols,
                const VectorFileOptions& options = {});
+// Throw what these would, as far as that is known before there are rows, and write nothing.
+void check_writes_vectors(const std::string& path, ElementType type,
+                          const VectorFileOptions& options = {});
+void check_writes_ids(const std::string& path, const VectorFileOptions& options = {});
 
 }  // namespace nearcell

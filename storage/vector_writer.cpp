@@ -20,8 +20,9 @@ uint64_t kept_bytes(VectorFormat format, FileElement element, size_t cols, uint6
     return header.file.size() + rows * (header.row.size() + cols * file_element_size(element));
 }
 
-AtomicFile opened(const std::string& path, std::optional<uint64_t> kept_bytes) {
-    if (kept_bytes) return AtomicFile(path, *kept_bytes);
+AtomicFile opened(const std::string& path, std::optional<uint64_t> kept_bytes,
+                  const std::string& owner) {
+    if (kept_bytes) return AtomicFile(path, *kept_bytes, owner);
     return AtomicFile(path);
 }
 
@@ -33,14 +34,16 @@ size_t checked_columns(const std::string& path, size_t cols) {
 }  // namespace
 
 RowWriter::RowWriter(const std::string& path, VectorFormat format, FileElement element, size_t cols,
-                     std::optional<uint64_t> kept_rows)
+                     std::optional<uint64_t> kept_rows, const std::string& owner)
     : path_(path),
       format_(format),
       cols_(checked_columns(path, cols)),
       element_(element),
       rows_(kept_rows.value_or(0)),
-      file_(opened(path, kept_rows ? std::optional(kept_bytes(format, element, cols, *kept_rows))
-                                   : std::nullopt)) {
+      file_(opened(
+          path,
+          kept_rows ? std::optional(kept_bytes(format, element, cols, *kept_rows)) : std::nullopt,
+          owner)) {
     if (!kept_rows) write_header();
 }
 
@@ -78,8 +81,9 @@ void RowWriter::commit() {
 }
 
 VectorWriter::VectorWriter(const std::string& path, ElementType type, size_t cols,
-                           const VectorFileOptions& options, std::optional<uint64_t> kept_rows)
-    : RowWriter(path, streamed_format(path, options), file_element(type), cols, kept_rows),
+                           const VectorFileOptions& options, std::optional<uint64_t> kept_rows,
+                           const std::string& owner)
+    : RowWriter(path, streamed_format(path, options), file_element(type), cols, kept_rows, owner),
       type_(type) {}
 
 void VectorWriter::append(const Vectors& rows) {
@@ -93,9 +97,9 @@ void VectorWriter::append(const Vectors& rows) {
 }
 
 IdWriter::IdWriter(const std::string& path, size_t cols, const VectorFileOptions& options,
-                   std::optional<uint64_t> kept_rows)
+                   std::optional<uint64_t> kept_rows, const std::string& owner)
     : RowWriter(path, streamed_format(path, options),
-                id_element(streamed_format(path, options), path), cols, kept_rows) {}
+                id_element(streamed_format(path, options), path), cols, kept_rows, owner) {}
 
 void IdWriter::append(const int64_t* ids, uint64_t rows) {
     check(ids != nullptr || rows == 0, StatusCode::InvalidArgument, path_, ": cannot write ", rows,

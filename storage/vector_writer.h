@@ -6,8 +6,8 @@
 // thread safe.
 //
 // With kept_rows the file is made by several processes one after the other (AtomicFile, resumed):
-// rows go to PATH.part, which is there until commit() or discard(), and of which the first
-// kept_rows rows are kept.
+// rows go to PATH.part, or PATH.OWNER.part, which is there until commit() or discard(), and of
+// which the first kept_rows rows are kept.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,7 @@ class RowWriter {
 
    protected:
     RowWriter(const std::string& path, VectorFormat format, FileElement element, size_t cols,
-              std::optional<uint64_t> kept_rows);
+              std::optional<uint64_t> kept_rows, const std::string& owner);
     void append_rows(const void* data, uint64_t rows, uint64_t row_bytes, uint64_t stride);
 
     std::string path_;
@@ -59,7 +59,7 @@ class VectorWriter : public RowWriter {
     // as AtomicFile does.
     VectorWriter(const std::string& path, ElementType type, size_t cols,
                  const VectorFileOptions& options = {},
-                 std::optional<uint64_t> kept_rows = std::nullopt);
+                 std::optional<uint64_t> kept_rows = std::nullopt, const std::string& owner = "");
 
     // Throws InvalidArgument for another element type or number of columns, Io.
     void append(const Vectors& rows);
@@ -71,7 +71,7 @@ class VectorWriter : public RowWriter {
 class IdWriter : public RowWriter {
    public:
     IdWriter(const std::string& path, size_t cols, const VectorFileOptions& options = {},
-             std::optional<uint64_t> kept_rows = std::nullopt);
+             std::optional<uint64_t> kept_rows = std::nullopt, const std::string& owner = "");
 
     // Throws InvalidArgument for an id that the format cannot hold, and then none of these rows is
     // written; Io.

@@ -227,7 +227,8 @@ def test_stopped_between_its_two_outputs(files: Files, tmp_path: Path) -> None:
     state = json.loads(journal.read_text())
     state["done"]["queries"] = QUERIES
     journal.write_text(json.dumps(state))
-    (tmp_path / "out.fbin.part").unlink()
+    (part,) = tmp_path.glob("out.fbin.*.part")
+    part.unlink()
     (tmp_path / "out.fbin").write_bytes(scores)
     (tmp_path / "out.ibin.part").write_bytes(ids)
     assert run_json(*command)["resumed_from"] == QUERIES
@@ -272,11 +273,45 @@ def test_a_bad_query_late_in_the_file(files: Files, tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
     message = run(*command, "--batch", 10, code=BAD_INPUT).stderr
     assert "20 of 30 queries are done and kept" in message.splitlines()[0]
+    assert "for the files as they were" in message.splitlines()[0]
+    assert f"{tmp_path / 'q.npy'}[25, 3] is NaN" in message
     assert (tmp_path / "out.ibin.job").exists() and not (tmp_path / "out.ibin").exists()
     np.save(tmp_path / "q.npy", np.nan_to_num(queries))
     assert "query file" in run(*command, code=BAD_INPUT).stderr
     run(*command, "--restart")
     assert not (tmp_path / "out.ibin.job").exists()
+
+
+@pytest.mark.parametrize("change", ["replaced", "cut off", "written to", "removed"])
+def test_the_query_file_changes_meanwhile(files: Files, tmp_path: Path, change: str) -> None:
+    mine, other = tmp_path / "q.u8bin", tmp_path / "other.u8bin"
+    mine.write_bytes(files.queries.read_bytes())
+    other.write_bytes(files.queries.read_bytes())
+    command = ["search", files.index, mine, "-o", tmp_path / "out.ibin"]
+    child = subprocess.Popen(
+        [str(CLI), *map(str, [*command, *SLOWLY])], stderr=subprocess.PIPE, text=True
+    )
+    journal = tmp_path / "out.ibin.job"
+    until = time.monotonic() + 60
+    while not journal.exists() or queries_done(journal) == 0:
+        assert child.poll() is None and time.monotonic() < until
+    if change == "replaced":
+        other.replace(mine)
+    elif change == "cut off":
+        os.truncate(mine, 8 + DIM * QUERIES // 2)
+    elif change == "written to":
+        with open(mine, "r+b") as file:
+            file.write(other.read_bytes()[:8])
+    else:
+        mine.unlink()
+    message = child.communicate(timeout=60)[1]
+    assert child.returncode == CORRUPT
+    assert f"{mine}: changed while it was read" in message
+    assert 0 < queries_done(journal) < QUERIES and not (tmp_path / "out.ibin").exists()
+    other.write_bytes(files.queries.read_bytes())
+    other.replace(mine)
+    assert "query file" in run(*command, code=BAD_INPUT).stderr
+    run(*command, "--restart")
 
 
 def test_no_queries(files: Files, tmp_path: Path) -> None:
@@ -292,3 +327,75 @@ def test_no_queries(files: Files, tmp_path: Path) -> None:
 def test_ids_and_scores_are_two_files(files: Files, tmp_path: Path) -> None:
     message = run(*words(files, tmp_path, "out.npy", "out.npy"), code=BAD_INPUT).stderr
     assert "one file, for two things" in message
+
+
+def test_two_searches_may_have_one_file_of_scores(files: Files, tmp_path: Path) -> None:
+    ids, scores = whole(files, tmp_path, "a.ibin", "s.fbin")
+    first = words(files, tmp_path, "a.ibin", "s.fbin")
+    stop(tmp_path / "a.ibin.job", [*first, *SLOWLY], signal.SIGKILL)
+    second = [*words(files, tmp_path, "b.ibin", "s.fbin"), "--filter-range", "500:"]
+    stop(tmp_path / "b.ibin.job", [*second, *SLOWLY], signal.SIGKILL)
+    assert run_json(*first)["resumed_from"] > 0
+    assert (tmp_path / "a.ibin").read_bytes() == ids
+    assert (tmp_path / "s.fbin").read_bytes() == scores
+    assert run_json(*second)["resumed_from"] > 0
+    assert (tmp_path / "s.fbin").read_bytes() != scores
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"a.ibin", "b.ibin", "s.fbin", "whole"}
+
+
+def test_hdf5_outputs_are_written_again(files: Files, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    out = tmp_path / "o.hdf5"
+    command = words(files, tmp_path, "o.hdf5", "o.hdf5")
+    stop(tmp_path / "o.hdf5.neighbors.job", [*command, *SLOWLY], signal.SIGKILL)
+    state = (tmp_path / "o.hdf5.neighbors.job").read_text()
+    run(*command)
+
+    def found() -> tuple[np.ndarray, np.ndarray]:
+        with h5py.File(out) as file:
+            assert sorted(file) == ["distances", "neighbors"]
+            return file["neighbors"][:], file["distances"][:]
+
+    ids, scores = found()
+    for more in ([], ["--restart"], ["--filter-range", "500:"], []):
+        run(*command, *more)
+        assert (found()[0].min() >= 500) == (more[:1] == ["--filter-range"])
+    # A kill came after the ids were copied, and before what they were copied from was removed.
+    report = json.loads(state)
+    report["done"]["queries"] = QUERIES
+    (tmp_path / "o.hdf5.neighbors.job").write_text(json.dumps(report))
+    np.save(tmp_path / "ids.npy", ids)
+    (tmp_path / "ids.npy").rename(tmp_path / "o.hdf5.neighbors.part")
+    assert run_json(*command)["resumed_from"] == QUERIES
+    for a, b in zip(found(), (ids, scores), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [file.name for file in tmp_path.iterdir()] == ["o.hdf5"]
+
+
+def test_outputs_that_cannot_be_are_refused_before_the_search(files: Files, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "full.hdf5", "w") as file:
+        file["neighbors"], file["train"] = [[1]], [[1.0]]
+    (tmp_path / "text.hdf5").write_text("this is not HDF5")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    missing = tmp_path / "missing"
+    for name, code, text in (
+        ("full.hdf5", BAD_INPUT, "'neighbors' beside others"),
+        ("text.hdf5", CORRUPT, "remove it first"),
+        ("new.hdf5:", BAD_INPUT, "names no data set"),
+        ("new.hdf5:a/b", BAD_INPUT, "leave the '/' out"),
+        ("new.fbin", BAD_INPUT, "cannot hold ids"),
+    ):
+        for command in (["search"], ["truth"]):
+            assert text in run(*command, missing, missing, "-o", tmp_path / name, code=code).stderr
+    for command in (["search"], ["truth"]):
+        message = run(
+            *[*command, missing, missing, "-o", tmp_path / "new.npy"],
+            *["--scores", tmp_path / "new.u8bin"],
+            code=BAD_INPUT,
+        ).stderr
+        assert "u8bin holds uint8 values, not float32" in message
+    words = ["reduce", missing, "--pca", 3, "-o", tmp_path / "new.u8bin", "--save"]
+    assert "u8bin holds" in run(*words, tmp_path / "p.nc", code=BAD_INPUT).stderr
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -262,6 +262,22 @@ TEST(AtomicFile, IsResumedByTheNextProcess) {
     EXPECT_EQ(dir.entries(), 1u);
 }
 
+TEST(AtomicFile, KeepsApartWhatItsOwnersWrote) {
+    const ScratchDir dir;
+    const std::string path = dir.file("x");
+    AtomicFile one(path, 0, "one"), two(path, 0, "two"), nobody(path, 0);
+    one.append("1", 1);
+    two.append("22", 2);
+    EXPECT_EQ(file_bytes(AtomicFile::partial_path(path, "one")), (Bytes{'1'}));
+    EXPECT_EQ(file_bytes(path + ".two.part"), (Bytes{'2', '2'}));
+    EXPECT_EQ(error_of([&] { AtomicFile(path, 0, "two"); }).code(), StatusCode::Io);
+    nobody.discard();
+    two.commit();
+    one.commit();
+    EXPECT_EQ(file_bytes(path), (Bytes{'1'}));
+    EXPECT_EQ(dir.entries(), 1u);
+}
+
 TEST(AtomicFile, IsResumedByOneAtATime) {
     const ScratchDir dir;
     const std::string path = dir.file("x");

@@ -136,6 +136,39 @@ TEST(Hdf5, WritesASecondDataSetBesideTheFirst) {
     EXPECT_EQ(dir.entries(), 1u);
 }
 
+TEST(Hdf5, ReplacesDataSetsThatAreWrittenTogetherWhereThereAreNoOthers) {
+    const ScratchDir dir;
+    const std::string path = dir.file("x.hdf5");
+    const VectorSample before(ElementType::Float32, 500, 8), after(ElementType::Float32, 700, 3);
+    const std::vector<int64_t> first = {1, 2, 3, 4, 5}, second = {6, 7};
+    VectorFileOptions options;
+    options.together = {path + ":neighbors", path + ":distances", dir.file("y.hdf5") + ":test"};
+    const auto check_both = [&] {
+        check_writes_vectors(path + ":distances", ElementType::Float32, options);
+        check_writes_ids(path, options);
+    };
+    check_both();
+    write_vectors(path + ":distances", before.vectors, options);
+    check_both();
+    write_ids(path, first.data(), 5, 1, options);
+    for (int i = 0; i < 3; ++i) {
+        check_both();
+        write_vectors(path + ":distances", after.vectors, options);
+        write_ids(path, second.data(), 1, 2, options);
+        expect_same(read_vectors(path + ":distances"), after.vectors);
+        EXPECT_EQ(read_ids(path).values, second);
+        EXPECT_LT(file_bytes(path).size(), 40'000u) << "what is replaced takes no room";
+    }
+    EXPECT_EQ(error_of([&] { check_writes_ids(path); }).code(), StatusCode::AlreadyExists);
+    write_vectors(path + ":test", before.vectors, options);
+    const Bytes whole = file_bytes(path);
+    for (const auto& refused : {error_of([&] { check_writes_ids(path, options); }),
+                                error_of([&] { write_ids(path, first.data(), 5, 1, options); })}) {
+        EXPECT_EQ(refused.code(), StatusCode::AlreadyExists) << refused.what();
+    }
+    EXPECT_EQ(file_bytes(path), whole);
+}
+
 TEST(Hdf5, ReplacesTheOnlyDataSetAndGivesTheSameBytesAgain) {
     const ScratchDir dir;
     const VectorSample first(ElementType::Float32, 500, 8), second(ElementType::UInt8, 5, 3);
@@ -153,12 +186,20 @@ TEST(Hdf5, RefusesToWriteOverWhatItDoesNotKnow) {
         put_bytes(dir.file("x.h5"), bytes);
         EXPECT_EQ(error_of([&] { write_vectors(dir.file("x.h5"), sample.vectors); }).code(),
                   StatusCode::Corrupt);
+        EXPECT_EQ(error_of([&] { check_writes_ids(dir.file("x.h5")); }).code(),
+                  StatusCode::Corrupt);
         EXPECT_EQ(file_bytes(dir.file("x.h5")), bytes);
     }
     const VectorSample brain(ElementType::BFloat16, 5, 3);
     EXPECT_EQ(error_of([&] { write_vectors(dir.file("y.h5"), brain.vectors); }).code(),
               StatusCode::InvalidArgument);
     EXPECT_EQ(error_of([&] { write_vectors(dir.file("y.h5:a/b"), sample.vectors); }).code(),
+              StatusCode::InvalidArgument);
+    for (const char* path : {"y.h5:a/b", "y.h5:"}) {
+        EXPECT_EQ(error_of([&] { check_writes_ids(dir.file(path)); }).code(),
+                  StatusCode::InvalidArgument);
+    }
+    EXPECT_EQ(error_of([&] { check_writes_vectors(dir.file("y.h5"), brain.vectors.type); }).code(),
               StatusCode::InvalidArgument);
     EXPECT_EQ(dir.entries(), 1u);
 }
