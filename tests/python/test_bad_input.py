@@ -3,6 +3,8 @@
 The text names argument, value and remedy.
 """
 
+import pickle
+
 import nearcell
 import numpy as np
 import pytest
@@ -370,6 +372,9 @@ def test_an_untrained_index(spec):
     ):
         with pytest.raises(RuntimeError, match="train"):
             call()
+    for save in (empty.to_bytes, lambda: pickle.dumps(empty), lambda: empty.save("none")):
+        with pytest.raises(RuntimeError, match="^saving needs a trained index"):
+            save()
     with pytest.raises((RuntimeError, KeyError)):
         empty.reconstruct([0])
     assert not empty.is_trained and len(empty) == 0
