@@ -373,7 +373,9 @@ def test_an_untrained_index(spec):
         with pytest.raises(RuntimeError, match="train"):
             call()
     for save in (empty.to_bytes, lambda: pickle.dumps(empty), lambda: empty.save("none")):
-        with pytest.raises(RuntimeError, match="^saving needs a trained index"):
+        with pytest.raises(
+            RuntimeError, match=r"^saving, by save\(\), to_bytes\(\) or pickle, needs"
+        ):
             save()
     with pytest.raises((RuntimeError, KeyError)):
         empty.reconstruct([0])
