@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <nearcell/core/half.h>
@@ -67,10 +68,10 @@ int64_t CellIndex::add(const Vectors& x, std::span<const int64_t> ids, const Cal
           " entries and x has ", x.rows, " rows: pass one id a row, or none");
     check_finite(x, "x", call.threads);
     if (ids.empty()) {
-        const int64_t first = state.next_id, limit = std::numeric_limits<int64_t>::max() - 1;
-        const bool fit = first <= limit && static_cast<uint64_t>(limit - first) >= x.rows;
-        check(fit, StatusCode::InvalidArgument, "no ", x.rows,
-              " ids are left above the largest one stored, ", first - 1, ": pass ids");
+        const int64_t first = state.next_id, end = std::numeric_limits<int64_t>::max();
+        check(x.rows <= static_cast<uint64_t>(end - first), StatusCode::InvalidArgument, "x has ",
+              x.rows, " rows, but only ", end - first, " ids are left from the next one, ", first,
+              ", to 2^63 - 2; ids of removed vectors are not given again: pass ids");
         state.append(x, {nullptr, first}, call.threads, call.progress);
         state.next_id += static_cast<int64_t>(x.rows);
         return first;
@@ -175,7 +176,8 @@ void CellIndex::State::encode_rows(const Vectors& x, EncodedRows& out, int threa
     parallel_for(slices, workers, [&](size_t i, int worker) {
         const size_t first = i * slice, count = std::min(slice, x.rows - first);
         if (worker == 0) tell(first);  // the calling thread
-        auto& [rows, residual_values] = buffers[static_cast<size_t>(worker)];
+        PreparedRows& rows = buffers[static_cast<size_t>(worker)].rows;
+        AlignedBuffer<float>& residual_values = buffers[static_cast<size_t>(worker)].residuals;
         prepare(x, first, count, threads, rows);
         const std::shared_ptr<const void> kept =
             count >= kLeastKept && uses_rows ? backend->keep(rows.coded) : nullptr;
@@ -196,11 +198,20 @@ void CellIndex::State::encode_rows(const Vectors& x, EncodedRows& out, int threa
             subtract_centroids(rows.coded, labels + first, to, threads);
             coded = to;
         }
-        if (!out.codes_given && !is_coded) codec->encode(coded, code, threads, *backend);
+        const auto encode = [&](const Codec& by, MatrixView<const float> from, uint32_t* to) {
+            try {
+                by.encode(from, to, threads, *backend);
+            } catch (const UnfitValue& error) {
+                std::string name = "x";
+                if (from.data != rows.original.data && !transforms.empty()) name = "transformed x";
+                if (from.data == residual_values.data()) name = "residual of " + name;
+                throw error.of_rows_from(first, name);
+            }
+        };
+        if (!out.codes_given && !is_coded) encode(*codec, coded, code);
         if (completes) complete_codes(coded, code, labels + first, threads);
         if (rerank_codec && !out.rerank_given) {
-            rerank_codec->encode(rows.original, rerank + first * shape.rerank_words, threads,
-                                 *backend);
+            encode(*rerank_codec, rows.original, rerank + first * shape.rerank_words);
         }
     });
 }
@@ -256,10 +267,14 @@ void CellIndex::State::append(const Vectors& x, RowIds ids, int threads, const P
                              (rows.rerank_given ? 0 : shape.rerank_words);
         const size_t some = std::max(kSliceRows, kCodeBytes / (4 * words));
         for (size_t first = 0; first < x.rows; first += some) {
-            encode_rows(x.slice(first, std::min(some, x.rows - first)), rows, threads,
-                        [&](size_t done) {
-                            report(progress, "add", static_cast<double>(first + done), total);
-                        });
+            try {
+                encode_rows(x.slice(first, std::min(some, x.rows - first)), rows, threads,
+                            [&](size_t done) {
+                                report(progress, "add", static_cast<double>(first + done), total);
+                            });
+            } catch (const UnfitValue& error) {
+                throw error.of_rows_from(first);
+            }
             place_rows(rows, ids.from(first), threads);
         }
         report(progress, "add", total, total);

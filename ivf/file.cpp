@@ -116,7 +116,7 @@ std::span<const float> floats(const Container& file, const std::string& name) {
 }  // namespace
 
 ContainerWriter CellIndex::State::to_container() const {
-    require_trained("save()");
+    require_trained("saving, by save(), to_bytes() or pickle,");
     ContainerWriter writer(kKind);
     writer.add_text("spec", format_spec(options));
     const auto numbers = std::make_shared<std::vector<uint64_t>>(write_options(options));

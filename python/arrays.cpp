@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <sstream>
 #include <string_view>
 
 #include <nearcell/core/half.h>
@@ -41,8 +42,32 @@ bool copy_if(const Array& array, dtype_code code, To* out) {
     return true;
 }
 
+// float64 holds what float32 does not.
+void check_no_overflow(const Array& array, const float* copy, const char* name) {
+    const double* data = static_cast<const double*>(array.data());
+    const size_t cols = array.ndim() > 1 ? array.shape(1) : 1;
+    for (size_t i = 0; i < array.shape(0); ++i) {
+        for (size_t j = 0; j < cols; ++j) {
+            if (!std::isinf(copy[i * cols + j])) continue;
+            const int64_t at = static_cast<int64_t>(i) * array.stride(0) +
+                               (array.ndim() > 1 ? static_cast<int64_t>(j) * array.stride(1) : 0);
+            if (std::isinf(data[at])) continue;
+            std::ostringstream text;
+            text << name << "[" << i;
+            if (array.ndim() > 1) text << ", " << j;
+            text << "] = " << data[at] << " is too large for float32, whose largest value is "
+                 << std::numeric_limits<float>::max() << ": scale the data down";
+            value_error(text.str());
+        }
+    }
+}
+
 // False when the array's type is not one that vectors may have.
-bool copy_to_float(const Array& array, float* out) {
+bool copy_to_float(const Array& array, float* out, const char* name) {
+    if (copy_if<double>(array, dtype_code::Float, out)) {
+        check_no_overflow(array, out, name);
+        return true;
+    }
     if (is(array, dtype_code::Float, 16)) {
         copy_strided<uint16_t>(array, out, [](uint16_t h) { return float_from_float16(h); });
         return true;
@@ -52,7 +77,6 @@ bool copy_to_float(const Array& array, float* out) {
         return true;
     }
     return copy_if<float>(array, dtype_code::Float, out) ||
-           copy_if<double>(array, dtype_code::Float, out) ||
            copy_if<int8_t>(array, dtype_code::Int, out) ||
            copy_if<uint8_t>(array, dtype_code::UInt, out) ||
            copy_if<int16_t>(array, dtype_code::Int, out) ||
@@ -95,10 +119,12 @@ void refuse_other_devices(nb::handle x, const char* name) {
                "for example by .cpu()");
 }
 
-// Lists become arrays of the wanted type at once; arrays stay what they are.
+// Whole numbers in lists become arrays of the wanted type at once; all else is left to the reader.
 nb::object as_array(nb::handle x, const char* name, const char* list_dtype) {
     if (is_array(x)) return nb::borrow(x);
-    if (nb::isinstance<nb::str>(x) || x.is_none() || !nb::hasattr(x, "__len__")) {
+    const bool is_list = (PySequence_Check(x.ptr()) != 0 || nb::hasattr(x, "__array__")) &&
+                         nb::hasattr(x, "__len__") && !nb::isinstance<nb::str>(x);
+    if (!is_list) {
         type_error(std::string(name) + " is a " +
                    nb::cast<std::string>(nb::str(x.type().attr("__name__"))) +
                    ", not an array: pass a numpy array, anything with DLPack, or a list");
@@ -108,8 +134,7 @@ nb::object as_array(nb::handle x, const char* name, const char* list_dtype) {
         nb::object plain = numpy.attr("asarray")(x);
         const std::string kind = nb::cast<std::string>(plain.attr("dtype").attr("kind"));
         const bool empty = nb::cast<size_t>(plain.attr("size")) == 0;
-        if (list_dtype == nullptr || (!empty && kind != "i" && kind != "f")) return plain;
-        if (kind == "f" && !empty && std::string_view(list_dtype) == "int64") return plain;
+        if (list_dtype == nullptr || (!empty && kind != "i")) return plain;
         return plain.attr("astype")(list_dtype);
     } catch (nb::python_error& error) {
         type_error(std::string(name) + " cannot be made an array (" + error.what() +
@@ -128,8 +153,24 @@ Array import_as(nb::handle x, const char* name, const char* list_dtype) {
         const nb::object dtype = object.attr("dtype");
         type = nb::cast<std::string>(nb::str(dtype));
     }
-    type_error(std::string(name) + " has dtype " + type + ", which cannot be read: convert it, " +
-               "for example by .astype(numpy.float32)");
+    const bool is_ids = list_dtype != nullptr && std::string_view(list_dtype) == "int64";
+    type_error(std::string(name) + " has dtype " + type + ", which cannot be read: " +
+               (is_ids ? "ids must be integers below 2^63: convert them, for example by "
+                         ".astype(numpy.int64)"
+                       : "convert it, for example by .astype(numpy.float32)"));
+}
+
+// Python's int of x. A TypeError names the argument; what else __index__ raises is passed on.
+nb::object python_int(nb::handle x, const char* name, const std::string& wanted) {
+    nb::object number;
+    if (!nb::isinstance<nb::bool_>(x)) number = nb::steal(PyNumber_Index(x.ptr()));
+    if (number.is_valid()) return number;
+    if (PyErr_Occurred() != nullptr) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) nb::raise_python_error();
+        PyErr_Clear();
+    }
+    type_error(std::string(name) + " = " + nb::cast<std::string>(nb::repr(x)) + " must be " +
+               wanted);
 }
 
 }  // namespace
@@ -159,7 +200,9 @@ std::string dtype_name(nb::dlpack::dtype type) {
     }
 }
 
-Array import_array(nb::handle x, const char* name) { return import_as(x, name, nullptr); }
+Array import_array(nb::handle x, const char* name, const char* list_dtype) {
+    return import_as(x, name, list_dtype);
+}
 
 Rows::Rows(nb::handle x, const char* name) : array_(import_as(x, name, "float32")) {
     if (array_.ndim() != 2) {
@@ -178,7 +221,7 @@ Rows::Rows(nb::handle x, const char* name) : array_(import_as(x, name, "float32"
         return;
     }
     copy_.resize(rows * cols);
-    if (!copy_to_float(array_, copy_.data())) {
+    if (!copy_to_float(array_, copy_.data(), name)) {
         type_error(std::string(name) + " has dtype " + dtype_name(array_) +
                    ", but vectors must be " + kVectorTypes +
                    ": convert it, for example by .astype(numpy.float32)");
@@ -229,7 +272,7 @@ std::vector<float> floats(nb::handle x, const char* name) {
                     ", but must be 1-d: flatten it by .ravel()");
     }
     std::vector<float> values(array.shape(0));
-    if (!copy_to_float(array, values.data())) {
+    if (!copy_to_float(array, values.data(), name)) {
         type_error(std::string(name) + " has dtype " + dtype_name(array) +
                    ", but must be real numbers: convert it by .astype(numpy.float32)");
     }
@@ -238,11 +281,8 @@ std::vector<float> floats(nb::handle x, const char* name) {
 
 size_t whole_number(nb::handle x, const char* name, size_t minimum, std::optional<size_t> none) {
     if (x.is_none() && none) return *none;
-    if (PyIndex_Check(x.ptr()) == 0 || nb::isinstance<nb::bool_>(x)) {
-        type_error(std::string(name) + " = " + nb::cast<std::string>(nb::repr(x)) +
-                   " must be a whole number of at least " + std::to_string(minimum));
-    }
-    const nb::object number = nb::steal(PyNumber_Index(x.ptr()));
+    const nb::object number =
+        python_int(x, name, "a whole number of at least " + std::to_string(minimum));
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
     if (overflow != 0 || value < static_cast<long long>(minimum)) {
@@ -251,6 +291,14 @@ size_t whole_number(nb::handle x, const char* name, size_t minimum, std::optiona
                                   : " must be at least " + std::to_string(minimum)));
     }
     return static_cast<size_t>(value);
+}
+
+int64_t clipped_number(nb::handle x, const char* name) {
+    const nb::object number = python_int(x, name, "a whole number");
+    int overflow = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+    if (overflow == 0) return value;
+    return overflow > 0 ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int64_t>::min();
 }
 
 int thread_count(nb::handle x) {
@@ -265,9 +313,13 @@ int thread_count(nb::handle x) {
 double real_number(nb::handle x, const char* name) {
     const double value = PyFloat_AsDouble(x.ptr());
     if (value == -1.0 && PyErr_Occurred() != nullptr) {
+        const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError) != 0;
+        if (!too_large && PyErr_ExceptionMatches(PyExc_TypeError) == 0) nb::raise_python_error();
         PyErr_Clear();
-        type_error(std::string(name) + " = " + nb::cast<std::string>(nb::repr(x)) +
-                   " must be a number");
+        const std::string given = std::string(name) + " = " + nb::cast<std::string>(nb::repr(x));
+        if (too_large)
+            value_error(given + " is above the largest float, 1.8e308: use a smaller one");
+        type_error(given + " must be a number");
     }
     if (std::isnan(value)) value_error(std::string(name) + " = nan must be a number, not NaN");
     return value;

@@ -70,6 +70,8 @@ std::vector<float> floats(nb::handle x, const char* name);
 // given.
 size_t whole_number(nb::handle x, const char* name, size_t minimum,
                     std::optional<size_t> none = std::nullopt);
+// The same of any sign, clipped to what int64 holds: no id is stored beyond, nor at either end.
+int64_t clipped_number(nb::handle x, const char* name);
 int thread_count(nb::handle x);
 double real_number(nb::handle x, const char* name);
 Metric metric_argument(const std::string& name);
@@ -86,8 +88,9 @@ std::string shape_text(const AnyArray& array) {
     return text + (array.ndim() == 1 ? ",)" : ")");
 }
 
-// Imports x, first by numpy.asarray when it is not an array. Throws TypeError.
-Array import_array(nb::handle x, const char* name);
+// Imports x, first by numpy.asarray when it is not an array; whole numbers of a list as list_dtype.
+// Throws TypeError.
+Array import_array(nb::handle x, const char* name, const char* list_dtype = nullptr);
 std::string dtype_name(nb::dlpack::dtype type);
 inline std::string dtype_name(const Array& array) { return dtype_name(array.dtype()); }
 

@@ -70,9 +70,10 @@ void bind_choose_spec(nb::module_& module) {
         });
     module.def(
         "choose_spec", &choose, nb::arg("base").none(), nb::arg("metric") = "l2",
-        nb::arg("recall") = 0.95, nb::arg("k") = 10, nb::arg("seconds") = 60,
+        nb::arg("recall").none() = 0.95, nb::arg("k").none() = 10, nb::arg("seconds").none() = 60,
         nb::arg("queries") = nb::none(), nb::arg("max_bytes") = nb::none(),
-        nb::arg("threads") = nb::none(), nb::arg("seed") = 1234, nb::arg("progress") = nb::none(),
+        nb::arg("threads") = nb::none(), nb::arg("seed").none() = 1234,
+        nb::arg("progress") = nb::none(),
         nb::sig("def choose_spec(base: numpy.typing.ArrayLike, metric: typing.Literal['l2', 'ip', "
                 "'cosine', 'l1'] = 'l2', recall: float = 0.95, k: int = 10, seconds: float = 60, "
                 "queries: numpy.typing.ArrayLike | None = None, max_bytes: float | None = None, "

@@ -211,7 +211,8 @@ void bind_extract(nb::module_& module) {
              "already: a row is the planes of one, red, green and blue, each row by row. Of a tap "
              "that is a map a row is its planes.")
         .def(
-            "to", &move_to, nb::arg("device"), nb::arg("memory_bytes") = 0, nb::rv_policy::none,
+            "to", &move_to, nb::arg("device"), nb::arg("memory_bytes").none() = 0,
+            nb::rv_policy::none,
             nb::sig("def to(self, device: str, memory_bytes: int = 0) -> Network"),
             "Moves forward() to a GPU, \"cuda:0\" for example, which gets a copy of the weights, "
             "or "

@@ -3,7 +3,9 @@
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "arrays.h"
@@ -62,7 +64,7 @@ IdFilter from_slice(nb::handle slice) {
 }
 
 IdFilter from_array(nb::handle x) {
-    const Array array = import_array(x, "filter");
+    const Array array = import_array(x, "filter", "int64");
     const bool is_bool = array.dtype().code == static_cast<uint8_t>(dtype_code::Bool);
     if (is_bool && array.ndim() == 1) return from_mask(array);
     if (array.dtype().code == static_cast<uint8_t>(dtype_code::UInt) && array.dtype().bits == 8) {
@@ -74,13 +76,34 @@ IdFilter from_array(nb::handle x) {
 }
 
 IdFilter from_range(nb::handle range) {
-    const int64_t step = nb::cast<int64_t>(range.attr("step"));
-    if (step == 1) {
-        return half_open(nb::cast<int64_t>(range.attr("start")),
-                         nb::cast<int64_t>(range.attr("stop")));
+    const std::string text = "filter = " + nb::cast<std::string>(nb::repr(range));
+    std::array<int64_t, 3> parts{};
+    bool fits = true;
+    for (size_t i = 0; i < 3; ++i) {
+        const nb::object part = range.attr(std::array{"start", "stop", "step"}[i]);
+        parts[i] = clipped_number(part, "filter");
+        fits = fits && part.equal(nb::int_(parts[i]));
     }
-    return IdFilter::list(
-        Ids(nb::module_::import_("numpy").attr("asarray")(range, "int64"), "filter").span());
+    const auto [first, last, step] = parts;
+    if (step == 1) return half_open(first, last);
+    if (!fits) {
+        value_error(text +
+                    " goes beyond 64-bit numbers, and the largest id is 2^63 - 2: end it "
+                    "there");
+    }
+    const auto from = static_cast<uint64_t>(first), to = static_cast<uint64_t>(last),
+               by = static_cast<uint64_t>(step);
+    uint64_t count = 0;
+    if (step > 0 && first < last) count = (to - from - 1) / by + 1;
+    if (step < 0 && first > last) count = (from - to - 1) / (0 - by) + 1;
+    const double bytes = 16.0 * static_cast<double>(count);  // here, and in the filter
+    check(bytes <= machine_memory(), StatusCode::OutOfMemory, text, " lists ", count,
+          " ids, which needs ", bytes / 1e9, " GB, but this machine has ", machine_memory() / 1e9,
+          " GB: end it at the largest id stored");
+    std::vector<int64_t> ids(count);
+    for (uint64_t i = 0; i < count; ++i)
+        ids[i] = static_cast<int64_t>(from + i * by);
+    return IdFilter::list(ids);
 }
 
 }  // namespace
@@ -112,14 +135,24 @@ void bind_filter(nb::module_& module) {
             "Bit i % 8 of byte i // 8 allows id i, as numpy.packbits(mask, bitorder='little') "
             "makes them; ids beyond the bits are refused.")
         .def_static(
-            "range", [](int64_t first, int64_t last) { return IdFilter::range(first, last); },
-            nb::arg("first"), nb::arg("last"), "Allows first <= id < last.")
+            "range",
+            [](nb::handle first, nb::handle last) {
+                return IdFilter::range(clipped_number(first, "first"),
+                                       clipped_number(last, "last"));
+            },
+            nb::arg("first").none(), nb::arg("last").none(),
+            nb::sig("def range(first: int, last: int) -> IdFilter"), "Allows first <= id < last.")
         .def_static(
             "list", [](nb::handle ids) { return IdFilter::list(Ids(ids, "ids").span()); },
             nb::arg("ids").none(), nb::sig("def list(ids: numpy.typing.ArrayLike) -> IdFilter"),
             "Allows the listed ids.")
         .def("__invert__", &IdFilter::complement, "The same ids the other way round.")
-        .def("__contains__", &IdFilter::allows, nb::arg("id"));
+        .def(
+            "__contains__",
+            [](const IdFilter& self, nb::handle id) {
+                return self.allows(clipped_number(id, "id"));
+            },
+            nb::arg("id").none(), nb::sig("def __contains__(self, id: int) -> bool"));
 }
 
 }  // namespace nearcell::python

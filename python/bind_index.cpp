@@ -63,7 +63,7 @@ nb::object add(PyIndex& self, nb::handle x, nb::handle ids, nb::handle threads,
             value_error("ids has " + std::to_string(given.span().size()) + " entries, but x has " +
                         std::to_string(count) + " rows: pass one id a row, or None");
         }
-        if (count != 0) call.run([&] { self.index->add(rows.view(), given.span(), options); });
+        call.run([&] { self.index->add(rows.view(), given.span(), options); });
         return numpy_array(std::vector<int64_t>(given.span().begin(), given.span().end()), {count});
     }
     const int64_t first = call.run([&] { return self.index->add(rows.view(), {}, options); });
@@ -140,7 +140,7 @@ nb::object search_on_gpu(const PyIndex& self, nb::handle queries, const SearchOp
 }
 
 nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::handle probes,
-                  nb::handle rerank, float margin, nb::handle cutoff, nb::handle filter,
+                  nb::handle rerank, nb::handle margin, nb::handle cutoff, nb::handle filter,
                   nb::handle threads, bool stats, nb::handle progress, nb::handle stream,
                   nb::handle out) {
     const std::optional<IdFilter> allowed = filter_argument(filter);
@@ -149,7 +149,7 @@ nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::han
     options.k = whole_number(k, "k", 1);
     options.probes = whole_number(probes, "probes", 1, 0);
     options.rerank = whole_number(rerank, "rerank", 1, 0);
-    options.margin = margin;
+    options.margin = static_cast<float>(real_number(margin, "margin"));
     options.cutoff = cutoff_argument(cutoff);
     options.filter = allowed ? &*allowed : nullptr;
     options.threads = thread_count(threads);
@@ -367,7 +367,7 @@ void bind_building(IndexClass& index) {
             [](PyIndex* self, const std::string& spec, nb::handle dim, const std::string& metric,
                nb::handle seed) { new (self) PyIndex(make(spec, dim, metric, seed)); },
             nb::arg("spec"), nb::arg("dim").none(), nb::arg("metric") = "l2",
-            nb::arg("seed") = 1234,
+            nb::arg("seed").none() = 1234,
             nb::sig("def __init__(self, spec: str, dim: int, metric: typing.Literal['l2', 'ip', "
                     "'cosine', 'l1'] = 'l2', seed: int = 1234) -> None"))
         .def(
@@ -421,7 +421,7 @@ void bind_searching(IndexClass& index) {
         .def(
             "search", &search, nb::arg("queries").none(), nb::arg("k").none(),
             nb::arg("probes") = nb::none(), nb::arg("rerank") = nb::none(),
-            nb::arg("margin") = 1.0f, nb::arg("cutoff") = nb::none(),
+            nb::arg("margin").none() = 1.0f, nb::arg("cutoff") = nb::none(),
             nb::arg("filter") = nb::none(), nb::arg("threads") = nb::none(),
             nb::arg("stats") = false, nb::arg("progress") = nb::none(),
             nb::arg("stream") = nb::none(), nb::arg("out") = nb::none(),
@@ -449,7 +449,7 @@ void bind_searching(IndexClass& index) {
             "legacy "
             "default stream; other streams must wait for it. Such queries are not looked through "
             "for NaN.")
-        .def("to", &move_to, nb::arg("device"), nb::arg("memory_bytes") = 0,
+        .def("to", &move_to, nb::arg("device"), nb::arg("memory_bytes").none() = 0,
              nb::arg("rerank_on_host") = false, nb::rv_policy::none,
              nb::sig("def to(self, device: str, memory_bytes: int = 0, rerank_on_host: bool = "
                      "False) -> Index"),
@@ -459,7 +459,7 @@ void bind_searching(IndexClass& index) {
              "of its memory but a tenth). Where the re-rank store does not fit into that, or with "
              "rerank_on_host, it stays in host memory. NoDevice when there is no such GPU.")
         .def(
-            "range_search", &range_search, nb::arg("queries").none(), nb::arg("radius"),
+            "range_search", &range_search, nb::arg("queries").none(), nb::arg("radius").none(),
             nb::arg("probes") = nb::none(), nb::arg("filter") = nb::none(),
             nb::arg("threads") = nb::none(), nb::arg("progress") = nb::none(),
             nb::sig(
@@ -478,8 +478,8 @@ void bind_searching(IndexClass& index) {
                      "numpy.typing.NDArray[numpy.float32]"),
              "What is stored of these vectors, in their original space.")
         .def("tune", &tune_index, nb::arg("queries").none(), nb::arg("truth").none(),
-             nb::arg("recall") = 0.95, nb::arg("k") = 10, nb::arg("threads") = nb::none(),
-             nb::arg("progress") = nb::none(),
+             nb::arg("recall").none() = 0.95, nb::arg("k").none() = 10,
+             nb::arg("threads") = nb::none(), nb::arg("progress") = nb::none(),
              nb::sig(
                  "def tune(self, queries: numpy.typing.ArrayLike, truth: numpy.typing.ArrayLike, "
                  "recall: float = 0.95, k: int = 10, threads: int | None = None, progress: "
@@ -498,11 +498,12 @@ void bind_looking(IndexClass& index) {
              })
         .def(
             "__contains__",
-            [](const PyIndex& self, int64_t id) {
+            [](const PyIndex& self, nb::handle id) {
+                const int64_t number = clipped_number(id, "id");
                 return quick(self, "in",
-                             [&](const CellIndex& cells) { return cells.contains(id); });
+                             [&](const CellIndex& cells) { return cells.contains(number); });
             },
-            nb::arg("id"))
+            nb::arg("id").none(), nb::sig("def __contains__(self, id: int) -> bool"))
         .def("__repr__", &index_repr)
         .def("stats", &index_stats, nb::sig("def stats(self) -> dict[str, typing.Any]"),
              "Sizes, balance of the cells, bytes, defaults and backend.")

@@ -159,10 +159,15 @@ nb::tuple scores_and_ids(SearchResult& result) {
                           numpy_array(std::move(result.ids), {queries, k}));
 }
 
-void check_result_size(size_t queries, size_t k) {
-    const double bytes = static_cast<double>(queries) * static_cast<double>(k) * 12.0;
+double machine_memory() {
     static const double memory =  // asking takes half a microsecond
         static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    return memory;
+}
+
+void check_result_size(size_t queries, size_t k) {
+    const double bytes = static_cast<double>(queries) * static_cast<double>(k) * 12.0;
+    const double memory = machine_memory();
     check(bytes <= memory, StatusCode::OutOfMemory, "k = ", k, " for ", queries, " queries needs ",
           bytes / 1e9, " GB for the results, but this machine has ", memory / 1e9,
           " GB: use a smaller k or fewer queries at a time");
@@ -171,8 +176,8 @@ void check_result_size(size_t queries, size_t k) {
 void bind_io(nb::module_& module) {
     module.def(
         "read", &read, nb::arg("path").none(), nb::arg("format") = nb::none(),
-        nb::arg("first_row") = 0, nb::arg("max_rows") = nb::none(), nb::arg("raw_type") = "float32",
-        nb::arg("raw_cols") = nb::none(),
+        nb::arg("first_row").none() = 0, nb::arg("max_rows") = nb::none(),
+        nb::arg("raw_type") = "float32", nb::arg("raw_cols") = nb::none(),
         nb::sig("def read(path: str | os.PathLike[str], format: str | None = None, first_row: int "
                 "= 0, max_rows: int | None = None, raw_type: str = 'float32', raw_cols: int | "
                 "None = None) -> numpy.typing.NDArray[typing.Any]"),

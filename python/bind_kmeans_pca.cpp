@@ -187,8 +187,8 @@ void bind_kmeans(nb::module_& module) {
         "spherical: centroids of length one.")
         .def(
             "__init__", &init_kmeans, nb::arg("clusters").none(), nb::arg("metric") = "l2",
-            nb::arg("iterations") = 25, nb::arg("seeding") = "random", nb::arg("method") = "auto",
-            nb::arg("seed") = 1234, nb::arg("redo") = 1,
+            nb::arg("iterations").none() = 25, nb::arg("seeding") = "random",
+            nb::arg("method") = "auto", nb::arg("seed").none() = 1234, nb::arg("redo").none() = 1,
             nb::arg("max_points_per_cluster").none() = 256,
             nb::sig(
                 "def __init__(self, clusters: int, metric: typing.Literal['l2', 'ip', 'cosine', "
@@ -268,7 +268,8 @@ void bind_pca(nb::module_& module) {
                 fresh.options = options;
                 new (self) PyPca(std::move(fresh));
             },
-            nb::arg("components").none(), nb::arg("whiten") = false, nb::arg("epsilon") = 1e-6,
+            nb::arg("components").none(), nb::arg("whiten") = false,
+            nb::arg("epsilon").none() = 1e-6,
             nb::sig(
                 "def __init__(self, components: int, whiten: bool = False, epsilon: float = 1e-06) "
                 "-> None"))

@@ -31,6 +31,7 @@ std::optional<IdFilter> filter_argument(nb::handle filter);
 // (scores, ids), both queries x k.
 nb::tuple scores_and_ids(SearchResult& result);
 
+double machine_memory();  // bytes
 // Throws MemoryError when queries x k results cannot fit into this machine's memory.
 void check_result_size(size_t queries, size_t k);
 

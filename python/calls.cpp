@@ -54,7 +54,8 @@ void bind_errors(nb::module_& module) {
         module, "CorruptFileError",
         "A file's bytes are not those that were saved, or are of a later format version.",
         PyExc_OSError);
-    cancelled = new_exception(module, "Cancelled", "A progress callback returned False.",
+    cancelled = new_exception(module, "Cancelled",
+                              "A progress callback returned False (or 0, but not None).",
                               PyExc_RuntimeError);
     no_device = new_exception(module, "NoDevice", "The GPU that was asked for is not there.",
                               PyExc_RuntimeError);
@@ -93,7 +94,9 @@ bool Call::step(std::string_view phase, double done, double total) {
         if (PyErr_CheckSignals() != 0) nb::raise_python_error();
         if (callback_.is_none()) return true;
         const nb::object answer = callback_(nb::str(phase.data(), phase.size()), done, total);
-        return answer.ptr() != Py_False;
+        const int is_true = answer.is_none() ? 1 : PyObject_IsTrue(answer.ptr());
+        if (is_true < 0) nb::raise_python_error();
+        return is_true != 0;
     } catch (...) {
         raised_ = std::current_exception();
         return false;

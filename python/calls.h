@@ -24,8 +24,8 @@ void bind_errors(nb::module_& module);
 // Files that are not there: FileNotFoundError, where missing ids are a KeyError.
 [[noreturn]] void throw_file_error(const Error& error);
 
-// One call of the engine. `callback` is None or a callable (phase, done, total) whose False stops
-// the call and whose exceptions pass to the caller.
+// One call of the engine. `callback` is None or a callable (phase, done, total) whose False, or
+// what is false but None, stops the call and whose exceptions pass to the caller.
 class Call {
    public:
     explicit Call(nb::handle callback = nb::none());

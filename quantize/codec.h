@@ -8,8 +8,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <nearcell/core/error.h>
 #include <nearcell/core/matrix_view.h>
 #include <nearcell/core/metric.h>
 #include <nearcell/core/progress.h>
@@ -30,6 +32,25 @@ struct CodecTraining {
     int threads = 0;
     size_t iterations = 25;  // Lloyd iterations of product codebooks
     Progress progress = {};
+};
+
+// x[row, column] is a value that the code cannot hold; `rest` is the message behind the row.
+class UnfitValue : public Error {
+   public:
+    UnfitValue(size_t row, std::string rest, std::string name = "x")
+        : Error(StatusCode::InvalidArgument, name + "[" + std::to_string(row) + rest),
+          row_(row),
+          rest_(std::move(rest)),
+          name_(std::move(name)) {}
+    // For callers who know the rows otherwise: these were their rows from `first` on.
+    UnfitValue of_rows_from(size_t first, const std::string& name) const {
+        return {first + row_, rest_, name};
+    }
+    UnfitValue of_rows_from(size_t first) const { return of_rows_from(first, name_); }
+
+   private:
+    size_t row_;
+    std::string rest_, name_;
 };
 
 class Codec {
@@ -63,7 +84,8 @@ class Codec {
 
    protected:
     Codec(CodecOptions options, size_t dim) : options_(options), dim_(dim) {}
-    // encode() where the backend leaves it to the codec. Refuses values that the code cannot hold.
+    // encode() where the backend leaves it to the codec. Refuses values that the code cannot hold
+    // by UnfitValue.
     virtual void encode_on_host(MatrixView<const float> x, uint32_t* codes, int threads,
                                 const Backend& backend) const = 0;
     CodecOptions options_;

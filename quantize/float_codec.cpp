@@ -2,8 +2,8 @@
 
 #include <bit>
 #include <cstring>
+#include <sstream>
 
-#include <nearcell/core/error.h>
 #include <nearcell/core/half.h>
 #include <nearcell/quantize/parameter_checks.h>
 #include <nearcell/quantize/row_blocks.h>
@@ -40,9 +40,12 @@ void check_fits(const float* x, size_t dim, size_t row) {
     for (size_t j = 0; j < dim; ++j)
         refused |= fits<Half>(x[j]) ? 0 : 1;
     for (size_t j = 0; refused != 0 && j < dim; ++j) {
-        check(fits<Half>(x[j]), StatusCode::InvalidArgument, "x[", row, ", ", j, "] = ", x[j],
-              " does not fit ", Half::kName, ", whose largest value is ", Half::kLargest,
-              ": scale the vectors or store them as float32");
+        if (fits<Half>(x[j])) continue;
+        std::ostringstream rest;
+        rest << ", " << j << "] = " << x[j] << " does not fit " << Half::kName
+             << ", whose largest value is " << Half::kLargest
+             << ": scale the vectors or store them as float32";
+        throw UnfitValue(row, rest.str());
     }
 }
 

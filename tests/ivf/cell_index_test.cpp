@@ -331,6 +331,52 @@ TEST(CellIndexErrors, LeaveTheIndexAsItWas) {
     EXPECT_FALSE(untrained->is_trained());
 }
 
+// Rows are encoded some at a time; an error names the caller's row, and says whether the value is
+// his.
+TEST(CellIndex, NamesTheRowThatDoesNotFit) {
+    constexpr size_t kRows = 40000, kBad = 30000;
+    std::vector<float> x = random_rows(kRows, kDim, 2);
+    const MatrixView<const float> rows(x.data(), kRows, kDim);
+    const auto message = [&](const char* spec, bool update) {
+        auto index = trained_index(spec, kDim, Metric::L2);
+        std::vector<int64_t> ids(kRows);
+        for (size_t i = 0; i < kRows; ++i)
+            ids[i] = static_cast<int64_t>(i);
+        if (update) index->add(rows);
+        const std::vector<uint8_t> before = index->to_bytes();
+        x[kBad * kDim + 3] = 1e6f;
+        std::string text;
+        try {
+            if (update) {
+                index->update(ids, rows);
+            } else {
+                index->add(rows);
+            }
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), StatusCode::InvalidArgument);
+            text = error.what();
+        }
+        x[kBad * kDim + 3] = 0;
+        EXPECT_EQ(index->to_bytes(), before);
+        return text;
+    };
+    for (const char* spec : {"SQfp16", "RR,IVF9,PQ4,Refine(SQfp16)"}) {
+        for (const bool update : {false, true}) {
+            EXPECT_EQ(message(spec, update),
+                      "x[30000, 3] = 1e+06 does not fit float16, whose largest value is 65504: "
+                      "scale the vectors or store them as float32")
+                << spec;
+        }
+    }
+    for (const auto& [spec, start] :
+         {std::pair{"RR,SQfp16", "transformed x[30000, "},
+          std::pair{"IVF9,SQfp16", "residual of x[30000, 3] = "},
+          std::pair{"RR,IVF9,SQfp16", "residual of transformed x[30000, "}}) {
+        const std::string text = message(spec, false);
+        EXPECT_TRUE(text.starts_with(start)) << text;
+    }
+}
+
 // Ids that ascend above all that are stored are not looked up; whatever looks like them is.
 TEST(CellIndex, TakesIdsThatFollow) {
     auto index = trained_index("IVF9,Flat", kDim, Metric::L2);
@@ -365,7 +411,22 @@ TEST(CellIndex, RefusesToCountBeyondTheLargestId) {
     EXPECT_EQ(index->add(rows.slice(0, 1), std::vector<int64_t>{kLargest}), kLargest);
     EXPECT_EQ(code_of([&] { index->add(rows); }), StatusCode::InvalidArgument);
     EXPECT_EQ(code_of([&] { index->add(rows.slice(0, 1)); }), StatusCode::InvalidArgument);
+    index->add(rows.slice(0, 0));
     EXPECT_EQ(index->ids(), std::vector<int64_t>{kLargest});
+    index->remove(std::vector<int64_t>{kLargest});
+    try {
+        index->add(rows);
+        ADD_FAILURE();
+    } catch (const Error& error) {
+        EXPECT_STREQ(error.what(),
+                     "x has 2 rows, but only 0 ids are left from the next one, "
+                     "9223372036854775807, to 2^63 - 2; ids of removed vectors are not given "
+                     "again: pass ids");
+    }
+    auto another = trained_index("IVF9,Flat", kDim, Metric::L2);
+    another->add(rows.slice(0, 1), std::vector<int64_t>{kLargest - 1});
+    EXPECT_EQ(code_of([&] { another->add(rows); }), StatusCode::InvalidArgument);
+    EXPECT_EQ(another->add(rows.slice(0, 1)), kLargest);
 }
 
 // With so large a margin the scan scores every code again, as the deepest re-ranking does; with

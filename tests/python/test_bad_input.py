@@ -3,6 +3,8 @@
 The text names argument, value and remedy.
 """
 
+import pickle
+
 import nearcell
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ D = 8
 X = uniform(600, D, 90)
 
 
-def broken(value, row=7, column=3):
-    x = X[:20].copy()
+def broken(value, row=7, column=3, dtype="f4"):
+    x = X[:20].astype(dtype)
     x[row, column] = value
     return x
 
@@ -27,6 +29,16 @@ def index():
 
 
 NAN, INF = float("nan"), float("inf")
+
+
+class Broken:
+    """A number that fails when it is asked for its value."""
+
+    def __index__(self):
+        raise ZeroDivisionError("mine")
+
+    __float__ = __index__
+
 
 # name, what is called (with a fresh index of 100 flat vectors), exception, words of its text
 CASES = [
@@ -58,8 +70,27 @@ CASES = [
         ValueError,
         ["x[7, 3]", "finite"],
     ),
+    (
+        "beyond float32",
+        lambda i: i.add(broken(1e300, dtype="f8")),
+        ValueError,
+        ["x[7, 3] = 1e+300", "3.40282e+38", "scale"],
+    ),
+    (
+        "beyond float32 in a list",
+        lambda i: i.search([[0.5] * 7 + [-1e300]], 3),
+        ValueError,
+        ["queries[0, 7] = -1e+300", "3.40282e+38"],
+    ),
+    (
+        "infinity in float64",
+        lambda i: i.add(broken(INF).astype("f8")),
+        ValueError,
+        ["x[7, 3]", "infinite"],
+    ),
     ("1e30 squared", lambda i: i.add(broken(1e30)), ValueError, ["x[7, 3]", "1e+30"]),
     ("dimension of rows", lambda i: i.add(X[:, :5]), ValueError, ["x", "5", "8"]),
+    ("dimension of no rows", lambda i: i.add(X[:0, :5], []), ValueError, ["x", "5", "8"]),
     ("dimension of queries", lambda i: i.search(X[:, :5], 3), ValueError, ["queries", "5", "8"]),
     ("no columns", lambda i: i.search(X[:2, :0], 3), ValueError, ["queries", "0", "8"]),
     ("one dimension", lambda i: i.search(X[0], 3), ValueError, ["queries", "(8,)", "x[None, :]"]),
@@ -83,6 +114,35 @@ CASES = [
         ["k = 1180591620717411303424", "smaller"],
     ),
     ("k beyond memory", lambda i: i.search(X[:2], 2**50), MemoryError, [str(2**50), "smaller k"]),
+    (
+        "k of two",
+        lambda i: i.search(X[:2], np.array([3, 4])),
+        TypeError,
+        ["k = array([3, 4])", "whole number"],
+    ),
+    ("k that fails", lambda i: i.search(X[:2], Broken()), ZeroDivisionError, ["mine"]),
+    (
+        "threads that fail",
+        lambda i: i.search(X[:2], 1, threads=Broken()),
+        ZeroDivisionError,
+        ["mine"],
+    ),
+    (
+        "radius that fails",
+        lambda i: i.range_search(X[:2], Broken()),
+        ZeroDivisionError,
+        ["mine"],
+    ),
+    (
+        "radius = 10**400",
+        lambda i: i.range_search(X[:2], 10**400),
+        ValueError,
+        ["radius = 1000", "1.8e308"],
+    ),
+    ("no radius", lambda i: i.range_search(X[:2], None), TypeError, ["radius = None", "number"]),
+    ("no margin", lambda i: i.search(X[:2], 3, margin=None), TypeError, ["margin = None"]),
+    ("no recall", lambda i: i.tune(X[:2], [[1]] * 2, None), TypeError, ["recall = None"]),
+    ("a word in the index", lambda i: "3" in i, TypeError, ["id = '3'", "whole number"]),
     (
         "probes = 0",
         lambda i: i.search(X[:2], 3, probes=0),
@@ -128,6 +188,13 @@ CASES = [
         ValueError,
         ["ids", str(2**63)],
     ),
+    ("a set of ids", lambda i: i.remove({1, 2}), TypeError, ["ids is a set", "list"]),
+    (
+        "an id of 65 bits",
+        lambda i: i.remove([2**64]),
+        TypeError,
+        ["ids has dtype object", "2^63", ".astype(numpy.int64)"],
+    ),
     ("a missing id", lambda i: i.reconstruct([5, 1234]), KeyError, ["1234"]),
     ("update of a missing id", lambda i: i.update([5, 1234], X[:2]), KeyError, ["ids", "1234"]),
     ("update, one id twice", lambda i: i.update([5, 5], X[:2]), ValueError, ["ids", "5"]),
@@ -150,6 +217,24 @@ CASES = [
         lambda i: i.search(X[:2], 3, filter=slice(0, 9, 2)),
         ValueError,
         ["filter", "step"],
+    ),
+    (
+        "filter of 2**39 ids",
+        lambda i: i.search(X[:2], 3, filter=range(0, 2**40, 2)),
+        MemoryError,
+        ["filter = range(0, 1099511627776, 2)", "549755813888", "GB", "largest id stored"],
+    ),
+    (
+        "stepped filter beyond 2^63",
+        lambda i: i.search(X[:2], 3, filter=range(0, 2**70, 2**60)),
+        ValueError,
+        ["filter = range(0, ", "2^63 - 2"],
+    ),
+    (
+        "id of 65 bits as filter",
+        lambda i: i.search(X[:2], 3, filter=[2**64]),
+        TypeError,
+        ["filter has dtype object", ".astype(numpy.int64)"],
     ),
     ("word as filter", lambda i: i.search(X[:2], 3, filter="all"), TypeError, ["filter", "str"]),
     (
@@ -205,6 +290,9 @@ BUILD = [
         ["metric = 'euclid'", "'l2'"],
     ),
     ("seed = -1", lambda: nearcell.Index("Flat", 8, seed=-1), ValueError, ["seed = -1"]),
+    ("no seed", lambda: nearcell.Index("Flat", 8, seed=None), TypeError, ["seed = None"]),
+    ("no seed of k-means", lambda: nearcell.KMeans(4, seed=None), TypeError, ["seed = None"]),
+    ("no epsilon", lambda: nearcell.Pca(2, epsilon=None), TypeError, ["epsilon = None"]),
     ("spec", lambda: nearcell.Index("Flta", 8), ValueError, ["Flta", "Flat"]),
     ("option", lambda: nearcell.Index("Flat", 8, nlist=3), TypeError, ["nlist"]),
     ("clusters = 0", lambda: nearcell.KMeans(0), ValueError, ["clusters = 0", "at least 1"]),
@@ -245,6 +333,7 @@ BUILD = [
     ("exact k", lambda: nearcell.exact_search(X, X, 0), ValueError, ["k = 0", "at least 1"]),
     ("exact d", lambda: nearcell.exact_search(X, X[:, :3], 1), ValueError, ["queries", "3", "8"]),
     ("exact NaN", lambda: nearcell.exact_search(broken(NAN), X, 1), ValueError, ["base[7, 3]"]),
+    ("filter of None", lambda: nearcell.IdFilter.range(None, 2), TypeError, ["first = None"]),
     ("filter range", lambda: nearcell.IdFilter.range(9, 2), ValueError, ["9", "2", "first"]),
     (
         "filter bits",
@@ -275,6 +364,7 @@ def test_an_untrained_index(spec):
     x = uniform(5, 32, 91)
     for call in (
         lambda: empty.add(x),
+        lambda: empty.add(x[:0], []),
         lambda: empty.search(x, 3),
         lambda: empty.range_search(x, 1.0),
         lambda: empty.update([0], x[:1]),
@@ -282,6 +372,11 @@ def test_an_untrained_index(spec):
     ):
         with pytest.raises(RuntimeError, match="train"):
             call()
+    for save in (empty.to_bytes, lambda: pickle.dumps(empty), lambda: empty.save("none")):
+        with pytest.raises(
+            RuntimeError, match=r"^saving, by save\(\), to_bytes\(\) or pickle, needs"
+        ):
+            save()
     with pytest.raises((RuntimeError, KeyError)):
         empty.reconstruct([0])
     assert not empty.is_trained and len(empty) == 0
@@ -334,6 +429,32 @@ def test_more_neighbours_than_vectors(metric):
     scores, ids, stats = target.search(X[:3], 4, stats=True)
     assert (ids[:, 2:] == -1).all() and (scores[:, 2:] == worst).all()
     assert stats["counts"].tolist() == [2, 2, 2]
+
+
+def test_numbers_that_no_id_can_be():
+    target = index()
+    for number in (2**63 - 1, 2**63, 2**70, -1, -(2**70)):
+        assert number not in target
+        assert number not in nearcell.IdFilter.range(0, 2**70)
+    assert 99 in target and np.int64(99) in target and np.uint8(99) in target
+    queries = X[:3]
+    for ids, same in (
+        (range(2**70), range(100)),
+        (range(90, 2**70), range(90, 100)),
+        (range(-(2**70), 7), range(7)),
+        (range(2**70, 2**71), []),
+        (range(3, 2**70, 2**70), None),
+        (range(99, -4, -7), list(range(99, -4, -7))),
+        (range(-5, 100, 3), list(range(1, 100, 3))),
+        (range(9, 2, 3), []),
+        (range(-(2**63), 2**63 - 1, 2**60), list(range(0, 2**63 - 1, 2**60))),
+    ):
+        if same is None:
+            with pytest.raises(ValueError, match="filter"):
+                target.search(queries, 100, filter=ids)
+            continue
+        found = target.search(queries, 100, filter=ids)[1]
+        assert found.tolist() == target.search(queries, 100, filter=same)[1].tolist()
 
 
 def test_removing_what_is_not_there():

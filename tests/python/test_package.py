@@ -67,6 +67,17 @@ def test_false_cancels_and_leaves_the_object():
     assert stored.to_bytes() == before
 
 
+@pytest.mark.parametrize("answer", [np.False_, 0])
+def test_what_is_false_cancels(answer):
+    index = built("IVF16,PQ8", uniform(3000, 32, 3))
+    with pytest.raises(nearcell.Cancelled):
+        index.search(uniform(50, 32, 4), 3, progress=lambda *a: answer)
+    for goes_on in (None, True, np.True_, 7):
+        index.search(uniform(50, 32, 4), 3, progress=lambda *a, goes_on=goes_on: goes_on)
+    with pytest.raises(ValueError, match="ambiguous"):
+        index.search(uniform(50, 32, 4), 3, progress=lambda *a: np.zeros(2))
+
+
 def test_exceptions_of_the_callback_pass_through():
     class MineError(Exception):
         pass
