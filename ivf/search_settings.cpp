@@ -17,7 +17,7 @@ void check_queries(const CellIndex::State& state, const Vectors& queries, int th
 
 SearchSettings resolve_search(const CellIndex::State& state, const SearchOptions& options,
                               size_t default_probes) {
-    state.require_trained("search()");
+    state.require_trained("searching");
     check(!(state.options.rerank == std::nullopt && options.rerank != 0),
           StatusCode::InvalidArgument, "rerank = ", options.rerank,
           ", but the index keeps no vectors to re-rank with: build it with RFlat or "
