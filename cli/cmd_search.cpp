@@ -6,7 +6,6 @@
 #include <charconv>
 #include <limits>
 #include <memory>
-#include <new>
 #include <optional>
 
 #include <nearcell/ivf/cell_index.h>
@@ -118,7 +117,7 @@ void run_job(const BatchSearch& search, SearchJob& job, Session& session) {
     } catch (const Error& error) {
         keep(job, search.total, error.code() == StatusCode::Cancelled, session);
         throw;
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {  // such as no memory, no thread
         keep(job, search.total, false, session);
         throw;
     }

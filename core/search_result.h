@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nearcell/core/error.h>
+
 namespace nearcell {
 
 // What one search did; returned with the result, never kept in global state.
@@ -28,6 +30,14 @@ struct SearchResult {
     std::vector<size_t> counts;
     SearchStats stats;
 };
+
+// Throws OutOfMemory where the size of a SearchResult would not be a number: before it is made.
+inline void check_result_size(size_t queries, size_t k) {
+    constexpr size_t kMost = static_cast<size_t>(-1) / (2 * sizeof(int64_t));
+    check(queries == 0 || k <= kMost / queries, StatusCode::OutOfMemory, "k = ", k,
+          " neighbours for each of ", queries, " queries are more than any memory holds: ask for ",
+          "fewer");
+}
 
 // All neighbours within a radius: those of query q are entries [offsets[q], offsets[q + 1]).
 struct RangeResult {

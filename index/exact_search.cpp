@@ -246,6 +246,7 @@ SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric me
     check_finite(queries, "queries", threads);
     check_finite(base, "base", threads);
 
+    check_result_size(queries.rows, k);
     SearchResult result;
     result.queries = queries.rows;
     result.k = k;

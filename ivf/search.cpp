@@ -178,6 +178,7 @@ SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& opti
     const SearchSettings settings = resolve_search(state, options, default_probes);
     check_dim(queries, state.options.dim, "queries");
     if (state.device == nullptr) check_finite(queries, "queries", options.threads);
+    check_result_size(queries.rows, options.k);
     SearchResult result;
     result.queries = queries.rows;
     result.k = options.k;

@@ -1,0 +1,119 @@
+"""The nearcell command where it is misused or refused: numbers that are none, outputs that are
+inputs, streams that are closed, systems that give no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from test_cli import CLI, IO, USAGE, clustered, pytestmark, run, run_json
+
+__all__ = ["pytestmark"]
+ROWS, QUERIES = 300, 20
+
+
+class Files(NamedTuple):
+    base: Path
+    queries: Path
+    index: Path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    made = Files(tmp_path / "b.npy", tmp_path / "q.npy", tmp_path / "x.nc")
+    for path, values in zip(made[:2], clustered(ROWS, QUERIES), strict=True):
+        np.save(path, values)
+    run("build", made.base, "-k", "IVF4,Flat", "-o", made.index)
+    return made
+
+
+def shell(line: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """`line` has "$@" for the command."""
+    return subprocess.run(
+        ["sh", "-c", line, "sh", str(CLI), *map(str, words)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+# -- the command line -----------------------------------------------------------------------------
+
+
+def test_numbers_that_are_none(files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "o.ibin"
+    search = ["search", files.index, files.queries, "-o", out]
+    build = ["build", files.base, "-k", "Flat", "-o", tmp_path / "y.nc"]
+    beyond = 2**64
+    for words, option, value in (
+        (search, "-n", "-1"),
+        (search, "--probes", "-1"),
+        (search, "--rerank", beyond),
+        (search, "--batch", " -1"),
+        (search, "--sync-seconds", "nan"),
+        (search, "--margin", "NaN"),
+        (search, "--device-memory", "-1b"),
+        (["truth", files.base, files.queries, "-o", out], "-n", "-1"),
+        (["convert", files.base, tmp_path / "c.fbin"], "--limit", "-5"),
+        (["reduce", files.base, "-o", tmp_path / "r.npy"], "--pca", "-1"),
+        (build, "--train-rows", "-1"),
+        (build, "--seed", "-1"),
+        (["images", tmp_path], "--sample", "-1"),
+        (["bench", "network"], "--rounds", "-1"),
+        (["bench", "kernels"], "--dim", "8,-1"),
+    ):
+        done = run(*words, option, value, code=USAGE)
+        assert done.stderr.count("\n") == 1 and str(value).split(",")[-1] in done.stderr
+    assert run(*search, "--threads", "-1", code=USAGE).stderr.count("0 to 2147483647") == 1
+    run(*search, "--device-memory", 0, "--probes", "0x2", "--sync-seconds", 1e9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.npy", "o.ibin", "q.npy", "x.nc"]
+
+
+def test_more_neighbours_than_memory_holds(files: Files, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    for words in (["search", files.index], ["truth", files.base]):
+        rest = [files.queries, "-o", tmp_path / "o.ibin", "-n", 2**62]
+        error = run_json(*words, *rest, code=IO)["error"]
+        assert error["code"] == "OutOfMemory"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "words", [["search", "x.nc"], ["--nothing"], ["search", "--nothing", "--threads", "-1"], []]
+)
+def test_usage_errors_are_one_line_and_json(words: list[str]) -> None:
+    done = run(*words, code=USAGE)
+    assert done.stdout == "" and done.stderr.count("\n") == 1 and "--help" in done.stderr
+    done = run(*words, "--json", code=USAGE)
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], error["exit_code"]) == ("Usage", USAGE)
+    assert done.stderr == f"nearcell: {error['message']}\n"
+
+
+# -- the system -----------------------------------------------------------------------------------
+
+
+def test_closed_streams_are_no_outputs(tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", clustered(ROWS)[0])
+    words = ["build", tmp_path / "b.npy", "-k", "IVF8,PQ1", "--tune-recall", 1]
+    good, bad = tmp_path / "good.nc", tmp_path / "bad.nc"
+    assert "warning" in run(*words, "-o", good).stderr
+    for closed in ("<&-", "2>&-", "<&- 2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        done = shell(f'"$@" {closed}', *words, "-o", bad)
+        assert done.returncode == (IO if ">&- " in f" {closed} ".replace("2>&-", "") else 0)
+        assert run_json("verify", bad)["ok"] and bad.stat().st_size == good.stat().st_size
+        bad.unlink()
+
+
+def test_full_disk_behind_standard_output(files: Files) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full")
+    for count in (1, 300):
+        done = shell('"$@" > /dev/full', "verify", "--json", *[files.index] * count)
+        assert done.returncode == IO and "standard output" in done.stderr
