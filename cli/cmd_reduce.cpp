@@ -87,6 +87,8 @@ void reduce(const ReduceOptions& options, Session& session) {
     const Stopwatch watch;
     check_vector_output(options.out);
     if (!options.save.empty()) check_output(options.save);
+    check_different({with_data_set(options.out, "train"), options.save},
+                    {with_data_set(options.in, "train"), options.apply});
     const VectorFileInfo info = vector_file_info(options.in);
     std::optional<Pca> saved;
     if (!options.apply.empty()) {

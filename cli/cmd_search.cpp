@@ -142,7 +142,8 @@ void describe(const SearchTotals& totals, size_t k, Session& session) {
 }
 
 void search_command(const SearchCommandOptions& options, Session& session) {
-    options.output.check();
+    const std::string queries = with_data_set(options.queries, "test");
+    options.output.check({options.index, queries});
     options.device.check();
     check(options.batch >= 1, StatusCode::InvalidArgument, "--batch ", options.batch,
           " must be at least 1");
@@ -152,7 +153,6 @@ void search_command(const SearchCommandOptions& options, Session& session) {
     if (!options.filter.empty()) filter = parse_filter(options.filter);
     const auto index = CellIndex::open(options.index, options.mmap);
     options.device.move(*index);
-    const std::string queries = with_data_set(options.queries, "test");
     const VectorFileInfo info = vector_file_info(queries);
     check_dim({nullptr, ElementType::Float32, 0, info.cols}, index->dim(), queries);
 

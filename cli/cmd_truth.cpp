@@ -23,7 +23,8 @@ struct TruthOptions {
 };
 
 void truth(const TruthOptions& options, Session& session) {
-    options.output.check();
+    options.output.check(
+        {with_data_set(options.base, "train"), with_data_set(options.queries, "test")});
     options.device.check();
     const VectorData queries = read_queries(options.queries);
     const VectorData base = read_vectors(options.base);

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from test_cli import CLI, IO, USAGE, clustered, pytestmark, run, run_json
+from test_cli import BAD_INPUT, CLI, IO, USAGE, clustered, pytestmark, run, run_json
 
 __all__ = ["pytestmark"]
 ROWS, QUERIES = 300, 20
@@ -96,6 +96,46 @@ def test_usage_errors_are_one_line_and_json(words: list[str]) -> None:
     assert done.stderr == f"nearcell: {error['message']}\n"
 
 
+# -- files ----------------------------------------------------------------------------------------
+
+
+def test_outputs_that_are_inputs(files: Files, tmp_path: Path) -> None:
+    base, queries, index = files
+    os.symlink(tmp_path, tmp_path / "here")
+    same, pca = tmp_path / "here" / "b.npy", tmp_path / "p.nc"
+    run("reduce", base, "--pca", 3, "-o", tmp_path / "r.npy", "--save", pca)
+    gt = tmp_path / "gt.npy"
+    run("truth", base, queries, "-n", 10, "-o", gt)
+    before = {path: path.read_bytes() for path in (base, queries, index, pca, gt)}
+    for words in (
+        ["search", index, queries, "-o", queries],
+        ["search", index, queries, "-o", tmp_path / "o.npy", "--scores", queries],
+        ["truth", base, queries, "-o", same],
+        ["build", base, "-k", "Flat", "-o", same],
+        ["build", base, "-k", "Flat", "--tune-recall", 0.5, "--queries", queries, "-o", queries],
+        ["convert", base, same],
+        ["reduce", base, "--pca", 2, "-o", same],
+        ["reduce", base, "--pca", 2, "-o", tmp_path / "w.npy", "--save", base],
+        ["reduce", base, "--pca", 2, "-o", tmp_path / "w.npy", "--save", tmp_path / "w.npy"],
+        ["reduce", base, "--apply", pca, "-o", f"{base}"],
+    ):
+        assert "one file" in run(*words, code=BAD_INPUT).stderr
+    assert before == {path: path.read_bytes() for path in before}
+    assert not (tmp_path / "w.npy").exists() and not (tmp_path / "o.npy").exists()
+
+
+def test_data_sets_of_one_file_are_several(files: Files, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    path = tmp_path / "all.hdf5"
+    run("convert", files.base, path)
+    run("convert", files.queries, f"{path}:test")
+    run("truth", path, path, "-n", 5, "-o", path, "--scores", path)
+    with h5py.File(path) as file:
+        assert sorted(file) == ["distances", "neighbors", "test", "train"]
+    for words in (["build", path, "-k", "Flat", "-o", path], ["convert", path, f"{path}:train"]):
+        assert "one file" in run(*words, code=BAD_INPUT).stderr
+
+
 # -- the system -----------------------------------------------------------------------------------
 
 
@@ -117,3 +157,12 @@ def test_full_disk_behind_standard_output(files: Files) -> None:
     for count in (1, 300):
         done = shell('"$@" > /dev/full', "verify", "--json", *[files.index] * count)
         assert done.returncode == IO and "standard output" in done.stderr
+
+
+def test_read_only_folder_says_so(files: Files, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder = tmp_path / "ro"
+    folder.mkdir(mode=0o555)
+    done = run("truth", files.base, files.queries, "-o", folder / "o.ibin", code=IO)
+    assert "Permission denied" in done.stderr
