@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from test_cli import BAD_INPUT, CLI, IO, USAGE, clustered, pytestmark, run, run_json
+from test_cli import BAD_INPUT, CLI, IO, USAGE, clustered, pytestmark, read_bin, run, run_json
 
 __all__ = ["pytestmark"]
 ROWS, QUERIES = 300, 20
@@ -134,6 +134,22 @@ def test_data_sets_of_one_file_are_several(files: Files, tmp_path: Path) -> None
         assert sorted(file) == ["distances", "neighbors", "test", "train"]
     for words in (["build", path, "-k", "Flat", "-o", path], ["convert", path, f"{path}:train"]):
         assert "one file" in run(*words, code=BAD_INPUT).stderr
+
+
+def test_scores_of_missing_neighbours_are_whole(files: Files, tmp_path: Path) -> None:
+    ids, scores = tmp_path / "o.ibin", tmp_path / "o.fbin"
+    words = [files.base, files.queries, "-n", ROWS + 2, "-o", ids, "--scores", scores]
+    most = np.finfo(np.float32).max
+    for metric, filler in (("l2", most), ("ip", -most), ("cosine", -most), ("l1", most)):
+        report = run_json("truth", *words, "--metric", metric)
+        assert report["missing"] == 2 * QUERIES
+        assert (read_bin(scores, "<f4")[:, ROWS:] == filler).all()
+        run("verify", ids, scores)
+    values = np.zeros((2000, 3), np.float32)
+    values[1500, 2] = np.inf
+    for kind in (np.float32, np.float16):
+        np.save(tmp_path / "bad.npy", values.astype(kind))
+        assert "[1500, 2]" in run("verify", tmp_path / "bad.npy", code=BAD_INPUT).stdout
 
 
 # -- the system -----------------------------------------------------------------------------------
