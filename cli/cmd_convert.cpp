@@ -108,6 +108,7 @@ void convert(const ConvertOptions& options, Session& session) {
     in.format = format_of(options.from, options.in);
     in.raw_type = element_from_name(options.raw_type);
     in.raw_cols = options.raw_cols;
+    in.exact_whole = true;
     if (options.limit) in.max_rows = *options.limit;
     out.format = format_of(options.to, options.out);
     const std::optional<ElementType> type = wanted_type(options, *out.format);

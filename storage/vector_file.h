@@ -38,6 +38,7 @@ struct VectorFileOptions {
     size_t raw_cols = 0;                          // Raw only
     size_t first_row = 0;                         // skip this many rows
     size_t max_rows = static_cast<size_t>(-1);    // and read at most so many
+    bool exact_whole = false;  // whole float64 values that float32 would round are refused
 };
 
 // Vectors that own their memory.

@@ -152,6 +152,22 @@ def test_scores_of_missing_neighbours_are_whole(files: Files, tmp_path: Path) ->
         assert "[1500, 2]" in run("verify", tmp_path / "bad.npy", code=BAD_INPUT).stdout
 
 
+def test_convert_refuses_to_round_whole_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    for values in (
+        np.array([[1.0, 2.0], [3.0, 16777217.0]]),
+        np.array([[1, 2], [3, 16777217]]),
+        np.array([[1, 2], [3, 2**53 + 1]]),
+    ):
+        np.save(path, values)
+        done = run("convert", path, tmp_path / "y.fbin", code=BAD_INPUT)
+        assert f"{int(values[1, 1])} at row 1, column 1" in done.stderr
+    fine = np.array([[0.1, -16777216.0, 2.0**24 + 2], [1e300 * 0, 1e30, 2.0**53]])
+    np.save(path, fine)
+    run("convert", path, tmp_path / "y.fbin")
+    np.testing.assert_array_equal(read_bin(tmp_path / "y.fbin", "<f4"), fine.astype(np.float32))
+
+
 # -- the system -----------------------------------------------------------------------------------
 
 
