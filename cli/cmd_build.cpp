@@ -106,6 +106,7 @@ void describe(const CellIndex& index, const TrainReport& report, Session& sessio
 
 void build(const BuildOptions& options, Session& session) {
     check_output(options.out);
+    check_different({options.out}, {options.base, options.queries, options.truth});
     const size_t dim = vector_file_info(options.base).cols;
     const IndexOptions wanted{dim, metric_from_option(options.metric), options.seed};
     options.device.check();

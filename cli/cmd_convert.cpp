@@ -108,14 +108,17 @@ void convert(const ConvertOptions& options, Session& session) {
     in.format = format_of(options.from, options.in);
     in.raw_type = element_from_name(options.raw_type);
     in.raw_cols = options.raw_cols;
+    in.exact_whole = true;
     if (options.limit) in.max_rows = *options.limit;
     out.format = format_of(options.to, options.out);
     const std::optional<ElementType> type = wanted_type(options, *out.format);
     const std::string path = with_data_set(options.in, "train");
     const VectorFileInfo info = vector_file_info(path, in);
-    check_output(output_file(options.out));
-
     const bool from_ids = info.element == "int32" || info.element == "int64";
+    check_output(output_file(options.out));
+    check_different({with_data_set(options.out, type || !from_ids ? "train" : "neighbors")},
+                    {path});
+
     const Shape shape =
         from_ids ? write_from_ids(read_ids(path, in), type, options.out, out, session)
                  : write_from_vectors(read_vectors(path, in), type, options.out, out, session);

@@ -60,6 +60,7 @@ std::string points_text(const std::vector<CurvePoint>& points, const std::vector
 
 void eval(const EvalOptions& options, Session& session) {
     if (!options.plot.empty()) check_picture(options.plot);
+    check_different({options.plot}, {options.index, options.queries, options.truth});
     options.device.check();
     const auto index = CellIndex::open(options.index, options.mmap);
     options.device.move(*index);

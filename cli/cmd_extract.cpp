@@ -36,10 +36,9 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     const std::string names = names_path(options.out);
     check_vector_output(options.out, ElementType::Float32);
     check_output(names);
-    std::vector<std::string> files = options.pictures;
-    files.insert(files.end(), {options.out, names});
-    check_different(files);
     const std::vector<std::string> pictures = list_all_pictures(options.pictures);
+    check_different({options.out, names}, options.network.inputs(options.pictures));
+    check_different({options.out, names}, pictures);
     check_names(pictures);
     const Extractor extractor = options.network.make_extractor(options.device.name);
     VectorWriter writer(options.out, ElementType::Float32, extractor.dim());

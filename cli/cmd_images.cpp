@@ -31,8 +31,11 @@ struct ImagesOptions {
     bool wants_sheet() const { return !html.empty() || !png.empty(); }
 };
 
-void check_outputs(const ImagesOptions& options, size_t queries) {
+void check_outputs(const ImagesOptions& options, const std::vector<std::string>& pictures,
+                   const std::vector<std::string>& asked) {
     const size_t k = options.question.k;
+    const size_t queries =
+        asked.empty() ? std::min(options.question.sample, pictures.size()) : asked.size();
     std::vector<std::string> outputs;
     for (const std::string& path : {options.html, options.png, options.save_index})
         if (!path.empty()) outputs.push_back(path);
@@ -42,7 +45,9 @@ void check_outputs(const ImagesOptions& options, size_t queries) {
     }
     for (const std::string& path : outputs)
         check_output(path);
-    check_different(outputs);
+    for (const auto& inputs :
+         {options.network.inputs(options.pictures), options.queries, pictures, asked})
+        check_different(outputs, inputs);
     if (options.wants_sheet()) check_sheet_size(queries, k);
     if (!options.png.empty()) check_png_size(queries, k);
 }
@@ -129,8 +134,7 @@ void images(const ImagesOptions& options, Session& session) {
           "--sample 0 must be at least 1");
     const std::vector<std::string> pictures = list_all_pictures(options.pictures);
     const std::vector<std::string> queries = list_all_pictures(options.queries);
-    check_outputs(options, queries.empty() ? std::min(options.question.sample, pictures.size())
-                                           : queries.size());
+    check_outputs(options, pictures, queries);
     if (!options.save_index.empty()) check_names(pictures);
     const Extractor extractor = options.network.make_extractor(options.index.device.name);
     options.index.check(pictures.size(), extractor.dim());

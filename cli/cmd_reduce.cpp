@@ -84,6 +84,8 @@ void reduce(const ReduceOptions& options, Session& session) {
     const Stopwatch watch;
     check_vector_output(options.out, ElementType::Float32);
     if (!options.save.empty()) check_output(options.save);
+    check_different({with_data_set(options.out, "train"), options.save},
+                    {with_data_set(options.in, "train"), options.apply});
     const VectorPieces in(options.in);
     std::optional<Pca> saved;
     if (!options.apply.empty()) {

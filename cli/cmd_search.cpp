@@ -6,7 +6,6 @@
 #include <charconv>
 #include <limits>
 #include <memory>
-#include <new>
 #include <optional>
 
 #include <nearcell/ivf/cell_index.h>
@@ -121,7 +120,7 @@ void run_job(const BatchSearch& search, SearchJob& job, Session& session) {
     } catch (const Error& error) {
         keep(job, search.total(), error.code(), session);
         throw;
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {  // such as no memory, no thread
         keep(job, search.total(), StatusCode::OutOfMemory, session);
         throw;
     }
@@ -146,7 +145,8 @@ void describe(const SearchTotals& totals, size_t k, Session& session) {
 }
 
 void search_command(const SearchCommandOptions& options, Session& session) {
-    options.output.check();
+    const std::string path = with_data_set(options.queries, "test");
+    options.output.check({options.index, path});
     options.device.check();
     check(options.batch >= 1, StatusCode::InvalidArgument, "--batch ", options.batch,
           " must be at least 1");
@@ -156,10 +156,9 @@ void search_command(const SearchCommandOptions& options, Session& session) {
     if (!options.filter.empty()) filter = parse_filter(options.filter);
     const auto index = CellIndex::open(options.index, options.mmap);
     options.device.move(*index);
-    const VectorPieces queries(with_data_set(options.queries, "test"));
+    const VectorPieces queries(path);
     const size_t rows = queries.info().rows;
-    check_dim({nullptr, ElementType::Float32, 0, queries.info().cols}, index->dim(),
-              queries.path());
+    check_dim({nullptr, ElementType::Float32, 0, queries.info().cols}, index->dim(), path);
 
     SearchJob job({options.output, options.k, rows, options.restart, options.sync_seconds},
                   describe_job(options, queries.path()));

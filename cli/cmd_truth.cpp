@@ -1,6 +1,7 @@
 // nearcell truth BASE QUERIES: exact neighbours by a full scan, to measure recall against.
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <numeric>
 
 #include <nearcell/storage/vector_file.h>
 
@@ -23,7 +24,8 @@ struct TruthOptions {
 };
 
 void truth(const TruthOptions& options, Session& session) {
-    options.output.check();
+    options.output.check(
+        {with_data_set(options.base, "train"), with_data_set(options.queries, "test")});
     options.device.check();
     const VectorData queries = read_queries(options.queries);
     const VectorData base = read_vectors(options.base);
@@ -34,12 +36,15 @@ void truth(const TruthOptions& options, Session& session) {
     const double seconds = watch.seconds();
     check_interrupted();
     options.output.write(result);
+    const size_t missing = queries.rows * options.k -
+                           std::accumulate(result.counts.begin(), result.counts.end(), size_t{0});
     session.fact("base_rows", base.rows);
     session.fact("queries", queries.rows);
     session.fact("dim", base.cols);
     session.fact("metric", options.metric);
     session.fact("device", options.device.resolved());
     session.fact("k", options.k);
+    session.fact("missing", missing);
     session.fact_seconds("seconds", seconds);
     const double rate = static_cast<double>(queries.rows) / seconds;
     session.fact("queries_per_second", rate, count_text(rate));

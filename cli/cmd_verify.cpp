@@ -23,7 +23,7 @@ struct Finding {
 Finding verify_one(const std::string& path, Session& session) {
     check_interrupted();
     try {
-        return {kOk, "ok", check_file(path, session.threads(), session.progress())};
+        return {kOk, "ok", check_file(path, session.progress())};
     } catch (const Error& error) {
         if (error.code() == StatusCode::Cancelled) throw;
         return {exit_code(error.code()), std::string(status_name(error.code())), error.what()};

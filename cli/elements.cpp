@@ -80,7 +80,7 @@ VectorData vectors_from_ids(const IdData& ids, ElementType type, const Progress&
     std::vector<float> values(ids.values.size());
     for (size_t i = 0; i < values.size(); ++i) {
         values[i] = static_cast<float>(ids.values[i]);
-        check(static_cast<double>(values[i]) == static_cast<double>(ids.values[i]),
+        check(values[i] < 0x1p63f && static_cast<int64_t>(values[i]) == ids.values[i],
               StatusCode::InvalidArgument, "value ", ids.values[i], " at row ", i / ids.cols,
               ", column ", i % ids.cols, " is not exact in float32; keep an integer format");
     }

@@ -1,6 +1,7 @@
 #include "file_check.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <vector>
 
@@ -33,7 +34,20 @@ std::string check_container(const std::string& path) {
     return kind;
 }
 
-void check_values(const DataSet& set, int threads, const Progress& progress) {
+// Any finite value: the file may hold scores, with the largest where a neighbour is missing.
+void check_rows_finite(const Vectors& rows, const std::string& path, size_t first_row) {
+    if (rows.type == ElementType::Int8 || rows.type == ElementType::UInt8) return;
+    std::vector<float> row(rows.cols);
+    for (size_t i = 0; i < rows.rows; ++i) {
+        read_rows(rows, i, {row.data(), 1, rows.cols});
+        const auto bad = std::find_if_not(row.begin(), row.end(),
+                                          [](float value) { return std::isfinite(value); });
+        check(bad == row.end(), StatusCode::NonFinite, path, "[", first_row + i, ", ",
+              bad - row.begin(), "] is NaN or infinite; drop or repair such rows");
+    }
+}
+
+void check_values(const DataSet& set, const Progress& progress) {
     const VectorFileInfo& info = set.info;
     const bool ids = info.element == "int32" || info.element == "int64";
     VectorFileOptions piece;
@@ -44,16 +58,16 @@ void check_values(const DataSet& set, int threads, const Progress& progress) {
         if (ids) {
             read_ids(set.path, piece);
         } else {
-            check_finite(read_vectors(set.path, piece).view(), set.path, threads, piece.first_row);
+            check_rows_finite(read_vectors(set.path, piece).view(), set.path, piece.first_row);
         }
     }
 }
 
-std::string check_vectors(const std::string& path, int threads, const Progress& progress) {
+std::string check_vectors(const std::string& path, const Progress& progress) {
     const std::vector<DataSet> sets = data_sets(path);
     std::string found(format_name(sets[0].info.format));
     for (const DataSet& set : sets) {
-        check_values(set, threads, progress);
+        check_values(set, progress);
         found += ", " + set.info.element + " " + grouped_text(set.info.rows) + " x " +
                  std::to_string(set.info.cols);
     }
@@ -68,8 +82,8 @@ std::string check_vectors(const std::string& path, int threads, const Progress& 
 
 }  // namespace
 
-std::string check_file(const std::string& path, int threads, const Progress& progress) {
-    return is_vector_path(path) ? check_vectors(path, threads, progress) : check_container(path);
+std::string check_file(const std::string& path, const Progress& progress) {
+    return is_vector_path(path) ? check_vectors(path, progress) : check_container(path);
 }
 
 }  // namespace nearcell::cli

@@ -12,6 +12,6 @@ namespace nearcell::cli {
 // Reads everything, of vectors also the names beside them, which must be as many; throws Corrupt
 // (or NotFound, Io, TooNew, NonFinite) saying what is wrong where. Returns what was found, in
 // words: "index IVF64,PQ8, 10,000 vectors".
-std::string check_file(const std::string& path, int threads, const Progress& progress);
+std::string check_file(const std::string& path, const Progress& progress);
 
 }  // namespace nearcell::cli

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <system_error>
 
 #include <nearcell/core/error.h>
@@ -33,13 +34,26 @@ bool is_vector_path(const std::string& path) {
     }
 }
 
-void check_different(const std::vector<std::string>& paths) {
-    std::map<std::filesystem::path, std::string> seen;
-    for (const std::string& path : paths) {
-        const auto [at, fresh] = seen.emplace(std::filesystem::weakly_canonical(path), path);
-        check(fresh, StatusCode::InvalidArgument, path, " and ", at->second,
-              " are one file, for two things: name another");
-    }
+void check_different(const std::vector<std::string>& outputs,
+                     const std::vector<std::string>& inputs) {
+    std::multimap<std::filesystem::path, std::string> seen;
+    const auto look_up = [&](const std::string& path) {
+        const std::string file = output_file(path);
+        std::error_code error;
+        auto place = std::filesystem::weakly_canonical(file, error);
+        if (error) place = file;  // reading or writing it will say why
+        const std::string set = path.substr(file.size());
+        for (auto [at, end] = seen.equal_range(place); at != end; ++at) {
+            const std::string other = at->second.substr(output_file(at->second).size());
+            check(!set.empty() && !other.empty() && set != other, StatusCode::InvalidArgument, path,
+                  " and ", at->second, " are one file, for two things: name another output");
+        }
+        return place;
+    };
+    for (const std::string& path : outputs)
+        if (!path.empty()) seen.emplace(look_up(path), path);
+    for (const std::string& path : inputs)
+        if (!path.empty()) look_up(path);
 }
 
 std::string output_file(const std::string& path) {
@@ -102,8 +116,9 @@ void check_output(const std::string& path) {
     if (directory.empty()) directory = ".";
     check(fs::is_directory(directory, ignored), StatusCode::Io, "cannot write ", path,
           ": there is no directory ", directory.string(), "; make it first");
-    check(access(directory.c_str(), W_OK) == 0, StatusCode::Io, "cannot write ", path, ": ",
-          directory.string(), ": ", std::strerror(errno));
+    const int refused = access(directory.c_str(), W_OK) == 0 ? 0 : errno;
+    check(refused == 0, StatusCode::Io, "cannot write ", path, ": ", directory.string(), ": ",
+          std::strerror(refused));
 }
 
 uint64_t file_bytes(const std::string& path) {

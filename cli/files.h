@@ -42,8 +42,10 @@ void check_vector_output(const std::string& path, ElementType type,
 void check_id_output(const std::string& path, const VectorFileOptions& options = {});
 // Throws Io unless a file can be made there.
 void check_output(const std::string& path);
-// Throws InvalidArgument when two of these paths lead to one file, which would overwrite itself.
-void check_different(const std::vector<std::string>& paths);
+// Throws InvalidArgument when two outputs, or an output and an input, lead to one file, or to one
+// data set of it, and one would overwrite the other. Empty paths are not there.
+void check_different(const std::vector<std::string>& outputs,
+                     const std::vector<std::string>& inputs);
 // The file of "file.hdf5:data_set".
 std::string output_file(const std::string& path);
 uint64_t file_bytes(const std::string& path);

@@ -11,11 +11,10 @@ void NeighborOutput::add_options(CLI::App& command) {
     command.add_option("--scores", scores, "scores: .fbin, .fvecs, .npy or .hdf5");
 }
 
-void NeighborOutput::check() const {
+void NeighborOutput::check(const std::vector<std::string>& inputs) const {
     check_id_output(id_path(), options());
-    if (scores.empty()) return;
-    check_vector_output(score_path(), ElementType::Float32, options());
-    check_different({id_path(), score_path()});
+    if (!scores.empty()) check_vector_output(score_path(), ElementType::Float32, options());
+    check_different({id_path(), score_path()}, inputs);
 }
 
 std::string NeighborOutput::id_path() const { return with_data_set(ids, "neighbors"); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <nearcell/core/search_result.h>
 #include <nearcell/storage/vector_file.h>
@@ -17,8 +18,8 @@ struct NeighborOutput {
     std::string scores;  // empty: not wanted
 
     void add_options(CLI::App& command);
-    // Throws when one of them could not be written, before the work begins.
-    void check() const;
+    // Throws when one of them could not be written, or is an input, before the work begins.
+    void check(const std::vector<std::string>& inputs) const;
     // The files, with the data sets that HDF5 files have them in; of the scores only when wanted.
     std::string id_path() const;
     std::string score_path() const;

@@ -31,6 +31,11 @@ void NetworkOptions::add_options(CLI::App& command, std::vector<std::string>& pi
     command.add_flag("--strict", strict, "a picture that cannot be read is an error");
 }
 
+std::vector<std::string> NetworkOptions::inputs(std::vector<std::string> sources) const {
+    if (weights) sources.push_back(*weights);
+    return sources;
+}
+
 Extractor NetworkOptions::make_extractor(const std::string& device) const {
     Model network = model_by_name(model);
     set_denoise(network.preprocess, denoise, sigma);

@@ -23,6 +23,8 @@ struct NetworkOptions {
     // PICTURES, kept in `pictures`, and all of these; or only which network.
     void add_options(CLI::App& command, std::vector<std::string>& pictures);
     void add_network(CLI::App& command);
+    // What is read to list and to compute: these sources, which may be list files, and the weights.
+    std::vector<std::string> inputs(std::vector<std::string> sources) const;
     // Throws what reading the weights does, and InvalidArgument naming the option at fault.
     Extractor make_extractor(const std::string& device = "cpu") const;
 };

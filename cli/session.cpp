@@ -3,8 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <new>
+#include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "escaped.h"
@@ -18,7 +21,7 @@ void Session::add_command(CLI::App& command, std::function<void()> body) {
     command.add_flag("--json", json_, "print the result as one JSON object")->group("Common");
     command.add_flag("--quiet", quiet_, "print errors only (and the JSON object)")->group("Common");
     command.add_option("--threads", threads_, "threads to use; 0 = all that are allowed")
-        ->check(CLI::NonNegativeNumber)
+        ->check(CLI::Range(0, std::numeric_limits<int>::max()))
         ->group("Common");
     command.callback([this, body = std::move(body)] { body_ = body; });
 }
@@ -27,7 +30,19 @@ int Session::run() {
     bar_ = std::make_unique<ProgressBar>(!quiet_);
     const int code = guarded();
     bar_->clear();
-    if (std::fflush(stdout) == 0) return code;
+    return printed(code);
+}
+
+int Session::usage_error(const std::string& problem, bool json) {
+    json_ = json;
+    bar_ = std::make_unique<ProgressBar>(false);
+    return printed(
+        failed(kUsage, "Usage", problem + "; `nearcell COMMAND --help` says what there is"));
+}
+
+// The exit code once all is printed. A full disk may show when the buffer is emptied in between.
+int Session::printed(int code) {
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
     std::fputs("nearcell: cannot write to standard output\n", stderr);
     return kIo;
 }
@@ -43,12 +58,21 @@ int Session::guarded() {
         return failed(exit_code(error.code()), status_name(error.code()),
                       cancelled ? interrupted_text_ : error.what());
     } catch (const std::bad_alloc&) {
-        return failed(
-            kIo, status_name(StatusCode::OutOfMemory),
-            "out of memory: ask for less (-n, --batch, --limit) or use a machine with more");
+        return out_of_memory();
+    } catch (const std::length_error&) {  // more than any machine has
+        return out_of_memory();
+    } catch (const std::system_error& error) {  // most likely a thread that cannot be started
+        return failed(kIo, status_name(StatusCode::Io),
+                      std::string("the system refused: ") + error.what() +
+                          "; where it allows no more threads, ask for fewer (--threads)");
     } catch (const std::exception& error) {
         return failed(kBug, "Unexpected", std::string("unexpected error: ") + error.what());
     }
+}
+
+int Session::out_of_memory() {
+    return failed(kIo, status_name(StatusCode::OutOfMemory),
+                  "out of memory: ask for less (-n, --batch, --limit) or use a machine with more");
 }
 
 int Session::failed(int code, std::string_view name, const std::string& message) {

@@ -28,6 +28,9 @@ class Session {
     void add_command(CLI::App& command, std::function<void()> body);
     // Runs the chosen sub-command and prints its result. Returns the exit code.
     int run();
+    // Instead of run(), for a command line that does not parse; `json`: --json is in it. Returns
+    // the exit code.
+    int usage_error(const std::string& problem, bool json);
 
     int threads() const { return threads_; }
     bool quiet() const { return quiet_; }
@@ -54,6 +57,8 @@ class Session {
 
    private:
     int guarded();
+    int printed(int code);
+    int out_of_memory();
     int failed(int code, std::string_view name, const std::string& message);
     void print_result();
 

@@ -160,9 +160,11 @@ std::vector<std::string> list_pictures(const std::string& source) {
             read_list(source, found);
         }
     } else {
-        check(is_pattern(source), StatusCode::NotFound, source, ": no such folder or file",
-              error && status.type() != fs::file_type::not_found ? ": " + error.message() : "",
-              "; name a folder, a pattern, a list file or a picture");
+        const bool missing = status.type() == fs::file_type::not_found;
+        check(missing || is_pattern(source), StatusCode::Io, source,
+              ": cannot be looked at: ", error.message());
+        check(is_pattern(source), StatusCode::NotFound, source,
+              ": no such folder or file; name a folder, a pattern, a list file or a picture");
         expand_pattern(source, found);
         std::sort(found.begin(), found.end());
         found.erase(std::unique(found.begin(), found.end()), found.end());

@@ -190,14 +190,15 @@ void read_range(const OpenSet& open, RowRange range, hid_t type, void* out) {
           range.first + range.count - 1, ": ", hdf5_error());
 }
 
-void read_narrowed(const OpenSet& open, RowRange range, float* out) {
+void read_narrowed(const OpenSet& open, RowRange range, float* out, bool exact_whole) {
     const uint64_t cols = open.rows.cols;
     const uint64_t block_rows = std::max<uint64_t>(1, kWideBlockBytes / (cols * sizeof(double)));
     std::vector<double> block(std::min(block_rows, range.count) * cols);
     for (uint64_t done = 0; done < range.count; done += block_rows) {
         const RowRange part{range.first + done, std::min(block_rows, range.count - done)};
         read_range(open, part, H5T_NATIVE_DOUBLE, block.data());
-        narrow(block.data(), part.count * cols, cols, part.first, out + done * cols, open.name);
+        narrow(block.data(), part.count * cols, cols, part.first, out + done * cols, open.name,
+               exact_whole);
     }
 }
 
@@ -223,7 +224,8 @@ VectorData hdf5_read_vectors(const std::string& path, std::string_view fallback,
     uint8_t* out = result.bytes.mutable_data();
     switch (open.rows.element) {
         case FileElement::Float64:
-            read_narrowed(open, range, static_cast<float*>(static_cast<void*>(out)));
+            read_narrowed(open, range, static_cast<float*>(static_cast<void*>(out)),
+                          options.exact_whole);
             break;
         case FileElement::Float16: read_range(open, range, hdf5_float16(open.name), out); break;
         case FileElement::Int8: read_range(open, range, H5T_NATIVE_INT8, out); break;

@@ -119,16 +119,25 @@ RowRange choose_rows(uint64_t rows, const VectorFileOptions& options, const std:
 }
 
 void narrow(const double* values, size_t count, size_t cols, uint64_t first_row, float* out,
-            const std::string& path) {
+            const std::string& path, bool exact_whole) {
     for (size_t i = 0; i < count; ++i) {
         out[i] = static_cast<float>(values[i]);
         check(!std::isinf(out[i]) || std::isinf(values[i]), StatusCode::Unsupported, path,
               ": value ", values[i], " at row ", first_row + i / cols, ", column ", i % cols,
               " is too large for float32; scale the vectors");
+        const bool whole = std::trunc(values[i]) == values[i] && std::fabs(values[i]) <= 0x1p53;
+        if (exact_whole && whole && static_cast<double>(out[i]) != values[i]) {
+            throw_error(StatusCode::InvalidArgument, path, ": value ",
+                        static_cast<int64_t>(values[i]), " at row ", first_row + i / cols,
+                        ", column ", i % cols,
+                        " is not exact in float32; save whole numbers as int64, or as float32 if "
+                        "they may be rounded");
+        }
     }
 }
 
-VectorData read_row_vectors(const InputFile& file, const RowFile& rows, RowRange range) {
+VectorData read_row_vectors(const InputFile& file, const RowFile& rows, RowRange range,
+                            bool exact_whole) {
     VectorData result;
     result.type = vector_type(rows.element, file.path());
     check(!rows.one_dimensional, StatusCode::Unsupported, file.path(), ": has one dimension of ",
@@ -149,7 +158,7 @@ VectorData read_row_vectors(const InputFile& file, const RowFile& rows, RowRange
         const void* from = values;
         if (!wide.empty()) {
             std::memcpy(wide.data(), values, rows.cols * sizeof(double));
-            narrow(wide.data(), rows.cols, rows.cols, row, single.data(), file.path());
+            narrow(wide.data(), rows.cols, rows.cols, row, single.data(), file.path(), exact_whole);
             from = single.data();
         }
         std::memcpy(out + (row - range.first) * out_row, from, out_row);

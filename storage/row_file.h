@@ -79,7 +79,8 @@ struct RowRange {
 };
 RowRange choose_rows(uint64_t rows, const VectorFileOptions& options, const std::string& path);
 
-VectorData read_row_vectors(const InputFile& file, const RowFile& rows, RowRange range);
+VectorData read_row_vectors(const InputFile& file, const RowFile& rows, RowRange range,
+                            bool exact_whole);
 IdData read_row_ids(const InputFile& file, const RowFile& rows, RowRange range);
 
 // `stride` is in bytes; `row_header` comes before each row.
@@ -89,9 +90,10 @@ void write_rows(const std::string& path, const RowHeader& header, const void* da
                 uint64_t row_bytes, uint64_t stride);
 
 // Narrows doubles of consecutive rows, the first being `first_row`; throws Unsupported naming the
-// row and column of a finite value that float32 cannot hold.
+// row and column of a finite value that float32 cannot hold. With `exact_whole` also of a whole
+// number that float32 would round, up to 2^53, beyond which float64 has no others.
 void narrow(const double* values, size_t count, size_t cols, uint64_t first_row, float* out,
-            const std::string& path);
+            const std::string& path, bool exact_whole);
 
 // "name.hdf5:data set"; `fallback` is the data set where none is named.
 RowFile hdf5_info(const std::string& path, std::string_view fallback);

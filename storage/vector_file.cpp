@@ -124,7 +124,7 @@ VectorData read_vectors(const std::string& path, const VectorFileOptions& option
     if (format == VectorFormat::Hdf5) return hdf5_read_vectors(path, kVectorSet, options);
     const InputFile file(path);
     const RowFile rows = parse(file, format, options);
-    return read_row_vectors(file, rows, choose_rows(rows.rows, options, path));
+    return read_row_vectors(file, rows, choose_rows(rows.rows, options, path), options.exact_whole);
 }
 
 IdData read_ids(const std::string& path, const VectorFileOptions& options) {

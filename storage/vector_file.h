@@ -39,6 +39,7 @@ struct VectorFileOptions {
     size_t first_row = 0;                         // skip this many rows
     size_t max_rows = static_cast<size_t>(-1);    // and read at most so many
     std::vector<std::string> together = {};  // Hdf5, writing: paths of data sets, file.hdf5:name
+    bool exact_whole = false;  // whole float64 values that float32 would round are refused
 };
 
 // Vectors that own their memory.

@@ -54,7 +54,8 @@ THIRD_PARTY = {
 # and memory core's, the features of processors cpu's; any way in may ask what it was started with.
 # Tests may ask it for anything.
 SYSTEM = {
-    r"(sys/(stat|types|file|statvfs)|fcntl|dirent)\.h": ["storage", "tests"],
+    r"(sys/(stat|types|file|statvfs)|dirent)\.h": ["storage", "tests"],
+    r"fcntl\.h": ["cli", "storage", "tests"],  # cli: the streams it was started with
     r"dlfcn\.h": ["gpu"],  # CUDA's libraries, where there are any
     r"sys/mman\.h": ["core", "gpu", "storage", "tests"],
     r"ucontext\.h": ["gpu"],

@@ -20,7 +20,7 @@ TEST(FileCheck, FindsAnIdThatAnIndexHasTwice) {
     const ScratchDir folder;
     const std::string path = folder.file("x.nc");
     index->save(path);
-    EXPECT_EQ(cli::check_file(path, 1, {}), "index Flat, 10 vectors");
+    EXPECT_EQ(cli::check_file(path, {}), "index Flat, 10 vectors");
     const std::vector<uint8_t> bytes = index->to_bytes();
     const int64_t ids[10] = {0, 1, 2, 3, 4, 5, 6, 2, 8, 9};
     const Container file = Container::from_bytes(bytes);
@@ -31,7 +31,7 @@ TEST(FileCheck, FindsAnIdThatAnIndexHasTwice) {
     }
     writer.save(path);
     try {
-        cli::check_file(path, 1, {});
+        cli::check_file(path, {});
         FAIL() << "was accepted";
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), StatusCode::Corrupt);

@@ -107,6 +107,9 @@ TEST_F(PictureList, WhatIsNotThereIsTold) {
         EXPECT_EQ(error.code(), StatusCode::NotFound) << source;
         EXPECT_NE(std::string(error.what()).find("; "), std::string::npos) << error.what();
     }
+    fs::create_symlink("loop", dir_.file("loop"));
+    for (const std::string& source : {dir_.file("loop"), dir_.file(std::string(300, 'a'))})
+        EXPECT_EQ(refused(source).code(), StatusCode::Io) << source;
     const Error none = refused(dir_.file("folder.jpg"));
     EXPECT_EQ(none.code(), StatusCode::NotFound);
     EXPECT_NE(std::string(none.what()).find("check the path"), std::string::npos) << none.what();

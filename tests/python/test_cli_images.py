@@ -538,3 +538,24 @@ def test_bench_network_measures_every_layer(data: Data) -> None:
     assert {layer["bound_by"] for layer in report["layers"]} <= {"fma", "memory"}
     assert "reached" in run(*words, "--rounds", 1, "--layers", 3).stdout
     run(*words, "--rounds", 0, code=BAD_INPUT)
+
+
+def test_outputs_that_are_pictures_and_pictures_given_twice(tmp_path: Path) -> None:
+    weights, folder = tmp_path / "w.safetensors", tmp_path / "pics"
+    write_random_weights(weights)
+    folder.mkdir()
+    for name in ("a.png", "b.bmp"):
+        (folder / name).write_bytes(bmp(pattern(1)))
+    words = ["--weights", weights, "--quiet"]
+    before = {path: path.read_bytes() for path in (weights, *folder.iterdir())}
+    for outputs in (
+        ["images", folder, "--png", folder / "a.png"],
+        ["images", folder / "b.bmp", "--query", folder / "a.png", "--png", folder / "a.png"],
+        ["images", folder, "--save-index", weights],
+    ):
+        assert "one file" in run(*outputs, *words, code=BAD_INPUT).stderr
+    assert before == {path: path.read_bytes() for path in before}
+    out = tmp_path / "f.npy"
+    run("extract", folder / "b.bmp", folder / "b.bmp", *words, "-o", out)
+    features = np.load(out)
+    assert len(features) == 2 and (features[0] == features[1]).all()
