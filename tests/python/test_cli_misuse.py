@@ -20,7 +20,7 @@ ROWS, QUERIES = 300, 20
 class Files(NamedTuple):
     base: Path
     queries: Path
-    index: Path
+    index: Path  # type: ignore[assignment]
 
 
 @pytest.fixture
