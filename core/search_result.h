@@ -12,7 +12,7 @@ namespace nearcell {
 
 // What one search did; returned with the result, never kept in global state.
 struct SearchStats {
-    size_t probes = 0;            // cells looked into, per query
+    size_t probes = 0;            // cells looked into, per query; more behind a filter, if need be
     size_t rerank = 0;            // candidates re-scored at most, per query; 0: as bounds say
     uint64_t scanned = 0;         // codes scored, all queries together
     uint64_t reranked = 0;        // candidates re-scored

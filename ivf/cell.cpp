@@ -65,7 +65,8 @@ void Cell::own() {
 
 void Cell::grow(size_t count, CellShape shape) {
     ++version_;
-    // The sizes are changed together at the end; what a failed step allocated stays as reserve.
+    // The sizes are changed together at the end; what a failed step allocated stays as reserve, but
+    // that of an empty cell.
     const size_t size = size_ + count;
     const size_t old_words = blocks_.size(), words = block_words(size, shape);
     blocks_.resize_for_overwrite(words);

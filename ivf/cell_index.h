@@ -5,8 +5,9 @@
 // CellIndexOptions.
 //
 // Thread safety: all const calls may run concurrently; train, add, remove, update exclude each
-// other and wait for running searches, and searches that come later wait for them. Results are the
-// same bits for any number of threads.
+// other and wait for running searches, and searches that come later wait for them: so a progress
+// callback must not wait for another thread's use of the same index. Results are the same bits for
+// any number of threads.
 #pragma once
 
 #include <cstdint>

@@ -246,7 +246,13 @@ void search_everywhere(const CellIndex::State& state, const Vectors& queries,
     gather_rows(queries, rows.data(), some, options.threads);
     settings.probes = state.options.cells;
     settings.cutoff = std::numeric_limits<float>::infinity();
-    const SearchResult found = search_cells(state, some, options, settings);
+    SearchOptions again = options;
+    if (options.progress) {
+        again.progress = [&](std::string_view, double done, double total) {
+            return options.progress("search in all cells", done, total);
+        };
+    }
+    const SearchResult found = search_cells(state, some, again, settings);
     for (size_t i = 0; i < rows.size(); ++i) {
         const auto from = static_cast<std::ptrdiff_t>(i * result.k);
         const auto to = static_cast<std::ptrdiff_t>(rows[i] * result.k);

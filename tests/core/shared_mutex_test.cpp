@@ -59,5 +59,22 @@ TEST(SharedMutex, AReaderMayReadAgainWhileAWriterWaits) {
     EXPECT_TRUE(wrote);
 }
 
+// Else two threads of which each holds one and reads the other could wait for each other, by way of
+// a writer that waits for one of them.
+TEST(SharedMutex, AWriterMayReadAnotherOnWhichAWriterWaits) {
+    SharedMutex mine, other;
+    std::thread writer;
+    {
+        const std::shared_lock reads(other);
+        writer = std::thread([&] { const std::unique_lock own(other); });
+        std::this_thread::sleep_for(Milliseconds(20));  // it most likely waits by now
+        std::thread([&] {
+            const std::unique_lock own(mine);
+            const std::shared_lock read(other);
+        }).join();
+    }
+    writer.join();
+}
+
 }  // namespace
 }  // namespace nearcell
