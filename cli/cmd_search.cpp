@@ -146,7 +146,8 @@ void describe(const SearchTotals& totals, size_t k, Session& session) {
 
 void search_command(const SearchCommandOptions& options, Session& session) {
     const std::string path = with_data_set(options.queries, "test");
-    options.output.check({options.index, path});
+    options.output.check({options.index, path},
+                         !options.restart && SearchJob::is_begun(options.output));
     options.device.check();
     check(options.batch >= 1, StatusCode::InvalidArgument, "--batch ", options.batch,
           " must be at least 1");

@@ -42,9 +42,13 @@ void check_different(const std::vector<std::string>& outputs,
         std::error_code error;
         auto place = std::filesystem::weakly_canonical(file, error);
         if (error) place = file;  // reading or writing it will say why
-        const std::string set = path.substr(file.size());
+        const auto set_of = [](const std::string& whole) {
+            const std::string set = whole.substr(output_file(whole).size());
+            return set.substr(std::min(set.find_first_not_of(":/"), set.size()));
+        };
+        const std::string set = set_of(path);
         for (auto [at, end] = seen.equal_range(place); at != end; ++at) {
-            const std::string other = at->second.substr(output_file(at->second).size());
+            const std::string other = set_of(at->second);
             check(!set.empty() && !other.empty() && set != other, StatusCode::InvalidArgument, path,
                   " and ", at->second, " are one file, for two things: name another output");
         }

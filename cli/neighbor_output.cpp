@@ -11,9 +11,13 @@ void NeighborOutput::add_options(CLI::App& command) {
     command.add_option("--scores", scores, "scores: .fbin, .fvecs, .npy or .hdf5");
 }
 
-void NeighborOutput::check(const std::vector<std::string>& inputs) const {
-    check_id_output(id_path(), options());
-    if (!scores.empty()) check_vector_output(score_path(), ElementType::Float32, options());
+void NeighborOutput::check(const std::vector<std::string>& inputs, bool is_begun) const {
+    if (is_begun) {
+        check_output(output_file(id_path()));
+    } else {
+        check_id_output(id_path(), options());
+        if (!scores.empty()) check_vector_output(score_path(), ElementType::Float32, options());
+    }
     check_different({id_path(), score_path()}, inputs);
 }
 
@@ -25,7 +29,7 @@ std::string NeighborOutput::score_path() const {
 
 VectorFileOptions NeighborOutput::options() const {
     VectorFileOptions options;
-    if (!scores.empty()) options.together = {id_path(), score_path()};
+    if (!scores.empty()) options.together = {score_path(), id_path()};
     return options;
 }
 

@@ -19,7 +19,8 @@ struct NeighborOutput {
 
     void add_options(CLI::App& command);
     // Throws when one of them could not be written, or is an input, before the work begins.
-    void check(const std::vector<std::string>& inputs) const;
+    // is_begun: there may be some of it already.
+    void check(const std::vector<std::string>& inputs, bool is_begun = false) const;
     // The files, with the data sets that HDF5 files have them in; of the scores only when wanted.
     std::string id_path() const;
     std::string score_path() const;

@@ -89,7 +89,12 @@ ResultTarget id_target(const NeighborOutput& output) {
 
 ResultTarget score_target(const NeighborOutput& output) {
     namespace fs = std::filesystem;
-    const std::string ids = fs::weakly_canonical(fs::absolute(staged_path(output.id_path())));
+    // From here to there, so that folders may get other names meanwhile.
+    const auto place = [](const std::string& path) {
+        return fs::weakly_canonical(fs::absolute(staged_path(path)));
+    };
+    const std::string ids =
+        place(output.id_path()).lexically_relative(place(output.score_path()).parent_path());
     char owner[20];
     std::snprintf(owner, sizeof owner, "%016" PRIx64, checksum(ids.data(), ids.size()));
     return {output.score_path(), owner, output.options()};

@@ -80,7 +80,7 @@ int run_command(int argc, const char* const* argv) {
         app.parse(argc, argv);
     } catch (const CLI::Success& wanted) {  // --help and --version
         app.exit(wanted);
-        return kOk;
+        return std::cout.flush() ? kOk : kIo;
     } catch (const CLI::ParseError& error) {
         const auto is_json = [](std::string_view word) { return word == "--json"; };
         return session.usage_error(error.what(), std::any_of(argv, argv + argc, is_json));

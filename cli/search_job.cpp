@@ -64,6 +64,10 @@ std::string whole_file(const std::string& path) {
     return text;
 }
 
+std::string journal_path(const NeighborOutput& output) {
+    return staged_path(output.id_path()) + ".job";
+}
+
 bool is_there(const std::string& path) {
     std::error_code ignored;
     return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
@@ -105,10 +109,12 @@ std::string described_file(const std::string& path) {
            std::to_string(file_bytes(path)) + " bytes, of " + modification_time(file);
 }
 
+bool SearchJob::is_begun(const NeighborOutput& output) { return is_there(journal_path(output)); }
+
 SearchJob::SearchJob(const SearchJobOptions& options, JobDescription description)
     : options_(options),
       description_(std::move(description)),
-      journal_(staged_path(options_.output.id_path()) + ".job") {
+      journal_(journal_path(options_.output)) {
     if (!options_.output.scores.empty()) targets_.push_back(score_target(options_.output));
     targets_.push_back(id_target(options_.output));
     const bool resumed = !options_.restart && read_journal();

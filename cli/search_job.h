@@ -42,6 +42,8 @@ struct SearchJobOptions {
 
 class SearchJob {
    public:
+    // Whether there is a journal beside these outputs.
+    static bool is_begun(const NeighborOutput& output);
     // Goes on where the journal ends, or begins. Throws InvalidArgument, naming the difference, for
     // a journal of another job; Io while another process writes the files.
     SearchJob(const SearchJobOptions& options, JobDescription description);

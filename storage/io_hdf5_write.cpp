@@ -3,8 +3,11 @@
 // memory. Data sets that a file holds already stay; one is replaced only when the file holds
 // nothing but it and those that are written together with it.
 #include <array>
+#include <filesystem>
 #include <optional>
 #include <set>
+#include <string>
+#include <system_error>
 #include <vector>
 
 #include <nearcell/storage/atomic_file.h>
@@ -47,24 +50,39 @@ Hdf5Handle new_file(const std::string& path) {
             StatusCode::Io, path, "make an HDF5 file"};
 }
 
-// How many data sets must make way for this one: 0, or all that the file holds; throws
-// AlreadyExists when some of these are not ours.
-size_t sets_to_replace(hid_t file, const Hdf5Path& path, const Together& together) {
+bool is_same_file(const std::string& a, const std::string& b) {
+    std::error_code error;
+    return a == b || std::filesystem::equivalent(a, b, error);
+}
+
+// What becomes of the data sets that are there.
+enum class Before { Stay, SameNameGoes, AllGo };
+
+// Throws AlreadyExists when one of this name is there, and others that are not ours. The first of
+// those that are written together takes the others of an earlier time with it, lest sets of two
+// times stand side by side.
+Before fate_of_sets(hid_t file, const Hdf5Path& path, const Together& together) {
     const auto exists = [&](const std::string& set) {
         return H5Lexists(file, set.c_str(), H5P_DEFAULT) > 0;
     };
-    if (!exists(path.set)) return 0;
-    std::set<std::string> ours{path.set};
-    for (const std::string& other : together) {
-        const Hdf5Path parts = split_hdf5_path(other, path.set);
-        if (parts.file == path.file && exists(parts.set)) ours.insert(parts.set);
+    const bool is_there = exists(path.set);
+    std::set<std::string> ours;
+    if (is_there) ours.insert(path.set);
+    bool is_first = false;
+    for (size_t i = 0; i < together.size(); ++i) {
+        const Hdf5Path parts = split_hdf5_path(together[i], path.set);
+        if (!is_same_file(parts.file, path.file)) continue;
+        if (exists(parts.set)) ours.insert(parts.set);
+        if (i == 0) is_first = parts.set == path.set;
     }
     H5G_info_t group{};
     H5Gget_info(file, &group);
-    check(ours.size() == group.nlinks, StatusCode::AlreadyExists, path.file, ": has a data set '",
+    const bool all_ours = ours.size() == group.nlinks;
+    check(!is_there || all_ours, StatusCode::AlreadyExists, path.file, ": has a data set '",
           path.set,
           "' beside others; write another file, or another data set as in file.hdf5:name");
-    return ours.size();
+    if (all_ours && (is_first || (is_there && ours.size() == 1))) return Before::AllGo;
+    return is_there ? Before::SameNameGoes : Before::Stay;
 }
 
 // The file to write the set into: what is at the path, or a new one.
@@ -80,9 +98,9 @@ Hdf5Handle file_for(const Hdf5Path& path, const Together& together) {
     bytes->shrink_to_fit();
     Hdf5Handle file(H5Fopen(kOldName, H5F_ACC_RDWR, access), H5Fclose, StatusCode::Corrupt,
                     path.file, "add to what is there; remove it first");
-    const size_t replaced = sets_to_replace(file, path, together);
-    if (replaced == 1) return new_file(path.file);
-    const bool gone = replaced == 0 || H5Ldelete(file, path.set.c_str(), H5P_DEFAULT) >= 0;
+    const Before before = fate_of_sets(file, path, together);
+    if (before == Before::AllGo) return new_file(path.file);
+    const bool gone = before == Before::Stay || H5Ldelete(file, path.set.c_str(), H5P_DEFAULT) >= 0;
     check(gone, StatusCode::Corrupt, path.file, ": cannot replace '", path.set,
           "'; remove the file first: ", hdf5_error());
     return file;
@@ -183,7 +201,7 @@ void hdf5_check_write(const std::string& path, std::string_view fallback, FileEl
     }
     const Hdf5Handle file(H5Fopen(parts.file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose,
                           StatusCode::Corrupt, parts.file, "add to what is there; remove it first");
-    sets_to_replace(file, parts, together);
+    fate_of_sets(file, parts, together);
 }
 
 }  // namespace nearcell

@@ -38,7 +38,8 @@ struct VectorFileOptions {
     size_t raw_cols = 0;                          // Raw only
     size_t first_row = 0;                         // skip this many rows
     size_t max_rows = static_cast<size_t>(-1);    // and read at most so many
-    std::vector<std::string> together = {};  // Hdf5, writing: paths of data sets, file.hdf5:name
+    // Hdf5, writing: paths of data sets, file.hdf5:name, in the order in which they are written.
+    std::vector<std::string> together = {};
     bool exact_whole = false;  // whole float64 values that float32 would round are refused
 };
 

@@ -373,6 +373,59 @@ def test_hdf5_outputs_are_written_again(files: Files, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["o.hdf5"]
 
 
+def test_a_search_goes_on_in_a_file_with_other_sets(files: Files, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    out = tmp_path / "o.hdf5"
+    with h5py.File(out, "w") as file:
+        file["train"] = [[1.0]]
+    command = words(files, tmp_path, "o.hdf5", "o.hdf5")
+    stop(tmp_path / "o.hdf5.neighbors.job", [*command, *SLOWLY], signal.SIGKILL)
+    state = json.loads((tmp_path / "o.hdf5.neighbors.job").read_text())
+    run(*command)
+    # A kill came after the scores were put in place, and before the ids were.
+    with h5py.File(out, "r+") as file:
+        ids, scores = file["neighbors"][:], file["distances"][:]
+        del file["neighbors"]
+    state["done"]["queries"] = QUERIES
+    (tmp_path / "o.hdf5.neighbors.job").write_text(json.dumps(state))
+    np.save(tmp_path / "ids.npy", ids)
+    (tmp_path / "ids.npy").rename(tmp_path / "o.hdf5.neighbors.part")
+    assert run_json(*command)["resumed_from"] == QUERIES
+    with h5py.File(out) as file:
+        assert sorted(file) == ["distances", "neighbors", "train"]
+        np.testing.assert_array_equal(file["neighbors"], ids)
+        np.testing.assert_array_equal(file["distances"], scores)
+
+
+def test_sets_written_together_are_of_one_time(files: Files, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    out = tmp_path / "o.hdf5"
+    command = words(files, tmp_path, "o.hdf5", "o.hdf5")
+    sizes = []
+    for _ in range(4):
+        run(*command)
+        sizes.append(out.stat().st_size)
+    assert len(set(sizes)) == 1
+    # The scores come first, and take the ids of an earlier time away.
+    with h5py.File(out, "r+") as file:
+        del file["distances"]
+    run(*command)
+    with h5py.File(out) as file:
+        assert len(file["neighbors"]) == len(file["distances"]) == QUERIES
+
+
+def test_a_search_goes_on_in_a_folder_of_another_name(files: Files, tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    command = words(files, before, "ids.ibin", "scores.fbin")
+    stop(before / "ids.ibin.job", [*command, *SLOWLY], signal.SIGKILL)
+    before.rename(after)
+    journal = after / "ids.ibin.job"
+    journal.write_text(journal.read_text().replace(str(before), str(after)))
+    run(*words(files, after, "ids.ibin", "scores.fbin"))
+    assert sorted(file.name for file in after.iterdir()) == ["ids.ibin", "scores.fbin"]
+
+
 def test_outputs_that_cannot_be_are_refused_before_the_search(files: Files, tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     with h5py.File(tmp_path / "full.hdf5", "w") as file:

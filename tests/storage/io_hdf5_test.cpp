@@ -142,7 +142,7 @@ TEST(Hdf5, ReplacesDataSetsThatAreWrittenTogetherWhereThereAreNoOthers) {
     const VectorSample before(ElementType::Float32, 500, 8), after(ElementType::Float32, 700, 3);
     const std::vector<int64_t> first = {1, 2, 3, 4, 5}, second = {6, 7};
     VectorFileOptions options;
-    options.together = {path + ":neighbors", path + ":distances", dir.file("y.hdf5") + ":test"};
+    options.together = {path + ":distances", path + ":neighbors", dir.file("y.hdf5") + ":test"};
     const auto check_both = [&] {
         check_writes_vectors(path + ":distances", ElementType::Float32, options);
         check_writes_ids(path, options);
@@ -154,6 +154,8 @@ TEST(Hdf5, ReplacesDataSetsThatAreWrittenTogetherWhereThereAreNoOthers) {
     for (int i = 0; i < 3; ++i) {
         check_both();
         write_vectors(path + ":distances", after.vectors, options);
+        // The first takes the others of an earlier time away.
+        EXPECT_EQ(error_of([&] { read_ids(path); }).code(), StatusCode::NotFound);
         write_ids(path, second.data(), 1, 2, options);
         expect_same(read_vectors(path + ":distances"), after.vectors);
         EXPECT_EQ(read_ids(path).values, second);
