@@ -172,6 +172,7 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         longest = std::max(longest, parts.last());
         if (++done != 2 || arguments.profile)
             continue;  // what says most is measured; now what explains it
+        parts.run("codes", 6 * longest, [&] { bench_codes(setting, base, queries); });
         parts.run("build", longest / 2, [&] { bench_build(setting, base); });
         parts.run("pca", longest, [&] { bench_pca(setting); });
         parts.run("extract", longest, [&] { bench_network(setting); });

@@ -109,4 +109,7 @@ void bench_network(const Setting& setting);
 void bench_index(const Setting& setting, const std::string& spec, const Rows& base,
                  const Rows& queries, const std::vector<int64_t>& truth);
 
+// Codes of 16, 8 and 4 bits a dimension beside each other, with byte tiles and without.
+void bench_codes(const Setting& setting, const Rows& base, const Rows& queries);
+
 }  // namespace nearcell::bench

@@ -113,6 +113,19 @@ class IndexBench {
                                   .add(found));
     }
 
+    void use_tiles(bool byte_tiles) {
+        DeviceOptions options;
+        options.byte_tiles = byte_tiles;
+        index_->to("cuda:0", options);
+    }
+    // A search of all queries between arrays on the device; seconds.
+    double time_search(size_t probes) const {
+        const SearchOptions options = search_options(probes);
+        return seconds_of([&] { arrays_.search(*index_, options, 0, queries_.rows); });
+    }
+    double device_bytes() const { return number(index_->stats().device_bytes); }
+    const std::string& spec() const { return spec_; }
+
     // Batches at few and at many probes, a small batch, one query.
     void profile_searches() {
         for (const auto& [batch, probes] :
@@ -166,7 +179,58 @@ class IndexBench {
     double code_bytes_ = 0;
 };
 
+// Searches by turns, each index as often the first as the others: what else happens to the device
+// meanwhile happens to all.
+void compare(const Setting& setting, const std::vector<std::unique_ptr<IndexBench>>& indexes,
+             size_t probes, bool byte_tiles, size_t rows) {
+    const size_t count = indexes.size(), rounds = 2 * count * setting.size.repetitions;
+    std::vector<std::vector<double>> times(count), ratios(count);
+    for (const auto& index : indexes)
+        index->time_search(probes);
+    for (size_t round = 0; round < rounds; ++round) {
+        std::vector<double> seconds(count);
+        for (size_t i = 0; i < count; ++i) {
+            const size_t which = (round + i) % count;
+            seconds[which] = indexes[which]->time_search(probes);
+        }
+        for (size_t i = 0; i < count; ++i) {
+            times[i].push_back(seconds[i]);
+            ratios[i].push_back(seconds[i] / seconds[0]);
+        }
+    }
+    for (size_t i = 0; i < count; ++i) {
+        std::sort(times[i].begin(), times[i].end());
+        std::sort(ratios[i].begin(), ratios[i].end());
+        setting.report.write(Line("codes by turns")
+                                 .add("spec", indexes[i]->spec())
+                                 .add("byte_tiles", byte_tiles ? "yes" : "no")
+                                 .add("probes", number(probes))
+                                 .add("device_arrays_ms", 1e3 * times[i][rounds / 2])
+                                 .add("of_first", ratios[i][rounds / 2])
+                                 .add("quarter_below", ratios[i][rounds / 4])
+                                 .add("quarter_above", ratios[i][rounds * 3 / 4])
+                                 .add("rounds", number(rounds))
+                                 .add("device_bytes", indexes[i]->device_bytes() / number(rows)));
+    }
+}
+
 }  // namespace
+
+void bench_codes(const Setting& setting, const Rows& base, const Rows& queries) {
+    const std::string cells = "IVF" + std::to_string(setting.size.cells) + ",";
+    std::vector<std::unique_ptr<IndexBench>> indexes;
+    for (const std::string& code : {std::string("SQbf16nr"), std::string("SQ8nr"),
+                                    "PQ" + std::to_string(setting.size.dim) + "x4fs"}) {
+        indexes.push_back(std::make_unique<IndexBench>(setting, cells + code, queries));
+        indexes.back()->build(base);
+    }
+    for (const bool byte_tiles : {true, false}) {
+        for (const auto& index : indexes)
+            index->use_tiles(byte_tiles);
+        for (const size_t which : {size_t{1}, size_t{4}})
+            compare(setting, indexes, setting.size.probes[which], byte_tiles, base.rows);
+    }
+}
 
 void bench_build(const Setting& setting, const Rows& base) {
     const Backend& backend = find_device("cuda:0")->backend();

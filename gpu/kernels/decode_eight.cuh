@@ -33,7 +33,10 @@ constexpr unsigned product_bits(CodeKind kind) { return kind == CodeKind::Produc
 
 // The subspace that dimension j is of.
 SIMT_DEVICE unsigned subspace_of(const CodeView& code, unsigned j) {
-    if (code.sub_width != 0) return j / static_cast<unsigned>(code.sub_width);
+    if (const auto width = static_cast<unsigned>(code.sub_width); width != 0) {
+        const bool is_power = (width & (width - 1)) == 0;  // most are, and a division costs more
+        return is_power ? j >> (31 - __clz(static_cast<int>(width))) : j / width;
+    }
     unsigned low = 0, high = static_cast<unsigned>(code.subquantizers);
     while (high - low > 1) {
         const unsigned middle = (low + high) / 2;

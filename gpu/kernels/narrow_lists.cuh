@@ -11,7 +11,7 @@
 namespace nearcell::gpu {
 
 constexpr int kLimitBits = 40;  // limits have 24 of their bits, or are greater by the others
-constexpr unsigned kKeptKeys = 8;
+constexpr unsigned kKeptKeys = 8, kFewKeys = 2;  // that a thread has at most
 constexpr unsigned kShortList = kKeptKeys * kSelectThreads;
 
 SIMT_DEVICE float upper_end(uint64_t interval) { return __uint_as_float(key_bits(interval)); }
@@ -47,12 +47,13 @@ struct Narrowed {
     unsigned kept;
 };
 
-// A list that the block has room for in its registers.
+// A list that the block has room for in its registers, kKeys a thread.
+template <unsigned kKeys>
 SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
-    uint64_t keys[kKeptKeys];
-    unsigned places[kKeptKeys];
+    uint64_t keys[kKeys];
+    unsigned places[kKeys];
     SIMT_UNROLL
-    for (unsigned i = 0; i < kKeptKeys; ++i) {
+    for (unsigned i = 0; i < kKeys; ++i) {
         const unsigned at = i * blockDim.x + threadIdx.x;
         keys[i] = at < list.count ? list.keys[at] : 0;
         places[i] = at < list.count ? list.places[at] : 0;
@@ -61,7 +62,7 @@ SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
     if (list.count >= k) {
         const auto for_keys = [&](const auto& use) {
             SIMT_UNROLL
-            for (unsigned i = 0; i < kKeptKeys; ++i) {
+            for (unsigned i = 0; i < kKeys; ++i) {
                 if (is_there(i)) use(keys[i]);
             }
         };
@@ -69,11 +70,11 @@ SIMT_DEVICE Narrowed narrow_short(const OpenList& list, size_t k, float limit) {
     }
     unsigned own = 0, kept = 0;
     SIMT_UNROLL
-    for (unsigned i = 0; i < kKeptKeys; ++i)
+    for (unsigned i = 0; i < kKeys; ++i)
         own += is_there(i) && is_within(keys[i], limit);
     unsigned to = place_of_block(own, kept);
     SIMT_UNROLL
-    for (unsigned i = 0; i < kKeptKeys; ++i) {
+    for (unsigned i = 0; i < kKeys; ++i) {
         if (!is_there(i) || !is_within(keys[i], limit)) continue;
         list.keys[to] = keys[i];
         list.places[to++] = places[i];
@@ -127,8 +128,10 @@ SIMT_DEVICE NarrowedList narrow_list(const CandidateLists& lists, size_t k, floa
     if (found == 0) return {0, most};
     const unsigned count = found < lists.room ? found : static_cast<unsigned>(lists.room);
     const OpenList list{lists.keys + query * lists.room, lists.places + query * lists.room, count};
-    const Narrowed narrowed = count <= kKeptKeys * blockDim.x ? narrow_short(list, k, limit)
-                                                              : narrow_long(list, k, limit);
+    const Narrowed narrowed =
+        count <= kFewKeys * blockDim.x    ? narrow_short<kFewKeys>(list, k, limit)
+        : count <= kKeptKeys * blockDim.x ? narrow_short<kKeptKeys>(list, k, limit)
+                                          : narrow_long(list, k, limit);
     if (threadIdx.x == 0) {
         wanted[query] = most;
         lists.counts[query] = narrowed.kept;

@@ -75,9 +75,11 @@ struct alignas(16) StagedWords {
 
 // Codebooks of 4 bits: those of kStagedDims dimensions, where subspaces are up to four wide. In L1
 // the lanes of a warp, each of another subspace, would look at a line each.
+constexpr unsigned kMostEntryWidth = 4;
 template <CodeKind kKind>
 struct alignas(16) StagedEntries {
-    static constexpr unsigned kCount = kKind == CodeKind::Product4 ? 16 * (kStagedDims + 4) : 4;
+    static constexpr unsigned kCount =
+        kKind == CodeKind::Product4 ? 16 * (kStagedDims + kMostEntryWidth) : 4;
     float of[kCount];
 };
 
@@ -127,9 +129,9 @@ SIMT_DEVICE const float* stage_entries(const CodeView& code, unsigned begin, uns
     skipped = 0;
     if constexpr (kKind == CodeKind::Product4) {
         const auto width = static_cast<unsigned>(code.sub_width);
-        if (width == 0 || width > 4) return code.codebooks;
-        const unsigned from = begin / width * width * 16,
-                       last = (end + width - 1) / width * width * 16;
+        if (width == 0 || width > kMostEntryWidth) return code.codebooks;
+        const unsigned from = subspace_of(code, begin) * width * 16,
+                       last = (subspace_of(code, end - 1) + 1) * width * 16;
         SIMT_NO_UNROLL
         for (unsigned i = from + threadIdx.x * 4; i < last; i += blockDim.x * 4)
             simt::cp_async<16>(to.of + i - from, code.codebooks + i);
@@ -180,6 +182,62 @@ SIMT_DEVICE void decode_staged(const CodeView& code, unsigned skipped, const Sta
     }
 }
 
+// Dimensions 4g to 4g + 3 of the eight subspaces of a word, whose entries begin at `entries`.
+template <unsigned kWidth>
+SIMT_DEVICE float4 four_of_word(const float* entries, uint32_t word, unsigned g) {
+    const auto entry = [&](unsigned m) {
+        return entries + (m * 16 + (word >> 4 * m & 15u)) * kWidth;
+    };
+    if constexpr (kWidth == 4) return simt::load16(reinterpret_cast<const float4*>(entry(g)));
+    if constexpr (kWidth == 2) {
+        const auto low = *reinterpret_cast<const float2*>(entry(2 * g));
+        const auto high = *reinterpret_cast<const float2*>(entry(2 * g + 1));
+        return make_float4(low.x, low.y, high.x, high.y);
+    }
+    return make_float4(*entry(4 * g), *entry(4 * g + 1), *entry(4 * g + 2), *entry(4 * g + 3));
+}
+
+// As decode_staged, of 4-bit codes whose subspaces all have kWidth dimensions and whose codebooks
+// are there: a thread takes a word. `dims`, from a multiple of kStagedDims on: a multiple of four.
+template <unsigned kWidth>
+SIMT_DEVICE void decode_words(const float* entries, const StagedCodes& staged, bool residual,
+                              unsigned dims, unsigned row, float* to) {
+    constexpr unsigned kDims = 8 * kWidth, kLanes = kStagedDims / kDims;
+    const unsigned lane = threadIdx.x % kLanes, first = lane * kDims;
+    if (first >= dims) return;
+    for (unsigned i = threadIdx.x / kLanes; i < staged.count; i += blockDim.x / kLanes) {
+        const uint32_t word = staged.codes[i * staged.stride + lane];
+        auto* const values = reinterpret_cast<float4*>(to + i * row + first);
+        SIMT_UNROLL
+        for (unsigned g = 0; g < kDims / 4; ++g) {
+            if (first + 4 * g >= dims) continue;
+            float4 x = four_of_word<kWidth>(entries + first * 16, word, g);
+            if (residual) {
+                const float4 base = simt::load16(values + g);
+                x = make_float4(__fadd_rn(x.x, base.x), __fadd_rn(x.y, base.y),
+                                __fadd_rn(x.z, base.z), __fadd_rn(x.w, base.w));
+            }
+            simt::store16(values + g, x);
+        }
+    }
+}
+
+// By words where that can be: whole warps then have fewer instructions.
+template <CodeKind kKind>
+SIMT_DEVICE void decode_codes(const CodeView& code, unsigned skipped, const StagedCodes& staged,
+                              bool residual, unsigned begin, unsigned end, unsigned row,
+                              float* to) {
+    if constexpr (kKind == CodeKind::Product4) {
+        const unsigned width = code.dim % 4 == 0 ? static_cast<unsigned>(code.sub_width) : 0;
+        const unsigned dims = end - begin;
+        const float* const entries = code.codebooks;
+        if (width == 1) return decode_words<1>(entries, staged, residual, dims, row, to);
+        if (width == 2) return decode_words<2>(entries, staged, residual, dims, row, to);
+        if (width == 4) return decode_words<4>(entries, staged, residual, dims, row, to);
+    }
+    decode_staged<kKind>(code, skipped, staged, residual, begin, end, row, to);
+}
+
 template <KeySum kSum>
 SIMT_DEVICE float add_four(float sum, const float4& x, const float4& query) {
     sum = add_term<kSum>(sum, x.x, query.x);
@@ -225,9 +283,12 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
     const unsigned row = staged_row(min(dim, kStagedDims));
     const float* const query = job.queries + blockIdx.x * size_t{dim};
     const bool residual = job.stored.residual;
-    const unsigned each =
-        min(min(kStaged, StagedWords<kKind>::kCount / stride), kStagedValues / row - 1);
+    unsigned each = min(kStaged, kStagedValues / row - 1);
+    if constexpr (StagedWords<kKind>::kCount < StagedWords<kKind>::kAll)
+        each = min(each, StagedWords<kKind>::kCount / stride);
+    unsigned skipped = 0;
     for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
+        const bool again = first != blockIdx.y * each && dim <= kStagedDims;  // entries are there
         const unsigned some = min(each, count - first);
         const bool adds = threadIdx.x < some;
         const unsigned place = adds ? places[first + threadIdx.x] : 0;
@@ -243,12 +304,13 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
                 stage_bases(job, places + first, some, begin, end, row, values.of);
             }
             stage_codes<kKind>(job.stored, places + first, staged);
-            unsigned skipped;
-            code.codebooks = stage_entries<kKind>(job.stored.code, begin, end, entries, skipped);
+            if (!again)
+                code.codebooks =
+                    stage_entries<kKind>(job.stored.code, begin, end, entries, skipped);
             simt::cp_async_commit();
             simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            decode_staged<kKind>(code, skipped, staged, residual, begin, end, row, values.of);
+            decode_codes<kKind>(code, skipped, staged, residual, begin, end, row, values.of);
             if (own < end) values.of[some * row + threadIdx.x] = of_query;
             __syncthreads();
             if (adds) {

@@ -124,7 +124,7 @@ TEST_F(NarrowLists, OfAnyLength) {
     Random random(1);
     for (const size_t k : {1, 10, 100, 1500}) {
         config().seed = k;
-        check_lists({0, 1, 9, 10, 99, 100, 127, 128, 129, 300, 500, 700, 1023, 1024}, 1024, k,
+        check_lists({0, 1, 9, 10, 99, 100, 127, 128, 129, 256, 257, 500, 700, 1023, 1024}, 1024, k,
                     random);
         check_lists({1025, 1499, 1500, 1501, 1700}, 1700, k, random);
     }
