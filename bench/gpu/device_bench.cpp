@@ -4,7 +4,7 @@
 //   TEXT] [--profile yes]
 // --seconds: no part begins that is not expected to end by then. --write: also leaves the data and
 // the true neighbours, for peers.py; those of wider data in a folder of their own. --spec: of the
-// indexes only those whose spec has TEXT in it.
+// parts beyond exact search only those that have TEXT in their name, as indexes have their spec.
 // --profile yes: nothing is timed; a profiler that waits for cudaProfilerStart sees one search of
 // each kind.
 // Status 77: there is no GPU, and it says why.
@@ -129,6 +129,10 @@ void write_data(const std::string& folder, const Rows& base, const Rows& queries
     write_ids(folder + "/truth.ibin", truth, kNeighbours);
 }
 
+std::string wide_spec(const Size& size) {
+    return "IVF" + std::to_string(size.cells / 4) + ",SQfp16nr";
+}
+
 // So many times as many dimensions, of fewer rows.
 void bench_wide(const Setting& setting, const std::string& folder, size_t times) {
     const Size& size = setting.size;
@@ -138,12 +142,11 @@ void bench_wide(const Setting& setting, const std::string& folder, size_t times)
     std::vector<int64_t> truth;
     if (!setting.profile) truth = bench_exact(setting, base, queries);
     if (!folder.empty()) write_data(folder + "/" + std::to_string(dim), base, queries, truth);
-    bench_index(setting, "IVF" + std::to_string(size.cells / 4) + ",SQfp16nr", base, queries,
-                truth);
+    bench_index(setting, wide_spec(size), base, queries, truth);
 }
 
 std::string wide_name(const Size& size, size_t times) {
-    return std::to_string(size.wide_dim * times) + " dimensions";
+    return std::to_string(size.wide_dim * times) + " dimensions, " + wide_spec(size);
 }
 
 bool bench_all(const Setting& setting, const Arguments& arguments) {
@@ -156,6 +159,9 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
         base = manifold(size.rows, size.dim, 1);
         queries = manifold(size.batches[0], size.dim, 2);
     });
+    const auto run_if_asked = [&](const std::string& name, double expected, const auto& part) {
+        if (name.find(arguments.spec) != std::string::npos) parts.run(name, expected, part);
+    };
     if (arguments.profile) {
         if (arguments.spec.empty())
             parts.run("exact", 0, [&] { profile_exact(setting, base, queries); });
@@ -167,20 +173,20 @@ bool bench_all(const Setting& setting, const Arguments& arguments) {
     double longest = 0;
     size_t done = 0;
     for (const std::string& spec : specs(size)) {
-        if (spec.find(arguments.spec) == std::string::npos) continue;
-        parts.run(spec, 1.2 * longest, [&] { bench_index(setting, spec, base, queries, truth); });
+        run_if_asked(spec, 1.2 * longest,
+                     [&] { bench_index(setting, spec, base, queries, truth); });
         longest = std::max(longest, parts.last());
         if (++done != 2 || arguments.profile)
             continue;  // what says most is measured; now what explains it
-        parts.run("codes", 6 * longest, [&] { bench_codes(setting, base, queries); });
-        parts.run("build", longest / 2, [&] { bench_build(setting, base); });
-        parts.run("pca", longest, [&] { bench_pca(setting); });
-        parts.run("extract", longest, [&] { bench_network(setting); });
+        run_if_asked("codes", 6 * longest, [&] { bench_codes(setting, base, queries); });
+        run_if_asked("build", longest / 2, [&] { bench_build(setting, base); });
+        run_if_asked("pca", longest, [&] { bench_pca(setting); });
+        run_if_asked("extract", longest, [&] { bench_network(setting); });
         for (const size_t times : {size_t{1}, size_t{2}})
-            parts.run(wide_name(size, times), 1.5 * longest,
-                      [&] { bench_wide(setting, folder, times); });
+            run_if_asked(wide_name(size, times), 1.5 * longest,
+                         [&] { bench_wide(setting, folder, times); });
     }
-    if (arguments.profile) parts.run(wide_name(size, 2), 0, [&] { bench_wide(setting, "", 2); });
+    if (arguments.profile) run_if_asked(wide_name(size, 2), 0, [&] { bench_wide(setting, "", 2); });
     return parts.complete();
 }
 

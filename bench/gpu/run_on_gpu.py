@@ -353,7 +353,9 @@ def main() -> int:
     parser.add_argument("--binaries", type=Path, help="folder with cuda_parity and device_bench")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--size", default="full", choices=("tiny", "medium", "full"))
-    parser.add_argument("--spec", help="of the indexes only those whose spec has this in it")
+    parser.add_argument(
+        "--spec", help="of the parts beyond exact search only those with this in their name"
+    )
     parser.add_argument("--seconds", type=float, default=460, help="that all steps may take")
     parser.add_argument("--only", nargs="+", choices=list(LIMITS), default=list(LIMITS))
     arguments = parser.parse_args()

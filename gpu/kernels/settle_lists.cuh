@@ -121,24 +121,27 @@ SIMT_DEVICE void stage_codes(const StoredCodes& stored, const unsigned* places,
     }
 }
 
-// Starts to copy the codebooks of dimensions [begin, end), where there is room for them. Returns
-// where they will be, and sets `skipped` to the values of codebooks before them that are not there.
 template <CodeKind kKind>
-SIMT_DEVICE const float* stage_entries(const CodeView& code, unsigned begin, unsigned end,
-                                       StagedEntries<kKind>& to, unsigned& skipped) {
-    skipped = 0;
-    if constexpr (kKind == CodeKind::Product4) {
-        const auto width = static_cast<unsigned>(code.sub_width);
-        if (width == 0 || width > kMostEntryWidth) return code.codebooks;
-        const unsigned from = subspace_of(code, begin) * width * 16,
-                       last = (subspace_of(code, end - 1) + 1) * width * 16;
-        SIMT_NO_UNROLL
-        for (unsigned i = from + threadIdx.x * 4; i < last; i += blockDim.x * 4)
-            simt::cp_async<16>(to.of + i - from, code.codebooks + i);
-        skipped = from;
-        return to.of;
-    }
-    return code.codebooks;
+SIMT_DEVICE bool stages_entries(const CodeView& code) {
+    return kKind == CodeKind::Product4 && code.sub_width != 0 && code.sub_width <= kMostEntryWidth;
+}
+// Values of codebooks before those of dimension `begin`.
+SIMT_DEVICE unsigned entries_before(const CodeView& code, unsigned begin) {
+    return subspace_of(code, begin) * static_cast<unsigned>(code.sub_width) * 16;
+}
+// Starts to copy the codebooks of the kStagedDims dimensions from `begin` on, where they are
+// staged.
+template <CodeKind kKind>
+SIMT_DEVICE void stage_entries(const CodeView& code, unsigned begin, StagedEntries<kKind>& to) {
+    if (!stages_entries<kKind>(code)) return;
+    const unsigned end = min(begin + kStagedDims, static_cast<unsigned>(code.dim)),
+                   from = entries_before(code, begin),
+                   last =
+                       entries_before(code, end - 1) + static_cast<unsigned>(code.sub_width) * 16;
+    SIMT_NO_UNROLL
+    for (unsigned i = from + threadIdx.x * 4; i < last; i += blockDim.x * 4)
+        simt::cp_async<16>(to.of + i - from, code.codebooks + i);
+    simt::cp_async_commit();
 }
 
 // Starts to copy what the residuals of candidates are added to, dimensions [begin, end), to where
@@ -153,7 +156,7 @@ SIMT_DEVICE void stage_bases(const CodeScoring& job, const unsigned* places, uns
 
 // Dimensions [begin, end) of all of them to `to`, added to what is there for residuals. A warp
 // takes 32 dimensions of some candidates: their entries of codebooks are asked for together.
-// `skipped`: of stage_entries.
+// `skipped`: values of codebooks that are not there, before others.
 template <CodeKind kKind>
 SIMT_DEVICE void decode_staged(const CodeView& code, unsigned skipped, const StagedCodes& staged,
                                bool residual, unsigned begin, unsigned end, unsigned row,
@@ -197,45 +200,84 @@ SIMT_DEVICE float4 four_of_word(const float* entries, uint32_t word, unsigned g)
     return make_float4(*entry(4 * g), *entry(4 * g + 1), *entry(4 * g + 2), *entry(4 * g + 3));
 }
 
-// As decode_staged, of 4-bit codes whose subspaces all have kWidth dimensions and whose codebooks
-// are there: a thread takes a word. `dims`, from a multiple of kStagedDims on: a multiple of four.
+// Whether 4-bit codes are decoded by words: subspaces of 1, 2 or 4 dimensions, all of the same.
+template <CodeKind kKind>
+SIMT_DEVICE bool decodes_words(const CodeView& code) {
+    return stages_entries<kKind>(code) && code.sub_width != 3 && code.dim % 4 == 0;
+}
+
+// As decode_staged, of codes and bases that are not staged: a thread takes a word, and what it is
+// added to, from where they are. `entries`: of the dimensions [begin, begin + dims).
 template <unsigned kWidth>
-SIMT_DEVICE void decode_words(const float* entries, const StagedCodes& staged, bool residual,
-                              unsigned dims, unsigned row, float* to) {
+SIMT_DEVICE void decode_words(const CodeScoring& job, const float* entries, const unsigned* places,
+                              unsigned count, unsigned begin, unsigned dims, unsigned row,
+                              float* to) {
     constexpr unsigned kDims = 8 * kWidth, kLanes = kStagedDims / kDims;
-    const unsigned lane = threadIdx.x % kLanes, first = lane * kDims;
+    constexpr unsigned kAtOnce = kWidth == 1 ? 2 : 1;  // what is read before the first waits
+    const unsigned lane = threadIdx.x % kLanes, first = lane * kDims, step = blockDim.x / kLanes;
     if (first >= dims) return;
-    for (unsigned i = threadIdx.x / kLanes; i < staged.count; i += blockDim.x / kLanes) {
-        const uint32_t word = staged.codes[i * staged.stride + lane];
-        auto* const values = reinterpret_cast<float4*>(to + i * row + first);
+    const StoredCodes& stored = job.stored;
+    for (unsigned i = threadIdx.x / kLanes; i < count; i += kAtOnce * step) {
+        unsigned place[kAtOnce], cell[kAtOnce];
+        uint32_t word[kAtOnce];
+        float4 base[kAtOnce][kDims / 4];
         SIMT_UNROLL
-        for (unsigned g = 0; g < kDims / 4; ++g) {
-            if (first + 4 * g >= dims) continue;
-            float4 x = four_of_word<kWidth>(entries + first * 16, word, g);
-            if (residual) {
-                const float4 base = simt::load16(values + g);
-                x = make_float4(__fadd_rn(x.x, base.x), __fadd_rn(x.y, base.y),
-                                __fadd_rn(x.z, base.z), __fadd_rn(x.w, base.w));
+        for (unsigned n = 0; n < kAtOnce; ++n)
+            place[n] = places[min(i + n * step, count - 1)];
+        SIMT_UNROLL
+        for (unsigned n = 0; n < kAtOnce; ++n) {
+            cell[n] = stored.residual ? job.cell_of_block[place[n] / kBlock] : 0;
+            word[n] = stored.blocks[place[n] * stored.code.words + (begin + first) / kDims];
+        }
+        SIMT_UNROLL
+        for (unsigned n = 0; n < kAtOnce; ++n) {
+            const auto* const from = reinterpret_cast<const float4*>(
+                stored.centroids + cell[n] * stored.code.dim + begin + first);
+            SIMT_UNROLL
+            for (unsigned g = 0; g < kDims / 4; ++g) {
+                const bool is_there = stored.residual && first + 4 * g < dims;
+                base[n][g] = is_there ? simt::load16(from + g) : make_float4(0, 0, 0, 0);
             }
-            simt::store16(values + g, x);
+        }
+        SIMT_UNROLL
+        for (unsigned n = 0; n < kAtOnce; ++n) {
+            if (n > 0 && i + n * step >= count) continue;
+            auto* const values = reinterpret_cast<float4*>(to + (i + n * step) * row + first);
+            SIMT_UNROLL
+            for (unsigned g = 0; g < kDims / 4; ++g) {
+                if (first + 4 * g >= dims) continue;
+                float4 x = four_of_word<kWidth>(entries + first * 16, word[n], g);
+                if (stored.residual) {
+                    const float4& y = base[n][g];
+                    x = make_float4(__fadd_rn(x.x, y.x), __fadd_rn(x.y, y.y), __fadd_rn(x.z, y.z),
+                                    __fadd_rn(x.w, y.w));
+                }
+                simt::store16(values + g, x);
+            }
         }
     }
 }
 
-// By words where that can be: whole warps then have fewer instructions.
+// By words where that can be: whole warps then have fewer instructions, and wait less.
 template <CodeKind kKind>
-SIMT_DEVICE void decode_codes(const CodeView& code, unsigned skipped, const StagedCodes& staged,
-                              bool residual, unsigned begin, unsigned end, unsigned row,
-                              float* to) {
-    if constexpr (kKind == CodeKind::Product4) {
-        const unsigned width = code.dim % 4 == 0 ? static_cast<unsigned>(code.sub_width) : 0;
-        const unsigned dims = end - begin;
-        const float* const entries = code.codebooks;
-        if (width == 1) return decode_words<1>(entries, staged, residual, dims, row, to);
-        if (width == 2) return decode_words<2>(entries, staged, residual, dims, row, to);
-        if (width == 4) return decode_words<4>(entries, staged, residual, dims, row, to);
+SIMT_DEVICE void decode_codes(const CodeScoring& job, const StagedEntries<kKind>& entries,
+                              const unsigned* places, const StagedCodes& staged, unsigned begin,
+                              unsigned end, unsigned row, float* to) {
+    CodeView code = job.stored.code;
+    if (decodes_words<kKind>(code)) {
+        const unsigned dims = end - begin, count = staged.count;
+        if (code.sub_width == 1)
+            return decode_words<1>(job, entries.of, places, count, begin, dims, row, to);
+        if (code.sub_width == 2)
+            return decode_words<2>(job, entries.of, places, count, begin, dims, row, to);
+        return decode_words<4>(job, entries.of, places, count, begin, dims, row, to);
     }
-    decode_staged<kKind>(code, skipped, staged, residual, begin, end, row, to);
+    unsigned skipped = 0;
+    if (stages_entries<kKind>(code)) {
+        code.codebooks = entries.of;
+        skipped = entries_before(code, begin);
+    }
+    decode_staged<kKind>(code, skipped, staged, job.stored.residual, begin, end, row, to);
 }
 
 template <KeySum kSum>
@@ -267,16 +309,17 @@ SIMT_DEVICE float add_staged(float sum, const float* x, const float* query, unsi
     return sum;
 }
 
-// The candidates of a query by their codes.
+// The candidates of a query by their codes. `entries`: those of the first dimensions were asked
+// for.
 template <CodeKind kKind, KeySum kSum>
 SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsigned* places,
-                             uint64_t* keys) {
+                             uint64_t* keys, StagedEntries<kKind>& entries) {
     static_assert(kSelectThreads >= kStagedDims, "a thread has one value of the query");
     SIMT_SHARED(codes, StagedWords<kKind>);
-    SIMT_SHARED(entries, StagedEntries<kKind>);
     SIMT_SHARED(scales, float[kStaged]);
     SIMT_SHARED(values, StagedValues);
-    CodeView code = job.stored.code;
+    const CodeView& code = job.stored.code;
+    const bool by_words = decodes_words<kKind>(code);
     const auto dim = static_cast<unsigned>(code.dim);
     const unsigned stride =
         (min(static_cast<unsigned>(code.words), most_words<kKind>()) + 3) / 4 * 4;
@@ -286,9 +329,8 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
     unsigned each = min(kStaged, kStagedValues / row - 1);
     if constexpr (StagedWords<kKind>::kCount < StagedWords<kKind>::kAll)
         each = min(each, StagedWords<kKind>::kCount / stride);
-    unsigned skipped = 0;
+    bool has_entries = true;
     for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
-        const bool again = first != blockIdx.y * each && dim <= kStagedDims;  // entries are there
         const unsigned some = min(each, count - first);
         const bool adds = threadIdx.x < some;
         const unsigned place = adds ? places[first + threadIdx.x] : 0;
@@ -299,18 +341,19 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
             const StagedCodes staged{codes.of, scales, stride, some,
                                      words_of_dims<kKind>(code, begin, end)};
             const float of_query = own < end ? query[own] : 0;
-            if (residual) {
-                if (first + begin > 0) __syncthreads();  // all have done with the last values
-                stage_bases(job, places + first, some, begin, end, row, values.of);
+            if (!by_words) {
+                if (residual) {
+                    if (first + begin > 0) __syncthreads();  // all have done with the last values
+                    stage_bases(job, places + first, some, begin, end, row, values.of);
+                }
+                stage_codes<kKind>(job.stored, places + first, staged);
+                simt::cp_async_commit();
             }
-            stage_codes<kKind>(job.stored, places + first, staged);
-            if (!again)
-                code.codebooks =
-                    stage_entries<kKind>(job.stored.code, begin, end, entries, skipped);
-            simt::cp_async_commit();
+            if (!has_entries) stage_entries<kKind>(code, begin, entries);
+            has_entries = dim <= kStagedDims;
             simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            decode_codes<kKind>(code, skipped, staged, residual, begin, end, row, values.of);
+            decode_codes<kKind>(job, entries, places + first, staged, begin, end, row, values.of);
             if (own < end) values.of[some * row + threadIdx.x] = of_query;
             __syncthreads();
             if (adds) {
@@ -335,11 +378,10 @@ SIMT_DEVICE void leave_crowded(const Settling& job) {
     }
 }
 
-// What a block does for its query. score(count, places, keys) gives candidates keys instead of
-// intervals, and returns how many it looked at.
+// What a block does for its query, after waiting for what was before. score(count, places, keys)
+// gives candidates keys instead of intervals, and returns how many it looked at.
 template <class Score>
 SIMT_DEVICE void settle_list(const Settling& job, const Score& score) {
-    simt::wait_for_previous();
     const CandidateLists& lists = job.scoring.lists;
     const unsigned held = job.best.held[blockIdx.x];
     const NarrowedList left = narrow_list(lists, job.best.k, job.limits, job.wanted);
@@ -356,20 +398,27 @@ SIMT_DEVICE void settle_list(const Settling& job, const Score& score) {
 
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kSettleBlocks* kSelectThreads) settle_lists(Settling job) {
+    SIMT_SHARED(entries, StagedEntries<kKind>);
+    simt::wait_for_previous();
+    stage_entries<kKind>(job.scoring.stored.code, 0, entries);  // while lists are narrowed
     settle_list(job, [&](unsigned count, const unsigned* places, uint64_t* keys) {
-        score_codes<kKind, kSum>(job.scoring, count, places, keys);
+        score_codes<kKind, kSum>(job.scoring, count, places, keys, entries);
         return count;
     });
+    simt::cp_async_wait<0>();  // of a list that is empty or crowded
 }
 
 // Only scores. Queries of which more were found than there is room for are left as they are.
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kSelectThreads, 7) score_in_rows(CodeScoring job) {
+    SIMT_SHARED(entries, StagedEntries<kKind>);
     const CandidateLists& lists = job.lists;
     const unsigned count = lists.counts[blockIdx.x];
     if (count > lists.room) return;
+    stage_entries<kKind>(job.stored.code, 0, entries);
     score_codes<kKind, kSum>(job, count, lists.places + blockIdx.x * lists.room,
-                             lists.keys + blockIdx.x * lists.room);
+                             lists.keys + blockIdx.x * lists.room, entries);
+    simt::cp_async_wait<0>();  // of an empty list
 }
 
 using SettleKernel = void (*)(Settling);

@@ -87,6 +87,7 @@ __global__ void __launch_bounds__(kSettleBlocks* kSelectThreads) settle_probes(P
     SIMT_SHARED(doubtful, Doubtful);
     const CodeScoring& scoring = job.settling.scoring;
     if (threadIdx.x == 0) doubtful.count = 0;  // there after the first barrier
+    simt::wait_for_previous();
     settle_list(job.settling, [&](unsigned count, const unsigned* places, uint64_t* keys) {
         const bool all =
             !job.inexact_keys || scoring.stored.code.dim <= kShortRow || count > kMostDoubtful;

@@ -10,6 +10,7 @@ namespace nearcell::gpu {
 // job.scoring.stored: the rows, `code` and `blocks`.
 template <CodeKind kKind, KeySum kSum>
 __global__ void __launch_bounds__(kSettleBlocks* kSelectThreads) settle_rows(Settling job) {
+    simt::wait_for_previous();
     settle_list(job, [&](unsigned count, const unsigned* places, uint64_t* keys) {
         const StoredCodes& stored = job.scoring.stored;
         const float* const query = job.scoring.queries + blockIdx.x * stored.code.dim;
