@@ -148,15 +148,47 @@ size_t Pca::Fitter::add_by(const Backend& backend, const Vectors& rows, int thre
     return first;
 }
 
+// Whether the sums say of every row added that check_finite() has nothing against it. They do not
+// of few columns nor of many large values.
+bool Pca::Fitter::tell_finite() const {
+    const auto limit = 0.999 * static_cast<double>(largest_value(dim_));
+    for (size_t j = 0; j < dim_; ++j) {
+        const double most = std::fabs(shift_[j]) + std::sqrt(products_[j * dim_ + j]);
+        if (!(most <= limit)) return false;
+    }
+    return true;
+}
+
+// Adds the first rows, as far as a device takes them, and returns how many these are. It reads rows
+// on their way there: to read them all before would take about as long again, so that its sums are
+// looked at, and taken back where they are of rows that must not be.
+size_t Pca::Fitter::add_checked(const Backend& backend, const Vectors& rows, int threads) {
+    const bool is_first = rows_ == 0;
+    const std::vector<double> sum = sum_, products = is_first ? std::vector<double>() : products_;
+    try {
+        const size_t taken = add_by(backend, rows, threads);
+        const size_t unread = taken > 0 && tell_finite() ? taken : 0;
+        check_finite(rows.slice(unread, rows.rows - unread), "rows", threads, unread);
+        return taken;
+    } catch (...) {
+        sum_ = sum;
+        if (is_first)
+            std::fill(products_.begin(), products_.end(), 0.0);
+        else
+            products_ = products;
+        throw;
+    }
+}
+
 void Pca::Fitter::add(const Vectors& rows, const Backend& backend, int threads) {
     check_dim(rows, dim_, "rows");
-    check_finite(rows, "rows", threads);
     if (rows.rows == 0) return;
     const std::vector<std::pair<size_t, size_t>> tiles = upper_tiles(dim_);
     std::vector<double> block(std::min(rows.rows, kBlockRows) * dim_);
     if (rows_ == 0) shift_ = mean_of_head(rows);
 
-    for (size_t first = add_by(backend, rows, threads); first < rows.rows; first += kBlockRows) {
+    for (size_t first = add_checked(backend, rows, threads); first < rows.rows;
+         first += kBlockRows) {
         const size_t count = std::min(kBlockRows, rows.rows - first);
         load_block(rows.slice(first, count), shift_, threads, block.data());
         parallel_for(tiles.size(), threads, [&](size_t task, int) {

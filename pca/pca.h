@@ -39,6 +39,8 @@ class Pca {
 
        private:
         size_t add_by(const Backend& backend, const Vectors& rows, int threads);
+        size_t add_checked(const Backend& backend, const Vectors& rows, int threads);
+        bool tell_finite() const;
 
         size_t dim_;
         size_t rows_ = 0;

@@ -154,6 +154,59 @@ TEST_F(CovarianceTest, ComponentsAreNearTheCpus) {
     }
 }
 
+// Their sums tell, and are taken back: errors are those of rows that were read before.
+TEST_F(CovarianceTest, RefusedRowsLeaveTheFitterUnchanged) {
+    Random random(7);
+    const Matrix x(400, 12, random, 3);
+    const CudaBackend backend(on_device());
+    PcaOptions options;
+    options.components = 12;
+    const Pca expected = Pca::fit(x.view(), options, backend, 1);
+    const auto error_of = [&](Pca::Fitter& fitter, const Matrix& rows, const Backend& used) {
+        try {
+            fitter.add(rows.view(), used, 1);
+        } catch (const Error& error) {
+            return std::string(error.what());
+        }
+        return std::string();
+    };
+    for (const bool first : {true, false}) {
+        for (const float value : {std::numeric_limits<float>::quiet_NaN(),
+                                  -std::numeric_limits<float>::infinity(), 1e30f, 3e38f}) {
+            for (const size_t row : {size_t{0}, size_t{399}}) {
+                Matrix bad = x;
+                bad.row(row)[11] = value;
+                Pca::Fitter fitter(12), by_cpu(12);
+                if (!first) fitter.add(x.view(), backend, 1);
+                const std::string error = error_of(fitter, bad, backend);
+                EXPECT_NE(error, "");
+                EXPECT_EQ(error, error_of(by_cpu, bad, cpu_backend()));
+                if (first) fitter.add(x.view(), backend, 1);
+                EXPECT_EQ(fitter.finish(options, backend).matrix(), expected.matrix());
+            }
+        }
+    }
+}
+
+// The same large value everywhere is allowed up to a limit, which sums of differences do not know.
+TEST_F(CovarianceTest, ValuesNearTheLargestAreRead) {
+    const float largest = largest_value(4);
+    for (const float value : {0.9995f * largest, 1.01f * largest}) {
+        std::vector<float> values(200 * 4, value);
+        const MatrixView<const float> rows(values.data(), 200, 4);
+        const auto is_refused = [&](const Backend& backend) {
+            try {
+                Pca::Fitter(4).add(rows, backend, 1);
+            } catch (const Error& error) {
+                return error.code() == StatusCode::InvalidArgument;
+            }
+            return false;
+        };
+        EXPECT_EQ(is_refused(CudaBackend(on_device())), value > largest);
+        EXPECT_EQ(is_refused(cpu_backend()), value > largest);
+    }
+}
+
 TEST_F(CovarianceTest, FewRowsAreTheCpus) {
     Random random(6);
     const Matrix x(50, 8, random);
