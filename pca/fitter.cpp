@@ -148,8 +148,8 @@ size_t Pca::Fitter::add_by(const Backend& backend, const Vectors& rows, int thre
     return first;
 }
 
-// Whether the sums say of every row added that check_finite() has nothing against it. They do not
-// of few columns nor of many large values.
+// Whether the sums say of every row added that check_finite() has nothing against it. Never where
+// it has; and not of many rows of values near the largest.
 bool Pca::Fitter::tell_finite() const {
     const auto limit = 0.999 * static_cast<double>(largest_value(dim_));
     for (size_t j = 0; j < dim_; ++j) {
