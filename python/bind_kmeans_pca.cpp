@@ -4,6 +4,9 @@
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,12 +24,13 @@ namespace {
 
 struct PyKMeans {
     KMeansOptions options;
-    std::optional<KMeansResult> result;
+    // Shared, so that a call has one result to its end, whatever fit() does meanwhile.
+    std::shared_ptr<const KMeansResult> result;
 
-    const KMeansResult& fitted() const {
-        check(result.has_value(), StatusCode::NotTrained,
+    std::shared_ptr<const KMeansResult> fitted() const {
+        check(result != nullptr, StatusCode::NotTrained,
               "this KMeans has no centroids yet: call fit(x) first");
-        return *result;
+        return result;
     }
 };
 
@@ -58,7 +62,7 @@ void init_kmeans(PyKMeans* self, nb::handle clusters, const std::string& metric,
     options.redo = whole_number(redo, "redo", 1);
     options.max_points_per_cluster =
         whole_number(max_points_per_cluster, "max_points_per_cluster", 1, 0);
-    new (self) PyKMeans{options, std::nullopt};
+    new (self) PyKMeans{options, nullptr};
 }
 
 void fit_kmeans(PyKMeans& self, nb::handle x, nb::handle weights, nb::handle initial,
@@ -75,7 +79,7 @@ void fit_kmeans(PyKMeans& self, nb::handle x, nb::handle weights, nb::handle ini
     options.progress = call.progress();
     KMeansResult result =
         call.run([&] { return train_kmeans(rows.view(), options, cpu_backend()); });
-    self.result = std::move(result);
+    self.result = std::make_shared<const KMeansResult>(std::move(result));
 }
 
 // The nearest centroid of each row, a slice of rows at a time.
@@ -83,14 +87,14 @@ nb::object predict(const PyKMeans& self, nb::handle x, nb::handle threads) {
     constexpr size_t kRows = 8192;
     const Rows rows(x, "x");
     const Vectors& all = rows.view();
-    const KMeansResult& result = self.fitted();
+    const std::shared_ptr<const KMeansResult> result = self.fitted();
     const int workers = thread_count(threads);
     const Metric metric =
         self.options.metric == Metric::Cosine ? Metric::InnerProduct : self.options.metric;
     std::vector<int64_t> labels(all.rows);
     Call call;
     call.run([&] {
-        check_dim(all, result.dim, "x");
+        check_dim(all, result->dim, "x");
         check_finite(all, "x", workers);
         std::vector<float> slice(std::min(kRows, all.rows) * all.cols);
         std::vector<uint32_t> found(std::min(kRows, all.rows));
@@ -98,26 +102,37 @@ nb::object predict(const PyKMeans& self, nb::handle x, nb::handle threads) {
             const size_t count = std::min(kRows, all.rows - first);
             const MatrixView<float> part(slice.data(), count, all.cols);
             read_rows(all, first, part);
-            cpu_backend().assign(part, result.view(), metric, found.data(), nullptr, workers);
+            cpu_backend().assign(part, result->view(), metric, found.data(), nullptr, workers);
             std::copy_n(found.begin(), count, labels.begin() + static_cast<ptrdiff_t>(first));
         }
     });
     return numpy_array(std::move(labels), {all.rows});
 }
 
-// Rows are summed by the fitter; components are made from the sums when they are asked for.
+// Rows are summed by the fitter; components are made from the sums when they are asked for. What
+// threads share: one changes it at a time, and a call has one Pca to its end.
+struct PcaSums {
+    std::mutex mutex;  // taken without the GIL
+    std::optional<Pca::Fitter> fitter;
+    std::shared_ptr<const Pca> fitted;
+    size_t dim = 0;
+    std::atomic<size_t> rows = 0;
+};
 struct PyPca {
     PcaOptions options;
-    std::optional<Pca::Fitter> fitter;
-    std::optional<Pca> fitted;
-    size_t dim = 0;
-    size_t rows = 0;
+    std::shared_ptr<PcaSums> sums = std::make_shared<PcaSums>();
 
-    const Pca& pca() {
-        check(fitter.has_value(), StatusCode::NotTrained,
-              "this Pca has seen no rows yet: call fit(x) or partial_fit(x) first");
-        if (!fitted) fitted = fitter->finish(options);
-        return *fitted;
+    std::shared_ptr<const Pca> pca() const {
+        const std::shared_ptr<PcaSums> from = sums;
+        Call call;
+        return call.run([&] {
+            const std::lock_guard lock(from->mutex);
+            check(from->fitter.has_value(), StatusCode::NotTrained,
+                  "this Pca has seen no rows yet: call fit(x) or partial_fit(x) first");
+            if (!from->fitted)
+                from->fitted = std::make_shared<const Pca>(from->fitter->finish(options));
+            return from->fitted;
+        });
     }
 };
 
@@ -125,21 +140,32 @@ void partial_fit(PyPca& self, nb::handle x, nb::handle threads) {
     const Rows rows(x, "x");
     const int workers = thread_count(threads);
     const Vectors& all = rows.view();
-    if (!self.fitter) {
-        check(all.cols >= self.options.components, StatusCode::InvalidArgument,
-              "components = ", self.options.components, " is more than the ", all.cols,
-              " columns of x: ask for at most ", all.cols);
-        self.fitter.emplace(all.cols);
-        self.dim = all.cols;
-    }
+    const PcaOptions& options = self.options;
+    const std::shared_ptr<PcaSums> sums = self.sums;
     Call call;
     call.run([&] {
-        check_dim(all, self.dim, "x");
+        const std::lock_guard lock(sums->mutex);
+        const bool first = !sums->fitter;
+        if (first) {
+            check(all.cols >= options.components, StatusCode::InvalidArgument,
+                  "components = ", options.components, " is more than the ", all.cols,
+                  " columns of x: ask for at most ", all.cols);
+        } else {
+            check_dim(all, sums->dim, "x");
+        }
         check_finite(all, "x", workers);
-        self.fitter->add(all, cpu_backend(), workers);
+        if (all.rows == 0) return;
+        if (first) {
+            Pca::Fitter fitter(all.cols);
+            fitter.add(all, cpu_backend(), workers);
+            sums->fitter = std::move(fitter);
+            sums->dim = all.cols;
+        } else {
+            sums->fitter->add(all, cpu_backend(), workers);
+        }
+        sums->fitted.reset();
+        sums->rows += all.rows;
     });
-    self.fitted.reset();
-    self.rows += all.rows;
 }
 
 void fit_pca(PyPca& self, nb::handle x, nb::handle threads) {
@@ -147,14 +173,15 @@ void fit_pca(PyPca& self, nb::handle x, nb::handle threads) {
     fresh.options = self.options;
     partial_fit(fresh, x, threads);
     fresh.pca();
-    self = std::move(fresh);
+    self.sums = fresh.sums;
 }
 
 nb::object transform(PyPca& self, nb::handle x, nb::handle threads, bool inverse) {
     const char* name = inverse ? "y" : "x";
     const Rows rows(x, name);
     const int workers = thread_count(threads);
-    const Pca& pca = self.pca();
+    const std::shared_ptr<const Pca> held = self.pca();
+    const Pca& pca = *held;
     const size_t count = rows.view().rows, dim = inverse ? pca.dim() : pca.components();
     std::vector<float> out(count * dim);
     const MatrixView<float> view(out.data(), count, dim);
@@ -224,24 +251,24 @@ void bind_kmeans(nb::module_& module) {
         .def_prop_ro(
             "centroids",
             [](const PyKMeans& self) {
-                const KMeansResult& result = self.fitted();
-                return numpy_array(result.centroids, {result.clusters, result.dim});
+                const auto result = self.fitted();
+                return numpy_array(result->centroids, {result->clusters, result->dim});
             },
             nb::sig("def centroids(self) -> numpy.typing.NDArray[numpy.float32]"))
         .def_prop_ro(
             "objective",
             [](const PyKMeans& self) {
-                const std::vector<double>& steps = self.fitted().objective;
-                return numpy_array(steps, {steps.size()});
+                const auto result = self.fitted();
+                return numpy_array(result->objective, {result->objective.size()});
             },
             nb::sig("def objective(self) -> numpy.typing.NDArray[numpy.float64]"),
             "After each iteration: the sum of squared distances, or of similarities where "
             "spherical.")
         .def_prop_ro("points_given",
-                     [](const PyKMeans& self) { return self.fitted().points_given; })
-        .def_prop_ro("points_used", [](const PyKMeans& self) { return self.fitted().points_used; })
+                     [](const PyKMeans& self) { return self.fitted()->points_given; })
+        .def_prop_ro("points_used", [](const PyKMeans& self) { return self.fitted()->points_used; })
         .def_prop_ro("empty_splits",
-                     [](const PyKMeans& self) { return self.fitted().empty_splits; });
+                     [](const PyKMeans& self) { return self.fitted()->empty_splits; });
 }
 
 void bind_pca(nb::module_& module) {
@@ -260,9 +287,10 @@ void bind_pca(nb::module_& module) {
                 options.components = whole_number(count, "components", 1);
                 options.whiten = whiten;
                 options.epsilon = real_number(epsilon, "epsilon");
-                if (!(options.epsilon >= 0) || options.epsilon > 1) {
-                    value_error("epsilon = " + std::to_string(options.epsilon) +
-                                " must be between 0 and 1: the default is 1e-6");
+                const double least = whiten ? kMinWhiteningEpsilon : 0;
+                if (!(options.epsilon >= least) || options.epsilon > 1) {
+                    value_error("epsilon = " + std::to_string(options.epsilon) + " must be " +
+                                (whiten ? "1e-12" : "0") + " to 1: the default is 1e-6");
                 }
                 PyPca fresh;
                 fresh.options = options;
@@ -312,21 +340,21 @@ void bind_pca(nb::module_& module) {
         .def_prop_ro(
             "components_",
             [](PyPca& self) {
-                const Pca& pca = self.pca();
-                return numpy_array(pca.matrix(), {pca.components(), pca.dim()});
+                const auto pca = self.pca();
+                return numpy_array(pca->matrix(), {pca->components(), pca->dim()});
             },
             nb::sig(components.c_str()), "Orthonormal rows, by falling variance.")
         .def_prop_ro(
-            "mean_", [](PyPca& self) { return vector_of(self.pca().mean()); },
+            "mean_", [](PyPca& self) { return vector_of(self.pca()->mean()); },
             nb::sig(mean.c_str()))
         .def_prop_ro(
-            "explained_variance_", [](PyPca& self) { return vector_of(self.pca().variances()); },
+            "explained_variance_", [](PyPca& self) { return vector_of(self.pca()->variances()); },
             nb::sig(variance.c_str()))
         .def_prop_ro(
             "explained_variance_ratio_",
-            [](PyPca& self) { return vector_of(self.pca().explained_variance_ratio()); },
+            [](PyPca& self) { return vector_of(self.pca()->explained_variance_ratio()); },
             nb::sig(ratio.c_str()))
-        .def_prop_ro("rows_seen", [](const PyPca& self) { return self.rows; });
+        .def_prop_ro("rows_seen", [](const PyPca& self) { return self.sums->rows.load(); });
 }
 
 }  // namespace nearcell::python
