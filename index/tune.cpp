@@ -262,8 +262,16 @@ TuneResult tune(CellIndex& index, const Vectors& queries, MatrixView<const int64
           " rows, but there are ", queries.rows, " queries: pass one row a query");
     check(truth.cols >= options.k, StatusCode::InvalidArgument, "truth has ", truth.cols,
           " columns, fewer than k = ", options.k, ": pass k true neighbours a query");
+    check(index.size() > 0, StatusCode::InvalidArgument,
+          "the index has no vectors: add some before tuning");
+    bool says_something = false;
+    for (size_t q = 0; q < truth.rows && !says_something; ++q)
+        says_something = !real_ids(truth.row(q), options.k).empty();
+    check(says_something, StatusCode::InvalidArgument, "truth has no id among the first ",
+          options.k, " of any row: pass what exact_search() found among the index's vectors");
     TuneResult result = Tuner(index, queries, truth, options).tune();
-    index.set_defaults(result.chosen.probes, result.chosen.rerank, result.chosen.cutoff);
+    if (result.chosen.recall > 0)  // else nothing says that these are better
+        index.set_defaults(result.chosen.probes, result.chosen.rerank, result.chosen.cutoff);
     return result;
 }
 

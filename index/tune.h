@@ -43,7 +43,9 @@ struct TuneResult {
 // Sets the index's defaults to the cheapest setting whose recall on these queries reaches the
 // target: least work, not least measured time, so that it is the same on every machine. With more
 // than 100 queries the target is raised by the sampling error, as far as any setting reaches, so
-// that other queries reach it too. When the call throws, the defaults are as they were.
+// that other queries reach it too. When the call throws, the defaults are as they were; so they are
+// when no setting finds an id of truth. Throws InvalidArgument for an empty index, and truth
+// without an id.
 TuneResult tune(CellIndex& index, const Vectors& queries, MatrixView<const int64_t> truth,
                 const TuneOptions& options);
 

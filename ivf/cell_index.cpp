@@ -274,6 +274,10 @@ void CellIndex::set_defaults(size_t probes, size_t rerank, float cutoff) {
     check(probes <= state_->options.cells, StatusCode::InvalidArgument, "probes = ", probes,
           " is more than the ", state_->options.cells,
           " cells of the index: pass at most that many");
+    check(rerank == 0 || state_->options.rerank.has_value(), StatusCode::InvalidArgument,
+          "rerank = ", rerank,
+          ", but the index keeps no vectors to re-rank with: leave it 0, or build it with RFlat or "
+          "Refine(...)");
     state_->default_probes = probes;
     state_->default_rerank = rerank;
     state_->default_cutoff = cutoff;

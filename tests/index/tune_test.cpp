@@ -265,6 +265,24 @@ TEST(Tune, RefusesBadInputAndKeepsTheDefaults) {
         EXPECT_EQ(error.code(), StatusCode::Cancelled);
     }
     EXPECT_EQ(index->default_probes(), 7u);
+    EXPECT_THROW(index->set_defaults(7, 5), Error);  // nothing to re-rank with
+}
+
+// Of which every search finds all, or none.
+TEST(Tune, TruthThatSaysNothingChangesNothing) {
+    const std::unique_ptr<CellIndex> index = build("IVF64,Flat");
+    index->set_defaults(7, 0);
+    const Vectors queries = sample().queries();
+    std::vector<int64_t> truth(queries.rows * kNeighbours, -1);
+    const MatrixView<const int64_t> none(truth.data(), queries.rows, kNeighbours);
+    EXPECT_THROW(tune(*index, queries, none, {}), Error);
+    std::fill(truth.begin(), truth.end(), int64_t{1} << 40);
+    const TuneResult result = tune(*index, queries, none, {});
+    EXPECT_FALSE(result.reached);
+    EXPECT_EQ(result.chosen.recall, 0.0);
+    EXPECT_EQ(index->default_probes(), 7u);
+    CellIndex empty(index->options());
+    EXPECT_THROW(tune(empty, queries, sample().true_ids(), {}), Error);
 }
 
 }  // namespace
