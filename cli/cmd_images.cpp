@@ -1,6 +1,7 @@
 // nearcell images PICTURES: the whole way in one command: features of pictures, a PCA where wanted,
 // an index, a search, and a sheet that shows queries with their neighbours.
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <memory>
 #include <numeric>
 
@@ -77,12 +78,15 @@ struct Seconds {
     double extract = 0, search = 0;
 };
 
-void add_facts(const Extractor& extractor, const PictureFeatures& base, const PictureIndex& index,
+void add_facts(const Extractor& extractor, const PictureFeatures& base,
+               const PictureFeatures& asked, const PictureIndex& index,
                const PictureAnswers& answers, const Seconds& seconds, ContactSheet& sheet) {
     sheet.title = "Nearest neighbours among " + grouped_text(base.count()) +
                   (base.count() == 1 ? " picture" : " pictures");
-    for (const Json& skipped : base.skipped)
-        sheet.left_out.push_back(skipped["reason"].get<std::string>());
+    for (const Json* list : {&base.skipped, &asked.skipped}) {
+        for (const Json& skipped : *list)
+            sheet.left_out.push_back(skipped["reason"].get<std::string>());
+    }
     auto& facts = sheet.facts;
     facts.emplace_back("Queries", grouped_text(answers.queries.size()));
     facts.emplace_back("Network", extractor.model().name + ", " +
@@ -108,8 +112,10 @@ void save_index(const std::string& path, const PictureIndex& index, const Pictur
     AtomicFile names_file(names);
     append_names(names_file, base.listed, base.rows);
     index.index().save(path);
-    if (index.pca()) save_pca(*index.pca(), pca);
     names_file.commit();
+    // Of the index that was there before, and wrong beside this one should the next not be written.
+    if (is_pca(pca)) std::filesystem::remove(pca);
+    if (index.pca()) save_pca(*index.pca(), pca);
     session.fact("index", path);
     session.fact("names", names);
     if (index.pca()) session.fact("pca_file", pca);
@@ -160,16 +166,16 @@ void images(const ImagesOptions& options, Session& session) {
     if (index.pca()) session.fact_seconds("pca_seconds", index.pca_seconds());
     session.fact_seconds("build_seconds", index.build_seconds());
     session.fact_seconds("search_seconds", seconds.search);
-    ContactSheet sheet;
-    if (options.wants_sheet()) {
-        watch.lap();
-        sheet = sheet_of(answers, base, metric, session);
-        add_facts(extractor, base, index, answers, seconds, sheet);
-        session.fact_seconds("sheet_seconds", watch.lap());
-    }
     check_interrupted();
     if (!options.save_index.empty()) save_index(options.save_index, index, base, session);
-    save_sheet(options, sheet, session);
+    if (options.wants_sheet()) {
+        watch.lap();
+        ContactSheet sheet = sheet_of(answers, base, metric, session);
+        add_facts(extractor, base, asked, index, answers, seconds, sheet);
+        session.fact_seconds("sheet_seconds", watch.lap());
+        check_interrupted();
+        save_sheet(options, sheet, session);
+    }
     report_answers(answers, base, metric, !options.wants_sheet(), session);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <nearcell/core/error.h>
 #include <nearcell/core/parallel.h>
 #include <nearcell/extract/image_write.h>
 #include <nearcell/extract/resize.h>
@@ -44,6 +45,17 @@ size_t common_folders(std::span<const std::string> paths) {
     return slash == std::string::npos ? 0 : slash + 1;
 }
 
+// A picture may be gone by now, and the work is done.
+SheetPicture picture_of(const std::string& path, const std::string& name) {
+    try {
+        return {path, name, make_thumbnail(read_image(path)), ""};
+    } catch (const Error& error) {
+        Image blank(1, 1);
+        blank.pixels.assign(kImageChannels, 255);
+        return {path, name, make_thumbnail(blank), error.what()};
+    }
+}
+
 }  // namespace
 
 void check_sheet_size(size_t queries, size_t neighbors) {
@@ -63,7 +75,7 @@ std::vector<SheetPicture> sheet_pictures(std::span<const std::string> paths, int
         const size_t count = std::min(kPicturesAtOnce, paths.size() - first);
         parallel_for(count, threads, [&](size_t i, int) {
             const std::string& path = paths[first + i];
-            pictures[first + i] = {path, path.substr(common), make_thumbnail(read_image(path))};
+            pictures[first + i] = picture_of(path, path.substr(common));
         });
     }
     report(progress, "thumbnails", total, total);

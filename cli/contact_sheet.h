@@ -26,6 +26,7 @@ struct SheetPicture {
     std::string path;
     std::string name;  // the path without the folders that all have in common
     Thumbnail thumbnail;
+    std::string reason;  // why it cannot be read any more: then it is blank
 };
 
 struct SheetNeighbor {

@@ -32,7 +32,7 @@ void NetworkOptions::add_options(CLI::App& command, std::vector<std::string>& pi
 }
 
 std::vector<std::string> NetworkOptions::inputs(std::vector<std::string> sources) const {
-    if (weights) sources.push_back(*weights);
+    sources.push_back(weights ? *weights : weights_path(model));
     return sources;
 }
 

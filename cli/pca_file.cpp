@@ -1,8 +1,10 @@
 #include "pca_file.h"
 
+#include <filesystem>
 #include <utility>
 #include <vector>
 
+#include <nearcell/core/error.h>
 #include <nearcell/storage/container.h>
 
 namespace nearcell::cli {
@@ -17,6 +19,15 @@ void save_pca(const Pca& pca, const std::string& path) {
     writer.add("numbers", SectionType::F64, 2, 1, numbers);
     writer.add("whiten", SectionType::U8, 1, 1, &whiten);
     writer.save(path);
+}
+
+bool is_pca(const std::string& path) {
+    if (!std::filesystem::is_regular_file(path)) return false;
+    try {
+        return Container::open(path).kind() == "pca";
+    } catch (const Error&) {  // of another kind, or damaged
+        return false;
+    }
 }
 
 Pca load_pca(const std::string& path) {

@@ -9,6 +9,8 @@
 namespace nearcell::cli {
 
 void save_pca(const Pca& pca, const std::string& path);
+// Whether a file is there that says so.
+bool is_pca(const std::string& path);
 // Throws as Container::open does, and InvalidArgument when the file holds something else.
 Pca load_pca(const std::string& path);
 

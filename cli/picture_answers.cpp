@@ -95,6 +95,9 @@ ContactSheet sheet_of(const PictureAnswers& answers, const PictureFeatures& base
         sheet.queries.push_back(std::move(query));
     }
     sheet.pictures = sheet_pictures(paths, session.threads(), session.progress());
+    for (const SheetPicture& picture : sheet.pictures) {
+        if (!picture.reason.empty()) session.warn("shown blank: " + picture.reason);
+    }
     sheet.score_words = score_words(metric);
     return sheet;
 }

@@ -1,9 +1,9 @@
 // Resizing and cropping as Pillow and torchvision do it, bit for bit: reference models were trained
 // on, and are compared with, their pixels. The filter is Pillow's BILINEAR: a triangle of radius
 // max(1, in / out) source pixels around half-pixel centres, weights of 22 fractional bits, first
-// along rows, rounded to 8 bits, then along columns. (Pillow 13 takes the columns first where a
-// picture shrinks much more in height than in width: a level of difference in some pixels.
-// Published features are of the versions before, and so is this.) Only the part of the result that
+// along rows, rounded to 8 bits, then along columns. (Pillow 13 takes the columns first of some
+// pictures, of 203 x 301 to 224 x 224 as well: a level of difference in some pixels. Published
+// features are of the versions before, and so is this.) Only the part of the result that
 // is asked for is computed, from the rows that it needs. Cost: about two source pixels read for
 // each one there is. Pure; thread safe.
 #pragma once

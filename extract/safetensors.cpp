@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include <nearcell/core/aligned_buffer.h>
 #include <nearcell/core/error.h>
@@ -92,6 +93,12 @@ const Tensor& Weights::get(std::string_view name, std::span<const uint64_t> shap
           StatusCode::Corrupt, path_, ": tensor ", shown_name(name), " has shape ",
           shown_shape(tensor.shape), ", must have ", shown_shape({shape.begin(), shape.end()}),
           "; it is for another network");
+    // Networks clamp, and a clamped NaN is a number: features would be wrong, and nothing said.
+    const auto bad = std::find_if(tensor.values.begin(), tensor.values.end(),
+                                  [](float value) { return !std::isfinite(value); });
+    check(bad == tensor.values.end(), StatusCode::Corrupt, path_, ": tensor ", shown_name(name),
+          " has ", bad == tensor.values.end() ? 0.0f : *bad, " at ", bad - tensor.values.begin(),
+          "; get the file again");
     return tensor;
 }
 

