@@ -116,7 +116,8 @@ void read_list(const std::string& path, std::vector<std::string>& out) {
     if (!text.empty()) file.read_at(0, text.data(), text.size(), "the list");
     const fs::path folder = fs::path(path).parent_path();
     size_t number = 0;
-    for (size_t at = 0; at < text.size();) {
+    const size_t mark = text.starts_with("\xEF\xBB\xBF") ? 3 : 0;  // of UTF-8
+    for (size_t at = mark; at < text.size();) {
         const size_t end = std::min(text.find('\n', at), text.size());
         std::string_view line(text.data() + at, end - at);
         at = end + 1;
@@ -124,7 +125,8 @@ void read_list(const std::string& path, std::vector<std::string>& out) {
         if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
         if (line.empty()) continue;
         check(line.size() <= kMaxPathBytes && line.find('\0') == line.npos, StatusCode::Corrupt,
-              path, ": line ", number, " is no path; a list of pictures is text, one path a line");
+              path, ": line ", number, " is no path; without one of the suffixes of pictures (",
+              kSuffixes, ") it is read as a list of pictures, which is text, one path a line");
         check(is_picture_name(line), StatusCode::Corrupt, path, ": line ", number,
               " names no picture (", kSuffixes, "); a list of pictures is text, one path a line");
         out.push_back((folder / line).string());

@@ -114,7 +114,8 @@ std::optional<IdFilter> filter_argument(nb::handle filter) {
     const nb::handle range_type(reinterpret_cast<PyObject*>(&PyRange_Type));
     if (nb::isinstance(filter, range_type)) return from_range(filter);
     if (nb::isinstance<nb::slice>(filter)) return from_slice(filter);
-    if (nb::isinstance<nb::set>(filter) || nb::isinstance<nb::frozenset>(filter)) {
+    const nb::object set_type = nb::module_::import_("collections.abc").attr("Set");
+    if (nb::isinstance(filter, set_type)) {  // keys of a dict, too
         return IdFilter::list(Ids(nb::list(filter), "filter").span());
     }
     if (nb::isinstance<nb::list>(filter) || nb::isinstance<nb::tuple>(filter)) {

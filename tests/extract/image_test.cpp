@@ -99,6 +99,8 @@ Bytes stored(const Bytes& raw) {
 
 TEST(Image, DataThatExpandBeyondTheirHeaderAreRefused) {
     EXPECT_EQ(decode_image(png_of(1, 1, 8, 0, stored({0, 9})), "x").pixels, Bytes({9, 9, 9}));
+    EXPECT_EQ(decode_image(png_of(2, 1, 8, 3, stored({0, 0, 200})), "x").pixels,
+              Bytes({1, 2, 3, 0, 0, 0}));  // of a palette of one colour
     // 1 pixel is promised; a run of zeros of 32 million bytes follows: a fixed block that repeats
     // "258 bytes from one back", 13 bits (11000101 00000) at a time.
     Bytes bomb{0x78, 0x01, 0};

@@ -98,6 +98,9 @@ TEST_F(PictureList, ListFilesKeepTheirOrder) {
         EXPECT_NE(std::string(error.what()).find("line "), std::string::npos) << error.what();
     }
     EXPECT_EQ(refused(list("\n\n")).code(), StatusCode::NotFound);
+    EXPECT_EQ(list_pictures(list("\xEF\xBB\xBF"
+                                 "b.jpg")),
+              Names({dir_.file("b.jpg")}));
 }
 
 TEST_F(PictureList, WhatIsNotThereIsTold) {

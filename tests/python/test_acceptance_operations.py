@@ -44,6 +44,7 @@ def allowed_by(kind):
         "array": (some, some),
         "list": (some.tolist(), some),
         "set": (set(some.tolist()), some),
+        "keys": (dict.fromkeys(some.tolist()).keys(), some),
         "batch": (IdFilter.list(rng.permutation(some)), some),
         "bitmap": (IdFilter.bitset(np.packbits(mask, bitorder="little")), some),
         "mask": (mask, some),
