@@ -26,7 +26,8 @@ Bytes sample(std::string_view spec, Metric metric, size_t rows) {
     const CallOptions call{.threads = 1};
     index->train(MatrixView<const float>(values.data(), kRows, kDim), call);
     if (rows > 0) index->add(MatrixView<const float>(values.data(), rows, kDim), {}, call);
-    if (rows > 30) index->set_defaults(1, size_t{1} << 60);
+    const size_t rerank = index->options().rerank ? size_t{1} << 60 : 0;
+    if (rows > 30) index->set_defaults(1, rerank);
     return section_list(Container::from_bytes(index->to_bytes()));
 }
 
