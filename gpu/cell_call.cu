@@ -302,7 +302,7 @@ ChunkQueries CellCall::prepare(const DeviceBatch& batch, size_t first, size_t co
     const size_t probes = search_.probes;
     const BestLists best = make_lists(count, probes);
     // Where bounds are not known, a query that is none may find nothing, and looks into cell 0.
-    if (held_.centroids().codes().tiles.values == nullptr) {
+    if (held_.centroids().codes().tiles.terms == nullptr) {
         simt::fill_bytes(best.keys, 0, count * probes * sizeof(uint64_t), session_.stream.get());
     }
     const size_t most = std::max<size_t>(1, held_.options().scratch_bytes / scan_bytes());

@@ -133,12 +133,19 @@ bool CellStore::spare_fits(const SearchableCells& cells) const {
         blocks += blocks_for(cell.size) + blocks_for(cell.size) / kSpare + 1;
     blocks += blocks / kSpare;
     const size_t rows = holds_rerank(cells) ? cells.rerank->words : 0;
-    const CodeView* const tiled = tiled_code(cells);
-    const size_t tile = options_.tiles && tiled != nullptr ? tile_steps(tiled->dim) * 8 + 4 : 0;
-    const size_t wanted = blocks * kBlock * (cells.code.words + rows + tile + 1) * sizeof(uint32_t);
+    const size_t words = cells.code.words + rows + tile_words(cells) + 1;
+    const size_t wanted = blocks * kBlock * words * sizeof(uint32_t);
     const size_t others = budget_.used() - std::min(budget_.used(), memory_bytes());
     const size_t taken = others + options_.left_bytes;
     return taken <= budget_.limit() && wanted <= budget_.limit() - taken;
+}
+
+// Of each vector, if all of them fit.
+size_t CellStore::tile_words(const SearchableCells& cells) const {
+    const CodeView* const tiled = tiled_code(cells);
+    if (options_.tiles == KeptTiles::None || tiled == nullptr) return 0;
+    const size_t values = options_.tiles == KeptTiles::Values ? tile_steps(tiled->dim) * 8 : 0;
+    return values + sizeof(ByteTerms) / sizeof(uint32_t);
 }
 
 std::vector<size_t> CellStore::all_cells() const {
@@ -210,31 +217,44 @@ void CellStore::lay_out(const SearchableCells& cells, bool spare) {
     blocks_ = std::move(codes);
 }
 
-// None where they are not wanted, there are none for such codes, or memory is short.
+// None where they are not wanted, there are none for such codes, or memory is short. Who does not
+// want values of re-rank rows wants the codes' bounds to decide.
 void CellStore::make_room_for_tiles(const SearchableCells& cells) {
     const CodeView* const code = tiled_code(cells);
-    if (!options_.tiles || code == nullptr || code->dim > kMostTileDim) return;
+    if (options_.tiles == KeptTiles::None || code == nullptr || code->dim > kMostTileDim) return;
+    const bool values = options_.tiles == KeptTiles::Values;
+    if (values && make_room_for_tiles(*code, true)) return;
+    if (tile_steps(code->dim) <= kMadeSteps && (values || !tiles_rows_))
+        make_room_for_tiles(*code, false);
+}
+
+bool CellStore::make_room_for_tiles(const CodeView& code, bool with_values) {
     const size_t places = capacity_blocks_ * kBlock;
-    const size_t words = places * tile_steps(code->dim) * 8;
-    const size_t means = tiles_rows_ ? held_.size() * code->dim : 0;
+    const size_t words = with_values ? places * tile_steps(code.dim) * 8 : 0;
+    const size_t means = tiles_rows_ ? held_.size() * code.dim : 0;
     const size_t turned =
-        tiles_rows_ ? 0 : std::min(kTurnedBytes, places * code->words * sizeof(uint32_t));
+        tiles_rows_ ? 0 : std::min(kTurnedBytes, places * code.words * sizeof(uint32_t));
     const size_t wanted = (words + means) * sizeof(uint32_t) + places * sizeof(ByteTerms) + turned;
     const size_t taken = budget_.used() + kScratchesLeft * options_.left_bytes;
-    if (places == 0 || taken > budget_.limit() || wanted > budget_.limit() - taken) return;
+    if (places == 0 || taken > budget_.limit() || wanted > budget_.limit() - taken) return false;
     try {
-        DeviceArray<uint32_t> values(words, stream_, budget_, "byte tiles");
-        if (means > 0) row_means_ = DeviceArray<float>(means, stream_, budget_, "byte tiles");
+        DeviceArray<uint32_t> values;
+        DeviceArray<float> row_means;
+        if (words > 0) values = DeviceArray<uint32_t>(words, stream_, budget_, "byte tiles");
+        if (means > 0) row_means = DeviceArray<float>(means, stream_, budget_, "byte tiles");
         tile_terms_ = DeviceArray<ByteTerms>(places, stream_, budget_, "byte tiles");
         tile_values_ = std::move(values);
+        row_means_ = std::move(row_means);
     } catch (const Error& error) {  // others have the memory
         if (error.code() != StatusCode::OutOfMemory) throw;
+        return false;
     }
+    return true;
 }
 
 void CellStore::copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
                            StagedCopy& copy) {
-    if (codes().tiles.values != nullptr) return copy_turned(cells, which, copy);
+    if (codes().tiles.terms != nullptr) return copy_turned(cells, which, copy);
     const size_t block_words = cells.code.words * kBlock;
     for (const size_t c : which) {
         const CellView& cell = cells.cells[c];
@@ -353,7 +373,7 @@ void CellStore::copy_tables() {
 // Of all vectors, whichever changed: as the tables, which are made anew as well.
 void CellStore::make_tiles() {
     const size_t used = used_blocks_ * kBlock;
-    if (tile_values_.data() == nullptr || used == 0) return;
+    if (tile_terms_.data() == nullptr || used == 0) return;
     if (tiles_rows_) make_row_means();
     const StoredCodes tiled = tiles_rows_ ? rows() : codes();
     simt::launch({"make_byte_tiles", blocks_of(used, kMakeThreads), kMakeThreads, 0, stream_},

@@ -4,8 +4,8 @@
 // which copies those that changed. A cell that outgrows its room moves to the end; when there is no
 // room either, all are laid out anew. Cost: the bytes of the codes and 4 a vector, and, unless it
 // is left on the host, the re-rank store; then, where they are wanted and fit, byte tiles, a byte a
-// dimension and 16 a vector: of the re-rank rows, where these decide (SearchableCells::refines),
-// else of the codes. Thread safety: update() excludes all else.
+// dimension and 16 a vector, or of few dimensions the 16 alone: of the re-rank rows, where these
+// decide (SearchableCells::refines), else of the codes. Thread safety: update() excludes all else.
 #pragma once
 
 #include <cstddef>
@@ -35,10 +35,12 @@ class DeviceCode {
     DeviceArray<uint32_t> sub_begin_;
 };
 
+// Byte tiles, where they fit: none; their terms, of which scans make values; values, too.
+enum class KeptTiles { None, Terms, Values };
 struct StoreOptions {
     size_t chunk_blocks = 0;  // 0: kChunkBlocks
     bool rerank_on_host = false;
-    bool tiles = false;     // byte tiles, where they fit
+    KeptTiles tiles = KeptTiles::None;
     size_t left_bytes = 0;  // of the budget, which room to grow shall not take
 };
 constexpr size_t kChunkBlocks = 64;
@@ -117,7 +119,9 @@ class CellStore {
     void lay_out(const SearchableCells& cells, bool spare);
     void copy_cells(const SearchableCells& cells, const IdTags& tags,
                     const std::vector<size_t>& which, int threads);
+    size_t tile_words(const SearchableCells& cells) const;
     void make_room_for_tiles(const SearchableCells& cells);
+    bool make_room_for_tiles(const CodeView& code, bool with_values);
     void copy_codes(const SearchableCells& cells, const std::vector<size_t>& which,
                     StagedCopy& copy);
     void copy_turned(const SearchableCells& cells, const std::vector<size_t>& which,

@@ -38,12 +38,12 @@ constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
 // What is scanned.
 StoredCodes stored_codes(const CellStore& store, const ChunkSearchOptions& options) {
     const StoredCodes rows = store.rows();
-    return options.refined && rows.tiles.values != nullptr ? rows : store.codes();
+    return options.refined && rows.tiles.terms != nullptr ? rows : store.codes();
 }
 
 // Some times what a round is expected to find, and no less than the first chunk has.
 size_t chosen_room(const CellStore& store, const ChunkSearchOptions& options) {
-    const bool narrowed = stored_codes(store, options).tiles.values != nullptr;
+    const bool narrowed = stored_codes(store, options).tiles.terms != nullptr;
     const size_t chosen =
         narrowed ? store.chunk_vectors() + 8 * options.k : 4 * kGrowth * options.k;
     const size_t wanted = options.room != 0 ? options.room : std::max(kLeastRoom, chosen);
@@ -97,7 +97,7 @@ ChunkSearch::ChunkSearch(const CellStore& store, Session& session,
 }
 
 bool ChunkSearch::scans_tiles(const CellStore& store, const ChunkSearchOptions& options) {
-    return stored_codes(store, options).tiles.values != nullptr && options.metric != Metric::L1;
+    return stored_codes(store, options).tiles.terms != nullptr && options.metric != Metric::L1;
 }
 
 size_t ChunkSearch::bytes_per_query(const CellStore& store, const ChunkSearchOptions& options,
@@ -492,13 +492,15 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     job.uppers = uppers;
     const size_t each = byte_stride(stored_.tiles.steps) * sizeof(unsigned);
     const unsigned kept = kept_steps(stored_.tiles.steps);
-    const size_t beside = byte_scan_bytes(kept) + kSharedLeft;
+    const bool made = stored_.tiles.values == nullptr;
+    const size_t beside = byte_scan_bytes(kept, made) + kSharedLeft;
     const size_t most_bytes = device_.most_shared_bytes_per_block - beside;
     const size_t columns = std::min(most_bytes, kQueryBytes) / each / 16 * 16;
     const size_t fitting = std::clamp<size_t>(columns, 8, kByteTile);
     job.group = static_cast<unsigned>(fitting);
     const size_t bytes = fitting * each;
-    const ByteScanKernel kernel = scan_byte_tiles_kernel(stored_.tiles.steps, options_.metric);
+    const ByteScanKernel kernel =
+        scan_byte_tiles_kernel(stored_.tiles.steps, made, options_.metric);
     if (bytes > device_.shared_bytes_per_block - beside) simt::allow_shared_memory(kernel, bytes);
     // Where there are few tiles, blocks share one.
     const size_t tiles =
@@ -506,7 +508,7 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
             ? ceil_divide(queries.count, size_t{shared_tile(queries.count)}) * round.chunks()
             : queries.count * std::min(queries.probes.width, round.chunks());
     const size_t most =
-        static_cast<size_t>(device_.processors) * byte_blocks(kept, device_.architecture);
+        static_cast<size_t>(device_.processors) * byte_blocks(kept, made, device_.architecture);
     const size_t split = std::clamp<size_t>(most / std::max<size_t>(tiles, 1), 1, kMostSplit);
     const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
                     static_cast<unsigned>(split));

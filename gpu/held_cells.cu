@@ -83,7 +83,8 @@ void HeldCells::update(const SearchableCells& cells) {
     coarse.cells = {&all, 1};
     const std::vector<float> middle = mean_of(cells.centroids);
     if (!middle.empty()) coarse.centroids = {middle.data(), 1, middle.size()};
-    const StoreOptions plain{options_.chunk_blocks, true, true, options_.scratch_bytes};
+    const StoreOptions plain{options_.chunk_blocks, true, KeptTiles::Values,
+                             options_.scratch_bytes};
     if (!centroids_) centroids_ = std::make_unique<CellStore>(plain, budget_, stream_.get());
     centroids_->update(coarse, IdTags(), 0);
 
@@ -100,8 +101,9 @@ void HeldCells::update(const SearchableCells& cells) {
     const size_t rerank_words = has_rerank_ ? cells.rerank->words : 0;
     const size_t rows_bytes = total_blocks * kBlock * rerank_words * sizeof(uint32_t);
     const bool rows_fit = whole && rows_bytes <= room - code_bytes(total_blocks);
+    const KeptTiles wanted = options_.byte_tiles ? KeptTiles::Values : KeptTiles::Terms;
     const StoreOptions store{options_.chunk_blocks, options_.rerank_on_host || !rows_fit,
-                             options_.byte_tiles && whole && metric_ != Metric::L1,
+                             whole && metric_ != Metric::L1 ? wanted : KeptTiles::None,
                              options_.scratch_bytes};
     // With parts, or without them now, or where the re-rank rows lie elsewhere: from the beginning.
     if (!cells_ || !whole || !parts_.empty() || store.rerank_on_host != cells_->rerank_on_host()) {

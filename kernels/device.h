@@ -46,7 +46,8 @@ struct DeviceOptions {
     size_t scratch_bytes = size_t{1} << 30;
     // Where there is memory for it, the device also holds each vector rounded to a byte a dimension
     // (and 16 bytes), which says at the speed of integer tensor cores what cannot be found; not for
-    // L1. Of RaBitQ codes only where a re-rank store on the device decides by their bounds, and
+    // L1. Without, of up to 128 dimensions it holds the 16 bytes alone, and searches round codes
+    // again. Of RaBitQ codes only where a re-rank store on the device decides by their bounds, and
     // then in place of these, so that none fails. Results of others are the same without.
     bool byte_tiles = true;
     // For tests: cells are cut into chunks of so many blocks, there is room for so many candidates

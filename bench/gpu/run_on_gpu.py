@@ -23,18 +23,20 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-LIMITS = {"parity": 110, "sanitizers": 110, "bench": 200, "kernels": 60, "peers": 200}  # seconds
+LIMITS = {"parity": 150, "sanitizers": 110, "bench": 200, "kernels": 60, "peers": 200}  # seconds
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 # Every code by every metric would take racecheck minutes.
 RACES = "*Filters:*RangeSearch:*Changes:*OnTheDevice:*OnTheHost:*EveryMetric:*Cpus*-*EveryCode*"
@@ -75,9 +77,7 @@ class Run:
         start = time.monotonic()
         with tempfile.TemporaryFile() as out:
             try:
-                status = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=limit
-                ).returncode
+                status = status_of(command, out, limit)
                 said = f"status {status}"
             except subprocess.TimeoutExpired:
                 status, said = 124, f"stopped after {limit:.0f} s"
@@ -95,6 +95,18 @@ class Run:
             f"---- {name}: {' '.join(map(without_folder, command))}\n{text.rstrip()}\n"
         )
         return text
+
+
+def status_of(command: Sequence[str | Path], out: IO[bytes], limit: float) -> int:
+    """Runs a command. What it started ends with it: tools start the programs that they look at."""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+    ) as process:
+        try:
+            return process.wait(limit)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def without_folder(part: str | Path) -> str:
@@ -179,7 +191,11 @@ def clocks_text(path: Path) -> str:
 def read_lines(path: Path) -> list[dict[str, object]]:
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+    lines = []
+    for line in path.read_text(errors="replace").splitlines():
+        with suppress(json.JSONDecodeError):  # the last one, of a program that was stopped
+            lines.append(json.loads(line))
+    return lines
 
 
 def table(lines: list[dict[str, object]]) -> str:
@@ -233,9 +249,9 @@ def kernel_rows(path: Path) -> list[dict[str, object]]:
     search = 0
     for row in csv.DictReader(lines):
         try:
-            values = [float(row[metric].replace(",", "")) for metric in METRICS.values()]
+            values = [float((row[metric] or "").replace(",", "")) for metric in METRICS.values()]
         except (KeyError, ValueError):
-            continue  # the units, or a kernel that was not measured
+            continue  # the units, a kernel that was not measured, or half a line
         name = row["Kernel Name"].split("(")[0].replace("nearcell::gpu::", "")
         total = sums.setdefault((search, name), [0.0] * (len(values) + 1))
         total[0] += 1

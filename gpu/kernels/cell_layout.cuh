@@ -42,16 +42,17 @@ struct ScanPair {
 };
 
 // Of a vector's int8 values: what they are times, |rb|^2 of these products (NaN: no bounds are
-// known), and what the vector is off by at most.
+// known), what the vector is off by at most, and what it was times before it was rounded.
 struct alignas(16) ByteTerms {
-    float scale, square, error, unused;
+    float scale, square, error, inverse;
 };
-// The vectors as integer tensor cores multiply them (byte_tiles.cuh). values null: there are none.
+// The vectors as integer tensor cores multiply them (byte_tiles.cuh).
 struct ByteTiles {
-    const uint4* values;  // of each block and 32 dimensions, 32 lanes
-    const ByteTerms* terms;
-    unsigned steps;  // of 32 dimensions
+    const uint4* values;     // of each block and 32 dimensions, 32 lanes; null: scans make them
+    const ByteTerms* terms;  // null: there are none
+    unsigned steps;          // of 32 dimensions
 };
+constexpr unsigned kMadeSteps = 4;  // up to so many scans make values of (byte_codes.cuh)
 
 // Eight queries of so many dimensions fit into the shared memory of every device.
 constexpr size_t kMostTileDim = 4096;

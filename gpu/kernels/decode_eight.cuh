@@ -68,11 +68,11 @@ SIMT_DEVICE DimensionData<kKind> dimension_data(const CodeView& code, unsigned j
     return data;
 }
 
-// The factor that all values of a vector have, where the kind has one.
-template <CodeKind kKind>
+// The factor that all values of a vector have, where the kind has one. kStride: as code_word's.
+template <CodeKind kKind, size_t kStride = kBlock>
 SIMT_DEVICE float scale_of_vector(const CodeView& code, const uint32_t* words) {
     if constexpr (kKind == CodeKind::ScaledInt8)
-        return __uint_as_float(code_word(words, code.words - 1));
+        return __uint_as_float(code_word<kStride>(words, code.words - 1));
     if constexpr (kKind == CodeKind::Bits) return bits_factor_at(code, words, BitsFactor::Scale);
     return 1;
 }
@@ -103,14 +103,14 @@ SIMT_DEVICE void decode_eight_bits(const CodeView& code, const uint32_t* words, 
 }
 
 // Values of entries, one or two in a row at a time.
-template <CodeKind kKind, unsigned kWidth>
+template <CodeKind kKind, unsigned kWidth, size_t kStride = kBlock>
 SIMT_DEVICE void gather_eight(const CodeView& code, const DimensionData<kKind>* data,
                               const uint32_t* words, float (&x)[8]) {
     constexpr unsigned kMask = (1u << product_bits(kKind)) - 1;
     SIMT_UNROLL
     for (unsigned i = 0; i < 8; i += kWidth) {
         const uint4 at = simt::load16(reinterpret_cast<const uint4*>(data + i));
-        const unsigned entry = code_word(words, at.x) >> at.y & kMask;
+        const unsigned entry = code_word<kStride>(words, at.x) >> at.y & kMask;
         const float* const values = code.codebooks + (at.z + entry * at.w);
         if constexpr (kWidth == 2) {
             const float2 two = *reinterpret_cast<const float2*>(values);
@@ -122,40 +122,51 @@ SIMT_DEVICE void gather_eight(const CodeView& code, const DimensionData<kKind>* 
     }
 }
 
+// Words that eight dimensions have, of kinds whose values lie beside each other.
+constexpr unsigned words_of_eight(CodeKind kind) {
+    if (kind == CodeKind::Float32) return 8;
+    return kind == CodeKind::Float16 || kind == CodeKind::BFloat16 ? 4 : 2;
+}
+
+// Value i of eight dimensions, by their words; `data` and `scale`: of these dimensions, and of the
+// vector. With a constant i, words stay in registers.
+template <CodeKind kKind, class Data>
+SIMT_DEVICE float value_of_words(const unsigned (&words)[words_of_eight(kKind)], unsigned i,
+                                 const Data* data, float scale) {
+    if constexpr (kKind == CodeKind::Float32) {
+        return __uint_as_float(words[i]);
+    } else if constexpr (kKind == CodeKind::Float16 || kKind == CodeKind::BFloat16) {
+        const unsigned half = i % 2 == 0 ? words[i / 2] & 0xffffu : words[i / 2] >> 16;
+        return kKind == CodeKind::Float16 ? Float16Value::of(half) : BFloat16Value::of(half);
+    } else {
+        const unsigned byte = words[i / 4] >> (i % 4 * 8) & 0xffu;
+        if constexpr (kKind == CodeKind::RangeInt8)
+            return __fmaf_rn(static_cast<float>(byte), data[i].step, data[i].offset);
+        return __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), scale);
+    }
+}
+
 // `data` is of eight dimensions from `first`, a multiple of eight, on. Past the end x is anything.
 template <CodeKind kKind>
 SIMT_DEVICE void decode_eight(const CodeView& code, const DimensionData<kKind>* data,
                               const uint32_t* words, float scale, unsigned first, float (&x)[8]) {
-    if constexpr (kKind == CodeKind::Float32) {
-        SIMT_UNROLL
-        for (unsigned i = 0; i < 8; ++i)
-            x[i] = __uint_as_float(word_before(code, words, first + i, first + i));
-    } else if constexpr (kKind == CodeKind::Float16 || kKind == CodeKind::BFloat16) {
-        SIMT_UNROLL
-        for (unsigned i = 0; i < 8; i += 2) {
-            const unsigned pair = word_before(code, words, (first + i) / 2, first + i);
-            constexpr bool kHalf = kKind == CodeKind::Float16;
-            x[i] = kHalf ? Float16Value::of(pair & 0xffffu) : BFloat16Value::of(pair & 0xffffu);
-            x[i + 1] = kHalf ? Float16Value::of(pair >> 16) : BFloat16Value::of(pair >> 16);
-        }
-    } else if constexpr (kKind == CodeKind::RangeInt8 || kKind == CodeKind::ScaledInt8) {
-        SIMT_UNROLL
-        for (unsigned i = 0; i < 8; ++i) {
-            const unsigned four = first + i / 4 * 4;
-            const unsigned byte = word_before(code, words, four / 4, four) >> (i % 4 * 8) & 0xffu;
-            if constexpr (kKind == CodeKind::RangeInt8)
-                x[i] = __fmaf_rn(static_cast<float>(byte), data[i].step, data[i].offset);
-            else
-                x[i] = __fmul_rn(__fsub_rn(static_cast<float>(byte ^ 0x80u), 128.0f), scale);
-        }
-    } else if constexpr (kKind == CodeKind::Bits) {
+    if constexpr (kKind == CodeKind::Bits) {
         decode_eight_bits(code, words, scale, first, x);
-    } else {
+    } else if constexpr (is_product(kKind)) {
         const auto width = static_cast<unsigned>(code.sub_width);
         if (width != 0 && width % 2 == 0)
             gather_eight<kKind, 2>(code, data, words, x);
         else
             gather_eight<kKind, 1>(code, data, words, x);
+    } else {
+        constexpr unsigned kWords = words_of_eight(kKind);
+        unsigned found[kWords];
+        SIMT_UNROLL
+        for (unsigned w = 0; w < kWords; ++w)
+            found[w] = word_before(code, words, first / 8 * kWords + w, first + w * 8 / kWords);
+        SIMT_UNROLL
+        for (unsigned i = 0; i < 8; ++i)
+            x[i] = value_of_words<kKind>(found, i, data, scale);
     }
 }
 

@@ -28,7 +28,7 @@ SIMT_DEVICE float residual_length(const StoredCodes& stored, size_t cell,
     return __fsqrt_rn(square) * (1 + constants.sum);
 }
 
-// Fills values and terms of places [0, places). Any code but Bits.
+// Fills values, unless they are null, and terms of places [0, places). Any code but Bits.
 template <CodeKind kKind>
 __global__ void __launch_bounds__(kMakeThreads)
     make_byte_tiles(StoredCodes stored, const unsigned* cell_of_block, size_t places,
@@ -43,12 +43,11 @@ __global__ void __launch_bounds__(kMakeThreads)
                             [&](unsigned, float x) { most = max(most, fabs(x)); });
     const ByteScale scale = byte_scale(most);
     const unsigned steps = stored.tiles.steps, row = place % kBlock;
-    uint32_t* const to =
-        values + place / kBlock * steps * 128 + (row % 8) * 16 + row / 8;  // words of a block
+    const size_t to = place / kBlock * steps * 128 + (row % 8) * 16 + row / 8;
     RoundedSquares sums;
     uint32_t word = 0;
     const auto write = [&](unsigned w) {  // of eight words of 32 dimensions
-        to[w / 8 * 128 + w % 8 / 2 * 4 + w % 2 * 2] = word;
+        if (values != nullptr) values[to + w / 8 * 128 + w % 8 / 2 * 4 + w % 2 * 2] = word;
         word = 0;
     };
     for_moved_values<kKind>(stored, words, centre, [&](unsigned j, float x) {
@@ -61,7 +60,8 @@ __global__ void __launch_bounds__(kMakeThreads)
     const BoundConstants constants = bound_constants(steps * 32);
     const bool is_bounded = most < kLongest && is_short(sums.square + sums.error);
     terms[place] = {scale.scale, is_bounded ? sums.square : kUnknown,
-                    error_of(constants, sums, residual_length(stored, cell, constants)), 0};
+                    error_of(constants, sums, residual_length(stored, cell, constants)),
+                    scale.inverse};
 }
 
 // Blocks as the host has them, whose vectors' words are to lie in rows. A block of threads each.

@@ -7,6 +7,7 @@
 // A block takes a tile of up to 128 queries and one chunk: a warp 32 vectors at a time, whose
 // values (the A operand) it reads as they lie, 16 bytes a lane, from HBM for the first tile of a
 // chunk and from L2 for others; of more than 128 dimensions for every 32 queries again, some ahead.
+// Where a store has no values, it makes them of the codes (kMade; byte_codes.cuh).
 // Queries (the B operand, byte_queries.cuh) lie in shared memory, as many at a time as fit.
 //
 // Of 32 vectors, 16 queries and 32 dimensions: 4 products and 2 loads of 8 bytes a lane of shared
@@ -19,7 +20,7 @@
 // the slots, HBM is at 29 %: neither limits, but 20 warps a processor do not hide all waiting.
 #pragma once
 
-#include <nearcell/gpu/kernels/byte_queries.cuh>
+#include <nearcell/gpu/kernels/byte_codes.cuh>
 
 namespace nearcell::gpu {
 
@@ -39,7 +40,8 @@ constexpr unsigned found_room(unsigned steps) {
 constexpr unsigned kStepsAhead = 2;
 
 // Blocks that a processor's registers shall have room for: as many as leave none in memory.
-constexpr unsigned byte_blocks(unsigned steps, int architecture) {
+constexpr unsigned byte_blocks(unsigned steps, bool made, int architecture) {
+    if (made) return 4;
     if (steps == 0) return architecture >= 120 ? 2 : 3;
     return steps <= 2 || (steps == 3 && architecture >= 90) ? 5 : 4;
 }
@@ -54,10 +56,15 @@ struct FoundPair {
     unsigned at;
     int sum;
 };
+template <unsigned kSteps>
+struct alignas(16) FoundPairs {
+    FoundPair of_warp[kByteWarps][found_room(kSteps)];
+};
 
 // Shared memory beside that of queries.
-constexpr size_t byte_scan_bytes(unsigned steps) {
-    return sizeof(ByteTile) + kByteWarps * found_room(steps) * sizeof(FoundPair);
+constexpr size_t byte_scan_bytes(unsigned steps, bool made) {
+    return sizeof(ByteTile) + kByteWarps * found_room(steps) * sizeof(FoundPair) +
+           (made ? sizeof(ByteCodes) : 0);
 }
 
 // What the warps of a block look at: queries in shared memory, and vectors of a chunk.
@@ -67,7 +74,8 @@ struct ByteGroup {
     const BoundConstants& constants;
     const unsigned* values;  // of the queries
     const ByteTile& tile;
-    FoundPair* found;  // found_room of each warp
+    const ByteCodes* codes;  // by which values are made, where they are
+    FoundPair* found;        // found_room of this warp
     unsigned queries;
 };
 
@@ -190,15 +198,13 @@ struct ByteVectors {
     ByteRows rows[kByteRows];
 };
 
-template <KeySum kSum, unsigned kSteps>
-SIMT_DEVICE ByteVectors<kSteps> byte_vectors(const ByteGroup& in, unsigned block) {
+// Values as they lie.
+template <unsigned kSteps>
+SIMT_DEVICE void read_values(const ByteGroup& in, ByteVectors<kSteps>& vectors) {
     const unsigned steps = kSteps == 0 ? in.job.stored.tiles.steps : kSteps;
-    ByteVectors<kSteps> vectors;
-    vectors.block = block;
-    vectors.last = (in.pairs.chunk.vectors - 1) / 16;
     SIMT_UNROLL
     for (unsigned r = 0; r < kByteRows; ++r) {
-        const unsigned at = min(block + r, vectors.last);
+        const unsigned at = min(vectors.block + r, vectors.last);
         vectors.from[r] = in.job.stored.tiles.values +
                           (size_t{in.pairs.chunk.first_block} + at) * steps * 32 + threadIdx.x % 32;
         if constexpr (kSteps != 0) {
@@ -206,8 +212,50 @@ SIMT_DEVICE ByteVectors<kSteps> byte_vectors(const ByteGroup& in, unsigned block
             for (unsigned step = 0; step < kSteps; ++step)
                 vectors.values[step][r] = simt::load16(vectors.from[r] + step * 32);
         }
-        vectors.rows[r] = byte_rows<kSum>(in, at);
     }
+}
+
+// Values made of the codes, by way of the room for what passes, behind what the warp has kept.
+template <unsigned kSteps>
+SIMT_DEVICE void make_vectors(const ByteGroup& in, ByteVectors<kSteps>& vectors) {
+    static_assert(32 + kSteps * kByteRows * 32 * sizeof(uint4) / sizeof(FoundPair) <=
+                  found_room(kSteps));
+    const StoredCodes& stored = in.job.stored;
+    const unsigned lane = threadIdx.x % 32;
+    CodeRows<kByteRows> rows;
+    SIMT_UNROLL
+    for (unsigned r = 0; r < kByteRows; ++r) {
+        SIMT_UNROLL
+        for (unsigned half = 0; half < 2; ++half) {
+            const unsigned row = min(vectors.block + r, vectors.last) * 16 + lane / 4 + 8 * half;
+            const size_t place = size_t{in.pairs.chunk.first_block} * kBlock + row;
+            rows.words[r][half] = stored.blocks + place * stored.code.words;
+            rows.inverse[r][half] = terms_at(in.job, in.pairs.chunk, row).inverse;
+        }
+    }
+    uint4* const values = reinterpret_cast<uint4*>(in.found + 32) + lane;
+    make_values(stored, *in.codes, rows, values);
+    SIMT_UNROLL
+    for (unsigned step = 0; step < kSteps; ++step) {
+        SIMT_UNROLL
+        for (unsigned r = 0; r < kByteRows; ++r)
+            vectors.values[step][r] = simt::load16(values + (step * kByteRows + r) * 32);
+    }
+    __syncwarp();  // all lanes have theirs, and what passes may replace them
+}
+
+template <KeySum kSum, unsigned kSteps, bool kMade>
+SIMT_DEVICE ByteVectors<kSteps> byte_vectors(const ByteGroup& in, unsigned block) {
+    ByteVectors<kSteps> vectors;
+    vectors.block = block;
+    vectors.last = (in.pairs.chunk.vectors - 1) / 16;
+    if constexpr (kMade)
+        make_vectors<kSteps>(in, vectors);
+    else
+        read_values<kSteps>(in, vectors);
+    SIMT_UNROLL
+    for (unsigned r = 0; r < kByteRows; ++r)
+        vectors.rows[r] = byte_rows<kSum>(in, min(block + r, vectors.last));
     return vectors;
 }
 
@@ -268,7 +316,6 @@ SIMT_DEVICE unsigned scan_byte_columns(const ByteGroup& in, const ByteVectors<kS
     const unsigned steps = kSteps == 0 ? in.job.stored.tiles.steps : kSteps;
     const unsigned stride = byte_stride(steps), lane = threadIdx.x % 32;
     const unsigned* const queries = in.values + (first + lane / 4) * stride + lane % 4 * 2;
-    FoundPair* const found = in.found + threadIdx.x / 32 * found_room(kSteps);
     ByteSums<kColumns> sums = {};
     if constexpr (kSteps == 0) {
         multiply_long<kColumns>(vectors.from, steps, queries, sums);
@@ -285,13 +332,13 @@ SIMT_DEVICE unsigned scan_byte_columns(const ByteGroup& in, const ByteVectors<kS
             if (vectors.block + r > vectors.last) continue;
             const unsigned row = (vectors.block + r) * 16 + lane / 4;
             kept = keep_passing<kSum>(in.tile, vectors.rows[r], sums[r][n],
-                                      row * kByteTile + column, kept, found);
+                                      row * kByteTile + column, kept, in.found);
         }
         if ((n + 1) % min(kColumns, kept_columns(kSteps)) != 0) continue;
         __syncwarp();  // what was kept is there
         while (kept >= 32) {
             kept -= 32;
-            offer_found<kSum>(in, found[kept + lane]);
+            offer_found<kSum>(in, in.found[kept + lane]);
         }
         __syncwarp();  // and may be replaced
     }
@@ -299,14 +346,14 @@ SIMT_DEVICE unsigned scan_byte_columns(const ByteGroup& in, const ByteVectors<kS
 }
 
 // All of the chunk's vectors that are this warp's, eight times kColumns queries at a time.
-template <KeySum kSum, unsigned kSteps, unsigned kColumns>
+template <KeySum kSum, unsigned kSteps, bool kMade, unsigned kColumns>
 SIMT_DEVICE void scan_byte_blocks(const ByteGroup& in) {
     const unsigned blocks = (in.pairs.chunk.vectors + 15) / 16, warp = threadIdx.x / 32;
     constexpr unsigned kStep = kByteWarps * kByteRows;
     unsigned kept = 0;
     for (unsigned block = blockIdx.y * kStep + warp * kByteRows; block < blocks;
          block += gridDim.y * kStep) {
-        const ByteVectors<kSteps> vectors = byte_vectors<kSum, kSteps>(in, block);
+        const auto vectors = byte_vectors<kSum, kSteps, kMade>(in, block);
         SIMT_NO_UNROLL
         for (unsigned first = 0; first < in.queries; first += 8 * kColumns) {
             if (8 * kColumns > kByteStep && in.queries - first <= kByteStep)
@@ -315,34 +362,46 @@ SIMT_DEVICE void scan_byte_blocks(const ByteGroup& in) {
                 kept = scan_byte_columns<kSum, kSteps, kColumns>(in, vectors, first, kept);
         }
     }
-    if (threadIdx.x % 32 < kept)
-        offer_found<kSum>(in, in.found[warp * found_room(kSteps) + threadIdx.x % 32]);
+    if (threadIdx.x % 32 < kept) offer_found<kSum>(in, in.found[threadIdx.x % 32]);
 }
 
-template <KeySum kSum, unsigned kSteps>
+// Into shared memory, if values are made.
+template <bool kMade>
+SIMT_DEVICE const ByteCodes* codes_of_chunk(const StoredCodes& stored, const Chunk& chunk) {
+    if constexpr (kMade) {
+        SIMT_SHARED(codes, ByteCodes);
+        load_byte_codes(stored, chunk, codes);
+        return &codes;
+    }
+    return nullptr;
+}
+
+template <KeySum kSum, unsigned kSteps, bool kMade>
 SIMT_DEVICE void scan_byte_group(const ByteScan& job, const PairTile& group) {
     SIMT_DYNAMIC_SHARED(values, unsigned);
     SIMT_SHARED(tile, ByteTile);
-    SIMT_SHARED(found, FoundPair[kByteWarps * found_room(kSteps)]);
+    SIMT_SHARED(found, FoundPairs<kSteps>);
     const unsigned steps = kSteps == 0 ? job.stored.tiles.steps : kSteps;
     const BoundConstants constants = bound_constants(steps * 32);
     __syncthreads();  // all have done with the last group
     if (threadIdx.x == 0) tile.width = 0;
+    const ByteCodes* const codes = codes_of_chunk<kMade>(job.stored, group.chunk);
     load_byte_queries<kSum, kSteps>(job, group, constants, values, tile);
     __syncthreads();
-    const ByteGroup in{job, group, constants, values, tile, found, group.end - group.begin};
+    FoundPair* const room = found.of_warp[threadIdx.x / 32];
+    const ByteGroup in{job, group, constants, values, tile, codes, room, group.end - group.begin};
     if (job.sample != 0 && blockIdx.y == 0 && threadIdx.x < in.queries)
         job.lists.counts[tile.query[threadIdx.x]] = group.chunk.vectors;
     if (in.queries <= 8)
-        scan_byte_blocks<kSum, kSteps, 1>(in);
+        scan_byte_blocks<kSum, kSteps, kMade, 1>(in);
     else
-        scan_byte_blocks<kSum, kSteps, byte_columns(kSteps)>(in);
+        scan_byte_blocks<kSum, kSteps, kMade, byte_columns(kSteps)>(in);
 }
 
 // Any grid: blocks step through the tiles in x, and in y through the vectors of one. Shared memory
 // for the values of job.group queries.
-template <KeySum kSum, unsigned kSteps>
-__global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps, kArchitecture))
+template <KeySum kSum, unsigned kSteps, bool kMade>
+__global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps, kMade, kArchitecture))
     scan_byte_tiles(ByteScan job) {
     simt::wait_for_previous();
     const unsigned tiles = *job.pairs.tile_count;
@@ -351,27 +410,35 @@ __global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps, kArchitectur
         if (job.sample != 0) tile.chunk.vectors = min(tile.chunk.vectors, job.sample);
         for (unsigned begin = tile.begin; begin < tile.end; begin += job.group) {
             const unsigned end = min(begin + job.group, tile.end);
-            scan_byte_group<kSum, kSteps>(job, {tile.chunk, begin, end});
+            scan_byte_group<kSum, kSteps, kMade>(job, {tile.chunk, begin, end});
         }
     }
 }
 
 using ByteScanKernel = void (*)(ByteScan);
 
-template <unsigned kSteps>
+template <unsigned kSteps, bool kMade>
 ByteScanKernel scan_byte_tiles_kernel_of(Metric metric) {
-    return is_similarity(metric) ? scan_byte_tiles<KeySum::Dot, kSteps>
-                                 : scan_byte_tiles<KeySum::L2, kSteps>;
+    return is_similarity(metric) ? scan_byte_tiles<KeySum::Dot, kSteps, kMade>
+                                 : scan_byte_tiles<KeySum::L2, kSteps, kMade>;
 }
 
-// kByteThreads threads a block. Not for L1.
-inline ByteScanKernel scan_byte_tiles_kernel(unsigned steps, Metric metric) {
+// kByteThreads threads a block. `made`: of tiles without values, of kMadeSteps at most. Not for L1.
+inline ByteScanKernel scan_byte_tiles_kernel(unsigned steps, bool made, Metric metric) {
     switch (kept_steps(steps)) {
-        case 1: return scan_byte_tiles_kernel_of<1>(metric);
-        case 2: return scan_byte_tiles_kernel_of<2>(metric);
-        case 3: return scan_byte_tiles_kernel_of<3>(metric);
-        case 4: return scan_byte_tiles_kernel_of<4>(metric);
-        default: return scan_byte_tiles_kernel_of<0>(metric);
+        case 1:
+            return made ? scan_byte_tiles_kernel_of<1, true>(metric)
+                        : scan_byte_tiles_kernel_of<1, false>(metric);
+        case 2:
+            return made ? scan_byte_tiles_kernel_of<2, true>(metric)
+                        : scan_byte_tiles_kernel_of<2, false>(metric);
+        case 3:
+            return made ? scan_byte_tiles_kernel_of<3, true>(metric)
+                        : scan_byte_tiles_kernel_of<3, false>(metric);
+        case 4:
+            return made ? scan_byte_tiles_kernel_of<4, true>(metric)
+                        : scan_byte_tiles_kernel_of<4, false>(metric);
+        default: return scan_byte_tiles_kernel_of<0, false>(metric);
     }
 }
 

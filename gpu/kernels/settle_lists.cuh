@@ -1,8 +1,9 @@
 // The end of a search by byte tiles: lists are narrowed once more, what is left of each query is
 // scored by the codes, and the best, with those that were held before, are put in order. One block
 // a query, with some candidates more than are wanted. Codes lie in rows (cell_layout.cuh): of
-// up to 32 candidates and 128 dimensions the block reads them at once, so that it waits once,
-// decodes them together, and a thread each adds up one, in the order of dimensions, as scans do.
+// up to 32 candidates and 128 dimensions the block reads them at once, so that it waits once (4-bit
+// codes from where they are), decodes them together, and a thread each adds up one, in the order of
+// dimensions, as scans do.
 // Cost: reading codes from anywhere, from HBM; of few queries waiting for memory, for barriers, and
 // for sums of which each term waits for the last.
 #pragma once

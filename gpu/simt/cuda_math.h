@@ -20,6 +20,9 @@ template <class T>
 constexpr T max(T a, T b) {
     return a < b ? b : a;
 }
+// Of a number and a NaN, signaling or not, the number.
+inline float min(float a, float b) { return b < a || std::isnan(a) ? b : a; }
+inline float max(float a, float b) { return a < b || std::isnan(a) ? b : a; }
 
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline int __popcll(unsigned long long bits) { return std::popcount(bits); }

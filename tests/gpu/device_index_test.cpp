@@ -53,6 +53,17 @@ TEST_F(DeviceIndexTest, FindsWhatTheCpuFinds) {
             EXPECT_EQ(by_products.ids, found.ids) << what;
             EXPECT_EQ(by_products.scores, found.scores) << what;
             EXPECT_GT(found.stats.scanned, 0u) << what;
+            const size_t bytes = index->stats().device_bytes;
+            options.byte_tiles = false;  // codes are rounded in each search
+            index->to("cuda:0", options);
+            const SearchResult without = index->search(view(queries_), search);
+            if (index->reranks_by_bound()) {
+                expect_as_near(without, truth, what);
+            } else {
+                EXPECT_EQ(without.ids, found.ids) << what;
+                EXPECT_EQ(without.scores, found.scores) << what;
+            }
+            EXPECT_LE(index->stats().device_bytes, bytes) << what;
             ++compared;
         }
     }
@@ -212,6 +223,37 @@ TEST_F(DeviceIndexTest, RangeSearch) {
             EXPECT_GT(truth.ids.size(), 200u);
         }
     }
+}
+
+// More dimensions than codes are rounded of in each search, and no byte tiles.
+TEST_F(DeviceIndexTest, ManyDimensionsWithoutTiles) {
+    constexpr size_t kWide = 136;
+    const auto base = clustered(kRows, kWide, 1), queries = clustered(kQueries, kWide, 2);
+    for (const char* spec : {"Flat", "IVF8,SQfp16", "IVF8,SQbf16", "IVF8,SQ8", "IVF8,PQ17",
+                             "IVF8,PQ17x4", "IVF8,RaBitQ,RFlat"}) {
+        for (const Metric metric : {Metric::L2, Metric::Cosine}) {
+            const std::string what = std::string(spec) + " " + std::string(metric_name(metric));
+            const auto index = make_index(spec, {kWide, metric, 5});
+            index->train(view(base, kWide));
+            index->add(view(base, kWide));
+            SearchOptions search;
+            search.probes = 4;
+            const SearchResult truth = index->search(view(queries, kWide), search);
+            DeviceOptions options = small_chunks();
+            options.byte_tiles = false;
+            options.shared_queries = 1;
+            index->to("cuda:0", options);
+            const SearchResult found = index->search(view(queries, kWide), search);
+            if (index->reranks_by_bound())
+                expect_as_near(found, truth, what);
+            else
+                expect_close(found, truth, what);
+        }
+    }
+    const std::vector<simt::Site> sites = simt::sites();
+    EXPECT_TRUE(std::any_of(sites.begin(), sites.end(), [](const simt::Site& site) {
+        return site.file.find("scan_chunks_mma.cuh") != std::string::npos;
+    }));
 }
 
 // Of many dimensions keys of probes need not be exact, unless a cutoff asks for them.

@@ -238,5 +238,36 @@ TEST_F(DeviceMemoryTest, RoomToGrowIsNotTakenFromWhatIsThere) {
         EXPECT_EQ(after.ids[q * 10], static_cast<int64_t>(kRows + q));
 }
 
+// With less and less memory the values of byte tiles, then their terms, then codes are not held.
+// What is found is the same.
+TEST_F(DeviceMemoryTest, ByteTilesTakeWhatIsLeft) {
+    for (const char* spec : {"IVF8,SQfp16", "IVF8,PQ24x4", "IVF8,RaBitQ,RFlat"}) {
+        const auto index = make(spec, Metric::L2);
+        SearchOptions search;
+        search.probes = 4;
+        DeviceOptions options = small_chunks();
+        options.scratch_bytes = 20000;
+        SearchResult first;
+        size_t most = 0, levels = 0, last = 0;
+        for (size_t bytes = 260000; bytes >= 60000; bytes -= 4000) {
+            options.memory_bytes = bytes;
+            index->to("cuda:0", options);
+            const SearchResult found = index->search(view(queries_), search);
+            if (first.ids.empty()) first = found;
+            if (index->reranks_by_bound())
+                expect_as_near(found, first, spec);
+            else
+                expect_close(found, first, spec);
+            const size_t held = index->stats().device_bytes;
+            EXPECT_LE(held, bytes) << spec;
+            most = std::max(most, held);
+            if (held + 4000 < last || last == 0) ++levels;
+            last = held;
+            index->to("cpu");
+        }
+        EXPECT_GE(levels, 3u) << spec << " " << most;
+    }
+}
+
 }  // namespace
 }  // namespace nearcell::gpu

@@ -30,6 +30,8 @@ class TiledCase {
                      count, values_.data(), terms_.data());
         stored_.tiles = {reinterpret_cast<const uint4*>(values_.data()), terms_.data(), steps_};
     }
+    // Without values: scans make them.
+    void drop_values() { stored_.tiles.values = nullptr; }
     const StoredCodes& stored() const { return stored_; }
     std::vector<uint32_t> rows() const { return rows_.to_host(); }
     std::vector<uint32_t> values() const { return values_.to_host(); }

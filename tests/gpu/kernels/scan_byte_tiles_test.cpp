@@ -306,5 +306,45 @@ TEST_F(ScanByteTiles, NoticesEveryMissingBarrier) {
     }
 }
 
+// Where values are made, a warp waits before what passes takes their place.
+TEST_F(ScanByteTiles, NoticesEveryMissingBarrierWhereValuesAreMade) {
+    Random random(12);
+    for (const CodeKind kind : {CodeKind::RangeInt8, CodeKind::Product4}) {
+        simt::reset();
+        const RandomCodes codes(kind, 100, 0, {150, 70}, true, random);
+        ScanCase scan(codes, Metric::L2, false, false, {40}, Matrix(40, 100, random), random,
+                      kChunkBlocks);
+        scan.draw_limits(random);
+        TiledCase tiles(scan.store);
+        const Start start{1};
+        const Offers offers = offered(scan, tiles, start);
+        tiles.drop_values();
+        const auto is_right = [&] { return offered(scan, tiles, start) == offers; };
+        EXPECT_EQ(expect_barriers_needed(is_right), 4u);
+        EXPECT_EQ(expect_barriers_needed(is_right, 0, simt::SiteKind::WarpBarrier), 3u);
+    }
+}
+
+// Codes of subspaces of any width, which lie in two words where eight dimensions begin within one;
+// rows of any number of words.
+TEST_F(ScanByteTiles, MakesValuesOfAnyWidths) {
+    Random random(13);
+    for (const CodeKind kind : {CodeKind::Product4, CodeKind::Product8}) {
+        for (const size_t dim : {3, 24, 40, 77, 96, 100, 127, 128}) {
+            for (const size_t width : {size_t{1}, size_t{2}, size_t{3}, size_t{7}, dim}) {
+                const size_t subquantizers = (dim + width - 1) / width;
+                SCOPED_TRACE(testing::Message() << "dim " << dim << ", " << subquantizers);
+                config().seed = random.next();
+                const RandomCodes codes(kind, dim, subquantizers, {40, 17}, true, random);
+                ScanCase scan(codes, Metric::L2, random.below(2) == 0, false, {5, 9},
+                              Matrix(9, dim, random), random, kChunkBlocks);
+                scan.draw_limits(random);
+                check_scan(scan);
+                if (HasFailure()) return;
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace nearcell::gpu
