@@ -68,6 +68,9 @@ constexpr std::string_view status_name(StatusCode code) {
 struct Status {
     StatusCode code;
     std::string message;
+    // Where the system refused a file: its errno, and the path that the message begins with.
+    int system_error = 0;
+    std::string file = {};
 };
 
 class Error : public std::exception {
@@ -95,6 +98,15 @@ template <class... Parts>
 template <class... Parts>
 void check(bool holds, StatusCode code, const Parts&... parts) {
     if (!holds) throw_error(code, parts...);
+}
+
+// throw_file_error(StatusCode::Io, path, errno, "cannot read: ", std::strerror(errno));
+template <class... Parts>
+[[noreturn]] void throw_file_error(StatusCode code, const std::string& file, int system_error,
+                                   const Parts&... parts) {
+    std::ostringstream text;
+    ((text << file << ": ") << ... << parts);
+    throw Error(Status{code, text.str(), system_error, file});
 }
 
 }  // namespace nearcell

@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <span>
 #include <system_error>
@@ -27,7 +28,10 @@ void for_entries(const fs::path& folder, Visit&& visit) {
         if (entry->path().filename().native().front() != '.') visit(*entry);
         entry.increment(error);
     }
-    check(!error, StatusCode::Io, folder.string(), ": cannot read this folder: ", error.message());
+    if (error) {
+        throw_file_error(StatusCode::Io, folder.string(), error.value(),
+                         "cannot read this folder: ", error.message());
+    }
 }
 
 bool is_folder(const fs::directory_entry& entry, bool through_links) {
@@ -161,12 +165,15 @@ std::vector<std::string> list_pictures(const std::string& source) {
         } else {
             read_list(source, found);
         }
+    } else if (!is_pattern(source)) {
+        if (status.type() != fs::file_type::not_found) {
+            throw_file_error(StatusCode::Io, source, error.value(),
+                             "cannot be looked at: ", error.message());
+        }
+        throw_file_error(
+            StatusCode::NotFound, source, ENOENT,
+            "no such folder or file; name a folder, a pattern, a list file or a picture");
     } else {
-        const bool missing = status.type() == fs::file_type::not_found;
-        check(missing || is_pattern(source), StatusCode::Io, source,
-              ": cannot be looked at: ", error.message());
-        check(is_pattern(source), StatusCode::NotFound, source,
-              ": no such folder or file; name a folder, a pattern, a list file or a picture");
         expand_pattern(source, found);
         std::sort(found.begin(), found.end());
         found.erase(std::unique(found.begin(), found.end()), found.end());

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <set>
 #include <string>
 
@@ -35,6 +36,18 @@ TEST(Error, CarriesCodeAndMessage) {
     }
     EXPECT_NO_THROW(check(true, StatusCode::Io, "never"));
     EXPECT_THROW(check(false, StatusCode::Io, "always"), Error);
+}
+
+TEST(Error, OfAFileCarriesErrno) {
+    try {
+        throw_file_error(StatusCode::Io, "a.nc", ENOSPC, "cannot ", "write");
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), StatusCode::Io);
+        EXPECT_STREQ(error.what(), "a.nc: cannot write");
+        EXPECT_EQ(error.status().file, "a.nc");
+        EXPECT_EQ(error.status().system_error, ENOSPC);
+    }
+    EXPECT_EQ(Error(StatusCode::Io, "").status().system_error, 0);
 }
 
 TEST(Progress, CancelsByReturningFalse) {

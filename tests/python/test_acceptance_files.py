@@ -1,5 +1,6 @@
 """Saved indexes and vector files: acceptance case 28, and what a damaged file must do."""
 
+import errno
 import os
 import pickle
 import resource
@@ -147,6 +148,32 @@ def test_28_a_full_disk_keeps_the_old_file(tmp_path):
     assert run.stdout.startswith("refused 20000"), run.stderr[-2000:]
     assert "x.nc" in run.stdout
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["x.nc"]
+
+
+def test_28_file_errors_are_like_those_of_python(tmp_path):
+    index = built("Flat", uniform(5, 4, 72))
+    missing, below = tmp_path / os.fsdecode(b"nothing-\xff.nc"), tmp_path / "missing" / "x.nc"
+    for call, path in (
+        (lambda: nearcell.Index.open(missing), missing),
+        (lambda: nearcell.read(tmp_path / "a.fvecs"), tmp_path / "a.fvecs"),
+        (lambda: nearcell.Network("resnet18", missing), missing),
+        (lambda: nearcell.extract(tmp_path / "pictures"), tmp_path / "pictures"),
+        (lambda: index.save(below), below),
+        (lambda: nearcell.write(below, uniform(5, 4, 72), "fvecs"), below),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            call()
+        error = caught.value
+        assert (error.errno, error.filename) == (errno.ENOENT, str(path))
+        assert error.strerror and str(tmp_path) not in error.strerror
+        assert str(error) == f"[Errno 2] {error.strerror}: {str(path)!r}"
+    assert "create the directory first" in error.strerror
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        index.save(tmp_path / "file" / "x.nc")
+    with pytest.raises(OSError, match="File name too long") as caught:
+        nearcell.Index.open(tmp_path / ("x" * 300))
+    assert caught.value.errno == errno.ENAMETOOLONG
 
 
 def test_28_paths_that_cannot_be(tmp_path):

