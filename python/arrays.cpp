@@ -142,12 +142,32 @@ nb::object as_array(nb::handle x, const char* name, const char* list_dtype) {
     }
 }
 
+// numpy's own arrays that DLPack cannot say: of another byte order, or, as fields of packed
+// records, with rows that do not lie whole values apart.
+nb::object plain_copy(nb::handle x) {
+    return x.attr("astype")(x.attr("dtype").attr("newbyteorder")("="), nb::arg("order") = "C");
+}
+
+// Passes on why __dlpack__ refuses, such as of a tensor that a gradient is wanted of.
+void refuse_with_reason(nb::handle x, const char* name) {
+    try {
+        x.attr("__dlpack__")();
+    } catch (nb::python_error& error) {
+        const std::string reason = nb::cast<std::string>(nb::str(error.value()));
+        nb::raise_from(error, PyExc_TypeError, "%s cannot be read by DLPack: %s", name,
+                       reason.c_str());
+    }
+}
+
 Array import_as(nb::handle x, const char* name, const char* list_dtype) {
     Array array;
     if (nb::try_cast(x, array, false)) return array;
     const nb::object object = as_array(x, name, list_dtype);
     if (nb::try_cast(object, array, false)) return array;
+    const bool is_numpy = nb::isinstance(object, nb::module_::import_("numpy").attr("ndarray"));
+    if (is_numpy && nb::try_cast(plain_copy(object), array, false)) return array;
     refuse_other_devices(object, name);
+    if (!is_numpy && nb::hasattr(object, "__dlpack__")) refuse_with_reason(object, name);
     std::string type = "an unknown type";
     if (nb::hasattr(object, "dtype")) {
         const nb::object dtype = object.attr("dtype");
