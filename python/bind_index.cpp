@@ -308,6 +308,23 @@ PyIndex from_bytes(const nb::bytes& bytes) {
         [&] { return PyIndex{CellIndex::from_bytes(std::vector<uint8_t>(data, data + size))}; });
 }
 
+// For copies and pickle: the bytes, and beside them what a subclass keeps in its attributes.
+nb::object state_of(nb::handle self) {
+    nb::object bytes = to_bytes(nb::cast<const PyIndex&>(self));
+    const nb::object attributes = nb::getattr(self, "__dict__", nb::none());
+    if (attributes.is_none()) return bytes;
+    return nb::make_tuple(bytes, attributes);
+}
+
+void set_state(nb::pointer_and_handle<PyIndex> self, nb::handle state) {
+    nb::object bytes = nb::borrow(state);
+    if (nb::isinstance<nb::tuple>(state)) {
+        bytes = state[0];
+        self.h.attr("__dict__").attr("update")(state[1]);
+    }
+    new (self.p) PyIndex(from_bytes(nb::cast<nb::bytes>(bytes)));
+}
+
 size_t set_default(PyIndex& self, nb::handle value, const char* name, bool probes) {
     const size_t number = whole_number(value, name, 1);
     quick(self, name, [&](CellIndex& index) {
@@ -594,11 +611,9 @@ void bind_files(IndexClass& index) {
              "What save() would write.")
         .def_static("from_bytes", &from_bytes, nb::arg("data"),
                     nb::sig("def from_bytes(data: bytes) -> Index"), "The inverse of to_bytes().")
-        .def("__getstate__", &to_bytes, nb::sig("def __getstate__(self) -> bytes"))
-        .def(
-            "__setstate__",
-            [](PyIndex& self, const nb::bytes& bytes) { new (&self) PyIndex(from_bytes(bytes)); },
-            nb::sig("def __setstate__(self, state: bytes, /) -> None"));
+        .def("__getstate__", &state_of, nb::sig("def __getstate__(self) -> typing.Any"))
+        .def("__setstate__", &set_state,
+             nb::sig("def __setstate__(self, state: typing.Any, /) -> None"));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """The package itself: types, progress, interruption, threads, and what info() says."""
 
+import copy
 import os
 import pickle
 import re
@@ -173,6 +174,26 @@ def test_pickle():
     index = built("IVF4,SQ8", x)
     again = pickle.loads(pickle.dumps(index))
     assert again.to_bytes() == index.to_bytes()
+
+
+class Named(nearcell.Index):
+    """At the top of a module, as pickle wants it."""
+
+    names: list
+
+
+def test_copies_of_a_subclass_keep_its_attributes():
+    index = Named("IVF4,Flat", 8)
+    index.train(uniform(300, 8, 7))
+    index.names = [["first"]]
+    for again in (copy.copy(index), copy.deepcopy(index), pickle.loads(pickle.dumps(index))):
+        assert type(again) is Named and again.names == [["first"]]
+        assert again.to_bytes() == index.to_bytes()
+    assert copy.copy(index).names is index.names
+    assert copy.deepcopy(index).names[0] is not index.names[0]
+    index.names = index  # a circle
+    again = pickle.loads(pickle.dumps(index))
+    assert again.names is again
 
 
 def test_results_outlive_the_index():
