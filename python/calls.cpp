@@ -123,13 +123,13 @@ bool Call::step(std::string_view phase, double done, double total) {
 
 thread_local const Inside* Inside::top = nullptr;
 
-Inside::Inside(const void* index, const char* operation) : index_(index), outer_(top) {
+Inside::Inside(const void* object, const char* operation) : object_(object), outer_(top) {
     for (const Inside* call = top; call != nullptr; call = call->outer_) {
-        if (call->index_ != index) continue;
+        if (call->object_ != object) continue;
         const std::string message =
             std::string(operation) +
-            " was called by a progress callback of the same index, which is "
-            "busy: use the index after the call has returned";
+            " was called by a progress callback of the same object, which is "
+            "busy: use it after the call has returned";
         throw std::runtime_error(message);
     }
     top = this;

@@ -100,9 +100,30 @@ def test_a_callback_cannot_use_the_busy_index():
         index.train(uniform(3000, 32, 3), progress=lambda *a: len(index))
     index.train(uniform(3000, 32, 3))
     assert index.is_trained
+    pca = nearcell.Pca(2)
+    with pytest.raises(RuntimeError, match="progress callback"):
+        pca.partial_fit(uniform(3000, 8, 3), progress=lambda *a: pca.transform(uniform(1, 8, 3)))
 
 
-def test_control_c_stops_training():
+def test_a_pca_is_cancelled_whole():
+    x, calls = uniform(5000, 8, 3), []
+    pca = nearcell.Pca(2).fit(x, progress=lambda *a: calls.append(a))
+    assert calls[-1] == ("pca", 5000, 5000) and len(calls) > 4
+    before = pca.components_.tobytes()
+    for call in (pca.fit, pca.partial_fit):
+        with pytest.raises(nearcell.Cancelled):
+            call(x[::-1], progress=lambda _, done, total: done < 3000)
+        assert pca.components_.tobytes() == before and pca.rows_seen == 5000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "KMeans(1000, iterations=2000, max_points_per_cluster=None).fit(x, threads=1)",
+        "Pca(2).fit(np.zeros((400000, 2048), np.uint8), threads=1)",  # pages that nobody touches
+    ],
+)
+def test_control_c_stops_training(call):
     script = """
         import os, signal, threading, time
         import numpy as np, nearcell
@@ -112,13 +133,13 @@ def test_control_c_stops_training():
         threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         start = time.perf_counter()
         try:
-            nearcell.KMeans(1000, iterations=2000, max_points_per_cluster=None).fit(x, threads=1)
+            nearcell.CALL
             print("finished")
         except KeyboardInterrupt:
             print("interrupted", time.perf_counter() - start < 30)
     """
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", textwrap.dedent(script).replace("CALL", call)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
