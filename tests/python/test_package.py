@@ -240,6 +240,7 @@ TYPED = """
     ids: NDArray[np.int64]
     scores, ids = index.search(x, 3, probes=2, filter={1, 2})
     scores, ids, stats = index.search(x, 3, filter=~nearcell.IdFilter.range(0, 5), stats=True)
+    found = index.search(x, 3, out=(scores, ids)) + index.search(x, 3, stream=1, out=(scores, ids))
     offsets, scores, ids = index.range_search(x, 0.5, filter=range(9))
     count: int = index.remove([1, 2]) + len(index)
     best: float = index.tune(x, ids.reshape(1, -1)).chosen.recall
