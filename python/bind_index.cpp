@@ -445,9 +445,13 @@ void bind_searching(IndexClass& index) {
             "The k nearest stored vectors of each query: (scores, ids), best first, ties by "
             "smaller "
             "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
-            "dict of what was done.\nprobes: cells looked into; rerank: candidates scored again; "
-            "None "
-            "takes the index's defaults. margin: with SQ8, and with RaBitQ, a re-rank store and no "
+            "dict of what was done: probes (cells looked into, a query), rerank (candidates scored "
+            "again at most, a query; 0: as error bounds say), of all queries together scanned "
+            "(codes scored), reranked (candidates scored again) and rerank_skipped (those whose "
+            "error bound made that unnecessary); plan (how the loops went, in words), counts (an "
+            "array: neighbours found, a query).\nprobes: cells looked into; rerank: candidates "
+            "scored again; None takes the index's defaults. margin: with SQ8, and with RaBitQ, a "
+            "re-rank store and no "
             "rerank, how many times its error bound an estimate may be off and its vector still be "
             "scored exactly. cutoff: leaves out those of the probes that lie far from the query "
             "for how "
@@ -523,7 +527,12 @@ void bind_looking(IndexClass& index) {
             nb::arg("id").none(), nb::sig("def __contains__(self, id: int) -> bool"))
         .def("__repr__", &index_repr)
         .def("stats", &index_stats, nb::sig("def stats(self) -> dict[str, typing.Any]"),
-             "Sizes, balance of the cells, bytes, defaults and backend.")
+             "What the index is and holds, by name.\n\n"
+             "spec, size (vectors), cells, largest_cell, empty_cells, imbalance (of the cells: 1 "
+             "when all are equally full); bytes_per_vector (all that is kept of one), of which "
+             "code_bytes and rerank_bytes; memory_bytes (vectors, centroids, a file that was read, "
+             "where ids are), device_bytes (on a GPU, with the scratch of searches; 0 before the "
+             "first); default_probes, default_rerank, default_cutoff (inf: none); backend.")
         .def(
             "ids",
             [](const PyIndex& self) {
@@ -563,7 +572,9 @@ void bind_looking(IndexClass& index) {
             [](PyIndex& self, nb::handle value) {
                 set_default(self, value, "default_probes", true);
             },
-            nb::for_setter(nb::sig("def default_probes(self, value: int, /) -> None")))
+            nb::for_setter(nb::sig("def default_probes(self, value: int, /) -> None")),
+            "Cells that searches look into which name no probes. Setting it takes away "
+            "default_cutoff, which tune() found for the probes before.")
         .def_prop_ro(
             "default_cutoff",
             [](const PyIndex& self) {

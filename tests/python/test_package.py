@@ -45,6 +45,17 @@ def test_how_an_index_looks():
     stats = index.stats()
     assert stats["size"] == 100 and stats["cells"] == 8 and stats["code_bytes"] == 16
     assert index.centroids.shape == (8, 4)
+    did = index.search(x, 3, stats=True)[2]
+    for names, of in ((stats, nearcell.Index.stats), (did, nearcell.Index.search)):
+        assert all(re.search(rf"\b{name}\b", of.__doc__) for name in names), of.__doc__
+
+
+def test_which_defaults_a_default_changes():
+    index = built("IVF8,SQ8,RFlat", uniform(100, 4, 1))
+    index.default_rerank = 20
+    assert index.default_probes == 3
+    index.default_probes = 5
+    assert (index.default_probes, index.default_rerank, index.default_cutoff) == (5, 20, np.inf)
 
 
 def test_progress_is_told():
