@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <memory>
 #include <new>
 #include <string>
@@ -98,6 +99,16 @@ nb::dict stats_dict(const SearchStats& stats, const nb::object& counts) {
     return out;
 }
 
+float margin_argument(nb::handle margin) {
+    const double value = real_number(margin, "margin");
+    const auto narrow = static_cast<float>(value);
+    if (std::isinf(narrow)) {
+        value_error("margin = " + nb::cast<std::string>(nb::repr(margin)) +
+                    " must be at least 0 and at most 3.4e38: 1 is the codes' own bound");
+    }
+    return narrow;
+}
+
 float cutoff_argument(nb::handle cutoff) {
     if (cutoff.is_none()) return 0;
     const float value = static_cast<float>(real_number(cutoff, "cutoff"));
@@ -149,7 +160,7 @@ nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::han
     options.k = whole_number(k, "k", 1);
     options.probes = whole_number(probes, "probes", 1, 0);
     options.rerank = whole_number(rerank, "rerank", 1, 0);
-    options.margin = static_cast<float>(real_number(margin, "margin"));
+    options.margin = margin_argument(margin);
     options.cutoff = cutoff_argument(cutoff);
     options.filter = allowed ? &*allowed : nullptr;
     options.threads = thread_count(threads);

@@ -140,6 +140,18 @@ CASES = [
         ["radius = 1000", "1.8e308"],
     ),
     ("no radius", lambda i: i.range_search(X[:2], None), TypeError, ["radius = None", "number"]),
+    (
+        "margin",
+        lambda i: i.search(X[:2], 3, margin=1e300),
+        ValueError,
+        ["margin = 1e+300", "3.4e38"],
+    ),
+    (
+        "margin = -1",
+        lambda i: i.search(X[:2], 3, margin=-1),
+        ValueError,
+        ["margin = -1", "least 0"],
+    ),
     ("no margin", lambda i: i.search(X[:2], 3, margin=None), TypeError, ["margin = None"]),
     ("no recall", lambda i: i.tune(X[:2], [[1]] * 2, None), TypeError, ["recall = None"]),
     ("a word in the index", lambda i: "3" in i, TypeError, ["id = '3'", "whole number"]),
