@@ -184,7 +184,8 @@ class CellIndex {
     // Trained parts, for inspection and for tests against other engines.
     std::vector<float> centroids() const;  // cells x transformed dim; empty when flat
     std::vector<float> codec_parameters() const;
-    // Replaces training by parts made elsewhere: an index without transforms becomes trained.
+    // Replaces training by parts made elsewhere: an index without transforms becomes trained. For
+    // Cosine, centroids have length 1.
     void set_trained(MatrixView<const float> centroids, std::span<const float> codec_parameters);
 
     // Atomic; see storage/container.h. open(): the file is verified; mmap leaves the codes on disk.

@@ -1,6 +1,7 @@
 // CellIndex::train and set_trained: transforms first, then centroids, then the codec of what is
 // left.
 #include <algorithm>
+#include <cmath>
 
 #include <nearcell/core/random.h>
 #include <nearcell/ivf/index_state.h>
@@ -62,6 +63,22 @@ std::vector<float> in_order(const std::vector<float>& centroids, size_t dim, int
     gather_rows(rows, centroid_order(rows, threads).data(), {ordered.data(), rows.rows, dim},
                 threads);
     return ordered;
+}
+
+// As training makes them for Cosine: among directions, a longer one would draw more than its own.
+void check_lengths(MatrixView<const float> centroids) {
+    constexpr double kRounding = 1e-3;  // of half floats
+    for (size_t i = 0; i < centroids.rows; ++i) {
+        double squares = 0;
+        for (size_t j = 0; j < centroids.cols; ++j) {
+            const auto value = static_cast<double>(centroids.row(i)[j]);
+            squares += value * value;
+        }
+        const double length = std::sqrt(squares);
+        check(std::fabs(length - 1) <= kRounding, StatusCode::InvalidArgument, "centroids[", i,
+              "] has length ", length,
+              ", but must have length 1 for cosine: divide every row by its length");
+    }
 }
 
 }  // namespace
@@ -197,6 +214,7 @@ void CellIndex::set_trained(MatrixView<const float> centroids,
           "; this index needs ", expected, " x ", state.coded_dim);
     check_dim(centroids, centroids.cols, "centroids");
     check_finite(centroids, "centroids", 1);
+    if (state.options.metric == Metric::Cosine && state.options.cells > 1) check_lengths(centroids);
     auto codec = state.make_scan_codec();
     codec->set_parameters(codec_parameters);
     std::vector<float> values;

@@ -441,7 +441,7 @@ void bind_building(IndexClass& index) {
                 "def set_trained(self, centroids: numpy.typing.ArrayLike | None, codec_parameters: "
                 "numpy.typing.ArrayLike | None = None) -> None"),
             "Replaces training by parts made elsewhere, in the form of centroids and "
-            "codec_parameters.");
+            "codec_parameters. For cosine, centroids have length one.");
 }
 
 void bind_searching(IndexClass& index) {
