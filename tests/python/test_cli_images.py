@@ -458,6 +458,11 @@ def test_the_index_is_kept_with_names_and_pca(data: Data, tmp_path: Path) -> Non
         one["picture"] for one in report["neighbors"][0]["neighbors"]
     ]
     assert run_json("info", index)["rows"] == COUNT
+    assert run_json("verify", index)["files"][0]["message"].endswith("vectors, names of all")
+    with (tmp_path / "x.nc.names.txt").open("ab") as file:
+        file.write(b"more\n")
+    message = run_json("verify", index, code=CORRUPT)["files"][0]["message"]
+    assert f"x.nc has {COUNT} vectors, but" in message and f"has {COUNT + 1} names" in message
     # What another index leaves there is its own, or nothing.
     images(data, data.pictures, "--save-index", index)
     assert not (tmp_path / "x.nc.pca.nc").exists()
