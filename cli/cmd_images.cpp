@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include <nearcell/extract/image_write.h>
 
@@ -111,11 +112,13 @@ void save_index(const std::string& path, const PictureIndex& index, const Pictur
     const std::string names = names_path(path), pca = pca_path(path);
     AtomicFile names_file(names);
     append_names(names_file, base.listed, base.rows);
+    std::optional<AtomicFile> pca_file;
+    if (index.pca()) append_pca(pca_file.emplace(pca), *index.pca());
+    // All is written, so that a disk that is full has left the index that was there with its own.
     index.index().save(path);
     names_file.commit();
-    // Of the index that was there before, and wrong beside this one should the next not be written.
-    if (is_pca(pca)) std::filesystem::remove(pca);
-    if (index.pca()) save_pca(*index.pca(), pca);
+    if (pca_file) pca_file->commit();
+    if (!pca_file && is_pca(pca)) std::filesystem::remove(pca);  // of the index that was there
     session.fact("index", path);
     session.fact("names", names);
     if (index.pca()) session.fact("pca_file", pca);

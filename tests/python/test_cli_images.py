@@ -471,6 +471,19 @@ def test_the_index_is_kept_with_names_and_pca(data: Data, tmp_path: Path) -> Non
     assert (tmp_path / "x.nc.pca.nc").read_text() == "not a PCA"
 
 
+def test_a_pca_that_cannot_be_written_changes_nothing(data: Data, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+
+    index = tmp_path / "x.nc"
+    words = ["images", data.pictures, "--weights", data.weights, "--save-index", index, "--pca"]
+    run(*words, 3)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before[tmp_path / "x.nc.pca.nc"]) < 90_000 and len(before[index]) < 90_000
+    assert "x.nc.pca.nc: cannot write" in run(*words, 19, code=IO, preexec_fn=limit).stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_what_images_refuses(data: Data, tmp_path: Path) -> None:
     out = ["--html", tmp_path / "x.html", "--png", tmp_path / "x.png"]
     broken = tmp_path / "broken.bmp"
