@@ -211,8 +211,9 @@ def test_broken_pictures_are_named_and_counted(data: Data, tmp_path: Path) -> No
         "d.bmp": whole,
     }.items():
         (folder / name).write_bytes(content)
+    (folder / "remarks.txt").write_text("none")
     report = extract(data, folder, "-o", out)
-    assert (report["pictures"], report["rows"]) == (4, 2)
+    assert (report["pictures"], report["rows"], report["other_files"]) == (4, 2, 1)
     assert [Path(one["picture"]).name for one in report["skipped"]] == ["a.bmp", "c.png"]
     assert all(one["picture"] in one["reason"] for one in report["skipped"])
     assert [Path(os.fsdecode(name)).name for name in names_of(tmp_path / "x.npy.names.txt")] == [
