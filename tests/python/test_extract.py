@@ -127,6 +127,10 @@ def test_what_a_network_refuses():
     network = nearcell.Network("efficientnet-lite0", WEIGHTS)
     with pytest.raises(ValueError, match="pictures have 12 values"):
         network.forward(np.zeros((1, 12), np.float32))
+    planes = np.zeros((2, 3 * 224 * 224), np.float32)
+    planes[1, 7] = np.nan
+    with pytest.raises(ValueError, match=r"planes\[1, 7\] .*finite"):
+        network.forward(planes)
     with pytest.raises(FileNotFoundError):
         nearcell.Network("efficientnet-lite0", "nowhere.safetensors")
     with pytest.raises(FileNotFoundError):
