@@ -16,8 +16,7 @@ void require_range(const char* option, size_t value, size_t low, size_t high, co
 }
 
 size_t output_dim(const TransformOptions& transform, size_t dim) {
-    return transform.kind == TransformKind::Normalize || transform.out_dim == 0 ? dim
-                                                                                : transform.out_dim;
+    return transform.out_dim == 0 ? dim : transform.out_dim;
 }
 
 bool is_product(CodeKind kind) { return kind == CodeKind::Product8 || kind == CodeKind::Product4; }
@@ -39,7 +38,10 @@ bool is_rotation(const TransformOptions& transform) {
 void check_transform(const TransformOptions& transform, size_t dim) {
     const size_t out_dim = output_dim(transform, dim);
     switch (transform.kind) {
-        case TransformKind::Normalize: return;
+        case TransformKind::Normalize:
+            require(out_dim == dim, "Normalize out_dim = ", out_dim, " is not its input's ", dim,
+                    " dimensions, which it keeps: leave it 0");
+            return;
         case TransformKind::Pca:
         case TransformKind::PcaWhiten:
             require_range(

@@ -606,6 +606,26 @@ std::vector<uint8_t> with_section(const std::vector<uint8_t>& bytes, std::string
     return writer.to_bytes();
 }
 
+// Rows would be written by one dimension where there is room for another.
+TEST(CellIndex, TransformsOfDimensionsThatCannotBeAreCorrupt) {
+    for (const char* spec : {"L2norm,Flat", "PCA12,Flat", "OPQ4_12,PQ4x4", "RR12,Flat"}) {
+        const auto index = trained_index(spec, kDim, Metric::L2);
+        const std::vector<uint8_t> bytes = index->to_bytes();
+        const Container file = Container::from_bytes(bytes);
+        const auto given = file.get<uint64_t>("options", file.info("options").rows);
+        for (const uint64_t dim : {uint64_t{1}, uint64_t{11}, uint64_t{13}, uint64_t{1} << 63}) {
+            std::vector<uint64_t> options(given.begin(), given.end());
+            options[options.size() - 2] = dim;
+            try {
+                CellIndex::from_bytes(with_section(bytes, "options", options.data()));
+                ADD_FAILURE() << spec << " was accepted with a dimension of " << dim;
+            } catch (const Error& error) {
+                EXPECT_EQ(error.code(), StatusCode::Corrupt) << error.what();
+            }
+        }
+    }
+}
+
 // Opening does not look: what finds vectors by id does, before it changes anything.
 TEST(CellIndex, AnIdThatAFileHasTwiceIsCorrupt) {
     const auto whole = trained_index("IVF9,SQfp16", kDim, Metric::L2);

@@ -50,6 +50,13 @@ TEST(Spec, RefusesEveryBrokenRule) {
         {"transforms = 17", kInvalid, flat, [](Options& o) { o.transforms.resize(17); }},
         {"transform kind 9", kInvalid, flat,
          [](Options& o) { o.transforms.push_back({.kind = static_cast<TransformKind>(9)}); }},
+        {"Normalize out_dim = 1 ", kInvalid, flat,
+         [](Options& o) { o.transforms = {{.kind = TransformKind::Normalize, .out_dim = 1}}; }},
+        {"Normalize out_dim = 32 ", kInvalid, flat,
+         [](Options& o) {
+             o.transforms = {{.kind = TransformKind::Pca, .out_dim = 20},
+                             {.kind = TransformKind::Normalize, .out_dim = 32}};
+         }},
         {"PCA out_dim = 33", kInvalid, flat,
          [](Options& o) { o.transforms.push_back({.kind = TransformKind::Pca, .out_dim = 33}); }},
         {"OPQ subquantizers = 0", kInvalid, flat,
@@ -114,7 +121,7 @@ TEST(Spec, DimensionsFollowTheTransforms) {
     CellIndexOptions options = flat();
     EXPECT_EQ(transformed_dim(options), 32u);
     options.transforms = {{.kind = TransformKind::Pca, .out_dim = 20},
-                          {.kind = TransformKind::Normalize, .out_dim = 7},
+                          {.kind = TransformKind::Normalize, .out_dim = 20},
                           {.kind = TransformKind::Opq, .subquantizers = 4}};
     EXPECT_EQ(transformed_dim(options), 20u);
     options.transforms.push_back({.kind = TransformKind::RandomRotation, .out_dim = 64});
