@@ -471,11 +471,11 @@ TEST(CellIndex, MarginsOfRaBitQCodes) {
     auto index = trained_index("IVF9,RaBitQ,RFlat", kDim, Metric::L2);
     const std::vector<float> q = random_rows(1, kDim, 3);
     for (const float margin : {-1.0f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
-        EXPECT_EQ(code_of([&] {
-                      SearchOptions options;
-                      options.margin = margin;
-                      index->search(MatrixView<const float>(q.data(), 1, kDim), options);
-                  }),
+        const MatrixView<const float> query(q.data(), 1, kDim);
+        SearchOptions options;
+        options.margin = margin;
+        EXPECT_EQ(code_of([&] { index->search(query, options); }), StatusCode::InvalidArgument);
+        EXPECT_EQ(code_of([&] { index->range_search(query, 1.0f, options); }),
                   StatusCode::InvalidArgument);
     }
 }
