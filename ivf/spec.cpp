@@ -70,8 +70,9 @@ void check_codec(const CellIndexOptions& options, size_t dim) {
         require_range("subquantizers", codec.subquantizers, 1, dim,
                       "use at most one subquantizer a dimension (counted after the transforms)");
     }
+    require_range("bits", codec.bits, codec.kind == CodeKind::Bits ? 1 : 0, 8,
+                  "pass the bits of a RaBitQ code a dimension; other codes have none to choose");
     if (codec.kind == CodeKind::Bits) {
-        require_range("bits", codec.bits, 1, 8, "pass the bits of a RaBitQ code a dimension");
         require(!options.transforms.empty() && is_rotation(options.transforms.back()),
                 "RaBitQ codes need a rotation as the last transform: append RandomRotation");
     }
@@ -172,6 +173,8 @@ void check_options(const CellIndexOptions& options) {
     require(!options.rerank || is_plain(options.rerank->kind),
             "the re-rank store must be float32, float16, bfloat16 or 8-bit: use RFlat or ",
             "Refine(SQ8 | SQfp16 | SQbf16)");
+    if (options.rerank)
+        require_range("re-rank bits", options.rerank->bits, 0, 8, "leave it as it is");
     check_metric(options);
 }
 
