@@ -295,7 +295,7 @@ std::string CellIndex::spec() const { return format_spec(options()); }
 
 std::vector<float> CellIndex::centroids() const {
     const std::shared_lock lock(state_->mutex);
-    return options().cells > 1 ? state_->centroids : std::vector<float>();
+    return state_->centroids;
 }
 
 std::vector<float> CellIndex::codec_parameters() const {

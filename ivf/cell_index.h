@@ -182,7 +182,8 @@ class CellIndex {
     std::string spec() const;
 
     // Trained parts, for inspection and for tests against other engines.
-    std::vector<float> centroids() const;  // cells x transformed dim; empty when flat
+    // cells x transformed dim; of a flat index the mean, with I8 and RaBitQ, else empty.
+    std::vector<float> centroids() const;
     std::vector<float> codec_parameters() const;
     // Replaces training by parts made elsewhere: an index without transforms becomes trained.
     void set_trained(MatrixView<const float> centroids, std::span<const float> codec_parameters);
