@@ -6,8 +6,9 @@
 //
 // Thread safety: all const calls may run concurrently; train, add, remove, update exclude each
 // other and wait for running searches, and searches that come later wait for them: so a progress
-// callback must not wait for another thread's use of the same index. Results are the same bits for
-// any number of threads.
+// callback must not wait for another thread's use of the same index. Nor may it call the index that
+// is working itself, but for const calls during a search: that throws Unsupported. Results are the
+// same bits for any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -182,7 +183,8 @@ class CellIndex {
     std::string spec() const;
 
     // Trained parts, for inspection and for tests against other engines.
-    std::vector<float> centroids() const;  // cells x transformed dim; empty when flat
+    // cells x transformed dim; of a flat index the mean, with I8 and RaBitQ, else empty.
+    std::vector<float> centroids() const;
     std::vector<float> codec_parameters() const;
     // Replaces training by parts made elsewhere: an index without transforms becomes trained. For
     // Cosine, centroids have length 1.

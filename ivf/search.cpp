@@ -271,8 +271,6 @@ void search_everywhere(const CellIndex::State& state, const Vectors& queries,
 SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& options) const {
     check(options.k >= 1, StatusCode::InvalidArgument,
           "k = 0 must be at least 1: ask for one neighbour or more");
-    check(options.margin >= 0 && std::isfinite(options.margin), StatusCode::InvalidArgument,
-          "margin = ", options.margin, " must be at least 0 and finite: 1 is the codes' own bound");
     const size_t default_probes = this->default_probes();
     const std::shared_lock lock(state_->mutex);
     const State& state = *state_;

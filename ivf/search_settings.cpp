@@ -1,6 +1,7 @@
 #include <nearcell/ivf/search_settings.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace nearcell {
@@ -23,6 +24,8 @@ SearchSettings resolve_search(const CellIndex::State& state, const SearchOptions
           ", but the index keeps no vectors to re-rank with: build it with RFlat or "
           "Refine(...), or "
           "leave rerank out");
+    check(options.margin >= 0 && std::isfinite(options.margin), StatusCode::InvalidArgument,
+          "margin = ", options.margin, " must be at least 0 and finite: 1 is the codes' own bound");
     SearchSettings settings;
     settings.probes =
         std::min(options.probes == 0 ? default_probes : options.probes, state.options.cells);

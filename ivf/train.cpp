@@ -83,6 +83,17 @@ void check_lengths(MatrixView<const float> centroids) {
 
 }  // namespace
 
+void CellIndex::State::adopt(State& fresh) noexcept {
+    centroids = std::move(fresh.centroids);
+    coarse = std::move(fresh.coarse);  // its view is of the same memory still
+    centroid_squares = std::move(fresh.centroid_squares);
+    centroid_length = fresh.centroid_length;
+    center = std::move(fresh.center);
+    codec = std::move(fresh.codec);
+    trained = true;
+    refresh_views();
+}
+
 TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     const std::unique_lock lock(state_->mutex);
     const CellIndexOptions& options = state_->options;
@@ -184,12 +195,11 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     }
     fresh->codec->train(codec_rows.view, codec_training, backend);
 
+    fresh->set_trained();
+
     state_->transforms = std::move(fresh->transforms);
-    state_->set_centroids(std::move(fresh->centroids));
-    state_->codec = std::move(fresh->codec);
     state_->rerank_codec = std::move(fresh->rerank_codec);
-    state_->set_trained();
-    state_->refresh_views();
+    state_->adopt(*fresh);
     return report_out;
 }
 
@@ -215,16 +225,16 @@ void CellIndex::set_trained(MatrixView<const float> centroids,
     check_dim(centroids, centroids.cols, "centroids");
     check_finite(centroids, "centroids", 1);
     if (state.options.metric == Metric::Cosine && state.options.cells > 1) check_lengths(centroids);
-    auto codec = state.make_scan_codec();
-    codec->set_parameters(codec_parameters);
+    State fresh(state.options, true);
+    fresh.backend = state.backend;
+    fresh.codec->set_parameters(codec_parameters);
     std::vector<float> values;
     for (size_t i = 0; i < centroids.rows; ++i) {
         values.insert(values.end(), centroids.row(i), centroids.row(i) + centroids.cols);
     }
-    state.codec = std::move(codec);
-    state.set_centroids(std::move(values));
-    state.set_trained();
-    state.refresh_views();
+    fresh.set_centroids(std::move(values));
+    fresh.set_trained();
+    state.adopt(fresh);
 }
 
 }  // namespace nearcell

@@ -606,7 +606,8 @@ void bind_looking(IndexClass& index) {
             nb::for_setter(nb::sig("def default_rerank(self, value: int, /) -> None")))
         .def_prop_ro("centroids", &centroids,
                      nb::sig("def centroids(self) -> numpy.typing.NDArray[numpy.float32]"),
-                     "Cells x transformed dimension; no rows where there is one cell.")
+                     "Cells x transformed dimension; where there is one cell the mean, with I8 and "
+                     "RaBitQ, else no rows.")
         .def_prop_ro("codec_parameters", &codec_parameters,
                      nb::sig("def codec_parameters(self) -> numpy.typing.NDArray[numpy.float32]"),
                      "What training taught the codec, flat.");

@@ -13,6 +13,7 @@
 namespace nearcell {
 
 InputFile::InputFile(const std::string& path) : path_(path) {
+    check(path.find('\0') == std::string::npos, StatusCode::Io, "a path holds a zero byte");
     // O_NONBLOCK: a named pipe is then refused below instead of waiting for its writer.
     do {
         descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
