@@ -105,6 +105,24 @@ TEST(CellIndexSearch, RangesAreStrictAndInOrder) {
     EXPECT_EQ(codes->range_search(base.slice(0, 20), 0.0f, {}).ids.size(), 0u);
 }
 
+// No score is below -1, though an estimate may be.
+TEST(CellIndexSearch, RangesBelowTheLeastCosineHaveAll) {
+    constexpr size_t kRows = 300, kDim = 16;
+    const std::vector<float> values = normal_values(kRows * kDim, 9);
+    const MatrixView<const float> base(values.data(), kRows, kDim);
+    std::vector<float> opposite = values;
+    for (float& value : opposite)
+        value = -value;
+    const MatrixView<const float> queries(opposite.data(), kRows, kDim);
+    for (const char* spec :
+         {"RaBitQ", "RaBitQ2", "SQ8", "PQ4x4fs", "PQ2", "Flat", "RaBitQ,RFlat"}) {
+        const auto index = filled(spec, Metric::Cosine, base);
+        const RangeResult all = index->range_search(queries, -1.0001f, {});
+        EXPECT_EQ(all.ids.size(), kRows * kRows) << spec;
+        EXPECT_GE(*std::min_element(all.scores.begin(), all.scores.end()), -1.0f) << spec;
+    }
+}
+
 // What is left out by bounds is worse than what is found, where a column is the same in all rows
 // and where centroids lie elsewhere in it.
 TEST(CellIndexSearch, BoundsHoldOfConstantColumns) {
