@@ -105,6 +105,30 @@ TEST(CellIndexSearch, RangesAreStrictAndInOrder) {
     EXPECT_EQ(codes->range_search(base.slice(0, 20), 0.0f, {}).ids.size(), 0u);
 }
 
+// Cells for inner products are of directions; what is stored beside them is as good for short rows.
+TEST(CellIndexSearch, ShortVectorsLoseNothing) {
+    constexpr size_t kRows = 1000, kDim = 16, kQueries = 50;
+    std::vector<float> values = normal_values(kRows * kDim, 10);
+    std::vector<float> asked = normal_values(kQueries * kDim, 11);
+    for (float& value : values)
+        value *= 0.25f;
+    const MatrixView<const float> base(values.data(), kRows, kDim);
+    const MatrixView<const float> queries(asked.data(), kQueries, kDim);
+    SearchOptions options;
+    options.probes = 8;
+    for (const char* spec : {"IVF8,SQ8", "IVF8,I8", "IVF8,PQ4", "IVF8,RaBitQ4", "IVF8,RaBitQ"}) {
+        const SearchResult found =
+            filled(spec, Metric::InnerProduct, base)->search(queries, options);
+        for (const float scale : {0x1p-5f, 0x1p-20f}) {
+            std::vector<float> shorter = values;
+            for (float& value : shorter)
+                value *= scale;
+            const auto index = filled(spec, Metric::InnerProduct, {shorter.data(), kRows, kDim});
+            EXPECT_EQ(index->search(queries, options).ids, found.ids) << spec << " " << scale;
+        }
+    }
+}
+
 // No score is below -1, though an estimate may be.
 TEST(CellIndexSearch, RangesBelowTheLeastCosineHaveAll) {
     constexpr size_t kRows = 300, kDim = 16;
