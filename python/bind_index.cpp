@@ -454,8 +454,9 @@ void bind_searching(IndexClass& index) {
             nb::arg("stats") = false, nb::arg("progress") = nb::none(),
             nb::arg("stream") = nb::none(), nb::arg("out") = nb::none(),
             "The k nearest stored vectors of each query: (scores, ids), best first, ties by "
-            "smaller "
-            "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
+            "smaller id; a missing neighbour has id -1 and the worst finite score. Order and ties "
+            "are those of scores as computed, which roundings and estimates may carry past 1 or -1 "
+            "(cosine) or below 0 (l2): these become 1, -1 or 0 afterwards. With stats=True also a "
             "dict of what was done: probes (cells looked into, a query), rerank (candidates scored "
             "again at most, a query; 0: as error bounds say), of all queries together scanned "
             "(codes scored), reranked (candidates scored again) and rerank_skipped (those whose "
