@@ -158,7 +158,7 @@ class Tuner {
         SearchOptions search;
         search.k = options_.k;
         search.probes = probes;
-        search.rerank = depth;
+        search.rerank = depth != 0 ? depth : SearchOptions::kNoDepth;  // whatever the defaults are
         search.cutoff = cutoff;
         search.threads = options_.threads;
         search.progress = [this](std::string_view, double done, double total) {

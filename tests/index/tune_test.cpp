@@ -192,6 +192,23 @@ TEST(Tune, PrefersTheBoundsOfRaBitQCodes) {
     EXPECT_TRUE(perfect.reached || perfect.chosen.recall > 0.99);
 }
 
+// Trials by bounds must not take the index's depth instead.
+TEST(Tune, FindsTheSameWhateverTheDefaultsWere) {
+    for (const char* spec : {"IVF16,RaBitQ,RFlat", "IVF16,PQ4,RFlat", "IVF16,Flat"}) {
+        const std::unique_ptr<CellIndex> index = build(spec);
+        const TuneResult first = tune_some(*index, 100, 0.9);
+        const size_t chosen = index->default_rerank();
+        index->set_defaults(3, index->options().rerank ? kNeighbours : 0, 0.5F);
+        const TuneResult second = tune_some(*index, 100, 0.9);
+        EXPECT_EQ(index->default_rerank(), chosen) << spec;
+        EXPECT_EQ(index->default_probes(), first.chosen.probes) << spec;
+        EXPECT_EQ(recall_of(*index, 0, 0, 0, 100), second.chosen.recall) << spec;
+        ASSERT_EQ(first.tried.size(), second.tried.size()) << spec;
+        for (size_t i = 0; i < first.tried.size(); ++i)
+            EXPECT_EQ(first.tried[i].recall, second.tried[i].recall) << spec;
+    }
+}
+
 TEST(Tune, ParetoHasNoDominatedPoint) {
     const std::unique_ptr<CellIndex> index = build("IVF64,PQ4,RFlat");
     const TuneResult result = tune_some(*index, 300, 0.95);
