@@ -240,6 +240,42 @@ TEST(Tune, GivesTheBestWhenNothingReaches) {
     EXPECT_EQ(index->default_probes(), result.chosen.probes);
 }
 
+// Of a few queries most doublings gain nothing, which says nothing about the next.
+TEST(Tune, MissesOnlyWhatAllCellsMiss) {
+    constexpr size_t kWide = 64, kFew = 5;
+    Random random(3);
+    std::vector<float> rows(3000 * kWide), values(kFew * kWide);
+    for (float& value : rows)
+        value = static_cast<float>(random.uniform());
+    const Vectors base = MatrixView(rows.data(), rows.size() / kWide, kWide);
+    const std::unique_ptr<CellIndex> index = make_index("IVF64,Flat", {.dim = kWide});
+    index->train(base);
+    index->add(base);
+    for (int draw = 0; draw < 10; ++draw) {
+        for (float& value : values)
+            value = static_cast<float>(random.uniform());
+        const Vectors queries = MatrixView(values.data(), kFew, kWide);
+        const SearchResult truth = exact_search(base, queries, Metric::L2, 1, 0);
+        const TuneResult result =
+            tune(*index, queries, {truth.ids.data(), kFew, 1}, {.recall = 1.0, .k = 1});
+        EXPECT_TRUE(result.reached) << draw;
+        EXPECT_EQ(result.chosen.recall, 1.0) << draw;
+    }
+}
+
+TEST(Tune, TriesTheWholeOfASmallIndex) {
+    const std::unique_ptr<CellIndex> index = make_index("PQ2,RFlat", {.dim = kDim});
+    index->train(sample().base());
+    index->add(sample().base().slice(0, 300));
+    const Vectors queries = sample().queries().slice(0, 50);
+    const SearchResult truth =
+        exact_search(sample().base().slice(0, 300), queries, Metric::L2, kNeighbours, 0);
+    const TuneResult result =
+        tune(*index, queries, {truth.ids.data(), 50, kNeighbours}, {.recall = 1.0});
+    EXPECT_TRUE(result.reached);
+    EXPECT_EQ(result.tried.front().rerank, 300u);
+}
+
 // The target plus its sampling error may be out of reach although the target is not.
 TEST(Tune, ReachesATargetAtTheEdge) {
     const std::unique_ptr<CellIndex> index = build("IVF16,SQ8");
