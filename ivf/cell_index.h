@@ -75,6 +75,8 @@ struct CallOptions {
 struct SearchOptions {
     size_t k = 10;
     size_t probes = 0;  // cells looked into; 0: default_probes()
+    // As rerank: not default_rerank(), but what a search does where none is set.
+    static constexpr size_t kNoDepth = std::numeric_limits<size_t>::max();
     size_t rerank = 0;  // candidates re-scored; 0: default_rerank(); at least k
     // Leaves out the probes of a query that lie far from it for how near its k-th best vector of
     // the nearest cell is: the smaller, the more; about 0.5 to 1 is useful. Infinity: none is. 0:

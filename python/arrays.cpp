@@ -62,6 +62,14 @@ void check_no_overflow(const Array& array, const float* copy, const char* name) 
     }
 }
 
+// Rows one after another, of the array's own type, whose elements are Word's size.
+template <class Word>
+const void* packed(const Array& array, std::vector<uint8_t>& copy) {
+    copy.resize(array.shape(0) * array.shape(1) * sizeof(Word));
+    copy_strided<Word>(array, reinterpret_cast<Word*>(copy.data()), [](Word word) { return word; });
+    return copy.data();
+}
+
 // False when the array's type is not one that vectors may have.
 bool copy_to_float(const Array& array, float* out, const char* name) {
     if (copy_if<double>(array, dtype_code::Float, out)) {
@@ -233,11 +241,19 @@ Rows::Rows(nb::handle x, const char* name) : array_(import_as(x, name, "float32"
     }
     const size_t rows = array_.shape(0), cols = array_.shape(1);
     const std::optional<ElementType> type = element_type(array_.dtype());
-    const bool packed = cols <= 1 || array_.stride(1) == 1;
+    const bool beside = cols <= 1 || array_.stride(1) == 1;
     const bool forward = rows <= 1 || array_.stride(0) >= static_cast<int64_t>(cols);
-    if (type && packed && forward) {
+    if (type && beside && forward) {
         view_ = Vectors(array_.data(), *type, rows, cols);
         if (rows > 1) view_.stride = static_cast<size_t>(array_.stride(0));
+        return;
+    }
+    if (type && element_size(*type) == 1) {
+        view_ = Vectors(packed<uint8_t>(array_, bytes_), *type, rows, cols);
+        return;
+    }
+    if (type && element_size(*type) == 2) {
+        view_ = Vectors(packed<uint16_t>(array_, bytes_), *type, rows, cols);
         return;
     }
     copy_.resize(rows * cols);

@@ -337,7 +337,7 @@ void set_state(nb::pointer_and_handle<PyIndex> self, nb::handle state) {
 }
 
 size_t set_default(PyIndex& self, nb::handle value, const char* name, bool probes) {
-    const size_t number = whole_number(value, name, 1);
+    const size_t number = whole_number(value, name, probes ? 1 : 0);
     quick(self, name, [&](CellIndex& index) {
         if (probes) return index.set_defaults(number, index.default_rerank());
         index.set_defaults(index.default_probes(), number, index.default_cutoff());
@@ -604,7 +604,8 @@ void bind_looking(IndexClass& index) {
             [](PyIndex& self, nb::handle value) {
                 set_default(self, value, "default_rerank", false);
             },
-            nb::for_setter(nb::sig("def default_rerank(self, value: int, /) -> None")))
+            nb::for_setter(nb::sig("def default_rerank(self, value: int, /) -> None")),
+            "0: none is set, so that the codes' bounds or 4 k, at least 64, decide.")
         .def_prop_ro("centroids", &centroids,
                      nb::sig("def centroids(self) -> numpy.typing.NDArray[numpy.float32]"),
                      "Cells x transformed dimension; where there is one cell the mean, with I8 and "

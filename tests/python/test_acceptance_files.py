@@ -226,6 +226,30 @@ def test_id_files_round_trip(name, dtype, tmp_path):
     assert back.dtype == np.int64 and np.array_equal(back, ids)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float16", "float32"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda x: x[:, ::2],
+        lambda x: x[::-1],
+        lambda x: x[:, ::-1],
+        np.asfortranarray,
+        lambda x: x[::2],
+    ],
+    ids=["columns apart", "rows reversed", "columns reversed", "Fortran", "rows apart"],
+)
+def test_17_the_type_is_kept_in_every_layout(tmp_path, dtype, way):
+    x = way(np.arange(24).reshape(4, 6).astype(dtype))
+    nearcell.write(tmp_path / "x.raw", x)
+    assert (tmp_path / "x.raw").read_bytes() == x.tobytes()
+    nearcell.write(tmp_path / "x.npy", x)
+    back = np.load(tmp_path / "x.npy")
+    assert back.dtype == x.dtype and np.array_equal(back, x)
+    if dtype == "uint8":
+        nearcell.write(tmp_path / "x.u8bin", x)
+        assert np.array_equal(nearcell.read(tmp_path / "x.u8bin"), x)
+
+
 def test_vector_files_of_others(tmp_path):
     x = uniform(30, 6, 75)
     np.save(tmp_path / "x.npy", x)
