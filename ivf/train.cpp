@@ -85,8 +85,9 @@ void check_lengths(MatrixView<const float> centroids) {
 // residuals would be mostly centroid: all are shortened alike, so that the residuals' squares are
 // least; the order in which cells are near to a vector stays. None is made longer: where rows are
 // in clusters, RaBitQ then found fewer of the nearest.
-void shorten_for_residuals(MatrixView<const float> x, const std::vector<uint32_t>& labels,
-                           std::vector<float>& centroids) {
+std::vector<float> shortened_for_residuals(MatrixView<const float> x,
+                                           const std::vector<uint32_t>& labels,
+                                           std::vector<float> centroids) {
     double products = 0, squares = 0;
     for (size_t i = 0; i < x.rows; ++i) {
         const float* const centroid = &centroids[labels[i] * x.cols];
@@ -98,9 +99,10 @@ void shorten_for_residuals(MatrixView<const float> x, const std::vector<uint32_t
     }
     const double factor = products / squares;
     constexpr double kLeast = 0x1p-50;  // keys of queries as short do not vanish yet
-    if (!(factor >= kLeast && factor < 1)) return;
+    if (!(factor >= kLeast && factor < 1)) return centroids;
     for (float& value : centroids)
         value *= static_cast<float>(factor);
+    return centroids;
 }
 
 }  // namespace
@@ -208,8 +210,10 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         std::vector<uint32_t> labels(codec_rows.view.rows);
         backend.assign(codec_rows.view, fresh->centroid_view(), fresh->coarse_metric(),
                        labels.data(), nullptr, call.threads);
-        if (options.cells > 1 && options.metric == Metric::InnerProduct)
-            shorten_for_residuals(codec_rows.view, labels, fresh->centroids);
+        if (options.cells > 1 && options.metric == Metric::InnerProduct) {
+            fresh->set_centroids(
+                shortened_for_residuals(codec_rows.view, labels, fresh->centroids));
+        }
         AlignedBuffer<float> residuals;
         residuals.resize_for_overwrite(labels.size() * fresh->coded_dim);
         const MatrixView<float> out(residuals.mutable_data(), labels.size(), fresh->coded_dim);
