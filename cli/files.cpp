@@ -83,8 +83,14 @@ std::vector<DataSet> data_sets(const std::string& path) {
     return sets;
 }
 
-VectorData read_queries(const std::string& path) {
-    return read_vectors(with_data_set(path, "test"));
+VectorData read_finite(const std::string& path, int threads) {
+    VectorData rows = read_vectors(path);
+    check_finite(rows.view(), path, threads);
+    return rows;
+}
+
+VectorData read_queries(const std::string& path, int threads) {
+    return read_finite(with_data_set(path, "test"), threads);
 }
 
 IdData read_truth(const std::string& path, size_t queries, size_t k) {
