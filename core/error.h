@@ -5,6 +5,7 @@
 #pragma once
 
 #include <exception>
+#include <locale>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -87,6 +88,7 @@ class Error : public std::exception {
 template <class... Parts>
 [[noreturn]] void throw_error(StatusCode code, const Parts&... parts) {
     std::ostringstream text;
+    text.imbue(std::locale::classic());  // whatever locale the program has set
     (text << ... << parts);
     throw Error(code, text.str());
 }

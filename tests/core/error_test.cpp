@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <locale>
 #include <set>
 #include <string>
 
@@ -35,6 +36,24 @@ TEST(Error, CarriesCodeAndMessage) {
     }
     EXPECT_NO_THROW(check(true, StatusCode::Io, "never"));
     EXPECT_THROW(check(false, StatusCode::Io, "always"), Error);
+}
+
+TEST(Error, WritesNumbersAlikeInAnyLocale) {
+    struct Grouped : std::numpunct<char> {
+        char do_decimal_point() const override { return ','; }
+        char do_thousands_sep() const override { return '.'; }
+        std::string do_grouping() const override { return "\3"; }
+    };
+    const std::locale before =
+        std::locale::global(std::locale(std::locale::classic(), new Grouped));
+    std::string message;
+    try {
+        throw_error(StatusCode::NotFound, 1234567, " and ", 0.5);
+    } catch (const Error& error) {
+        message = error.what();
+    }
+    std::locale::global(before);
+    EXPECT_EQ(message, "1234567 and 0.5");
 }
 
 TEST(Progress, CancelsByReturningFalse) {
