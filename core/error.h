@@ -5,6 +5,7 @@
 #pragma once
 
 #include <exception>
+#include <locale>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -86,12 +87,19 @@ class Error : public std::exception {
     Status status_;
 };
 
+// Parts one after the other, numbers as in C whatever locale the program has set.
+template <class... Parts>
+std::string joined_text(const Parts&... parts) {
+    std::ostringstream text;
+    text.imbue(std::locale::classic());
+    (text << ... << parts);
+    return text.str();
+}
+
 // throw_error(StatusCode::InvalidArgument, "k = ", k, " must be at least 1");
 template <class... Parts>
 [[noreturn]] void throw_error(StatusCode code, const Parts&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
-    throw Error(code, text.str());
+    throw Error(code, joined_text(parts...));
 }
 
 // check(k >= 1, StatusCode::InvalidArgument, "k = ", k, " must be at least 1");
@@ -104,9 +112,7 @@ void check(bool holds, StatusCode code, const Parts&... parts) {
 template <class... Parts>
 [[noreturn]] void throw_file_error(StatusCode code, const std::string& file, int system_error,
                                    const Parts&... parts) {
-    std::ostringstream text;
-    ((text << file << ": ") << ... << parts);
-    throw Error(Status{code, text.str(), system_error, file});
+    throw Error(Status{code, joined_text(file, ": ", parts...), system_error, file});
 }
 
 }  // namespace nearcell

@@ -7,8 +7,11 @@
 // Thread safety: all const calls may run concurrently; train, add, remove, update exclude each
 // other and wait for running searches, and searches that come later wait for them: so a progress
 // callback must not wait for another thread's use of the same index. Nor may it call the index that
-// is working itself, but for const calls during a search: that throws Unsupported. Results are the
-// same bits for any number of threads.
+// is working itself, but for const calls during a search: that throws Unsupported. save() and
+// to_bytes() are such a search until they end: an add() that waits for one makes later searches
+// wait, too. Results are the same bits for any number of threads. Where the system gives no more
+// threads, libgomp, which the default build uses, ends the process; a build with
+// -DNEARCELL_THREADS=std goes on with fewer.
 #pragma once
 
 #include <cstdint>
@@ -181,7 +184,8 @@ class CellIndex {
     bool reranks_by_bound() const;
 
     IndexStats stats() const;
-    // A factory string that builds the same thing (ivf/spec.h).
+    // A factory string that builds the same thing; of options that none gave, such as Cosine with
+    // Pca and no Normalize behind it, it may build another (ivf/spec.h).
     std::string spec() const;
 
     // Trained parts, for inspection and for tests against other engines.

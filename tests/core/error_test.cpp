@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <locale>
 #include <set>
 #include <string>
 
@@ -48,6 +49,24 @@ TEST(Error, OfAFileCarriesErrno) {
         EXPECT_EQ(error.status().system_error, ENOSPC);
     }
     EXPECT_EQ(Error(StatusCode::Io, "").status().system_error, 0);
+}
+
+TEST(Error, WritesNumbersAlikeInAnyLocale) {
+    struct Grouped : std::numpunct<char> {
+        char do_decimal_point() const override { return ','; }
+        char do_thousands_sep() const override { return '.'; }
+        std::string do_grouping() const override { return "\3"; }
+    };
+    const std::locale before =
+        std::locale::global(std::locale(std::locale::classic(), new Grouped));
+    std::string message;
+    try {
+        throw_error(StatusCode::NotFound, 1234567, " and ", 0.5);
+    } catch (const Error& error) {
+        message = error.what();
+    }
+    std::locale::global(before);
+    EXPECT_EQ(message, "1234567 and 0.5");
 }
 
 TEST(Progress, CancelsByReturningFalse) {
