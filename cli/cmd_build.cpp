@@ -37,10 +37,10 @@ struct TuneInput {
 };
 
 // Read before the work, so that a wrong file is reported at once.
-TuneInput read_tune_input(const BuildOptions& options, size_t dim) {
+TuneInput read_tune_input(const BuildOptions& options, size_t dim, int threads) {
     TuneInput input;
     if (options.queries.empty()) return input;
-    input.queries = read_queries(options.queries);
+    input.queries = read_queries(options.queries, threads);
     check_dim(input.queries.view(), dim, options.queries);
     if (options.truth.empty()) return input;
     input.truth = read_truth(options.truth, input.queries.rows, options.k);
@@ -119,11 +119,11 @@ void build(const BuildOptions& options, Session& session) {
         check(options.k >= 1, StatusCode::InvalidArgument,
               "--neighbors 0: tune for at least one neighbour");
     }
-    auto [queries, truth] = read_tune_input(options, dim);
+    auto [queries, truth] = read_tune_input(options, dim, session.threads());
     const CallOptions call{session.threads(), session.progress()};
 
     Stopwatch watch;
-    VectorData base = read_vectors(options.base);
+    VectorData base = read_finite(options.base, session.threads());
     const double read_seconds = watch.lap();
     check_interrupted();
     HeldOut parts;

@@ -64,7 +64,7 @@ void eval(const EvalOptions& options, Session& session) {
     options.device.check();
     const auto index = CellIndex::open(options.index, options.mmap);
     options.device.move(*index);
-    const VectorData queries = read_queries(options.queries);
+    const VectorData queries = read_queries(options.queries, session.threads());
     check_dim(queries.view(), index->dim(), options.queries);
     const IdData truth = read_truth(options.truth, queries.rows, options.k);
     const RecallQuestion question{*index,

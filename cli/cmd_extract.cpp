@@ -36,7 +36,8 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     const std::string names = names_path(options.out);
     check_vector_output(options.out, ElementType::Float32);
     check_output(names);
-    const std::vector<std::string> pictures = list_all_pictures(options.pictures);
+    size_t other_files = 0;
+    const std::vector<std::string> pictures = list_all_pictures(options.pictures, &other_files);
     check_different({options.out, names}, options.network.inputs(options.pictures));
     check_different({options.out, names}, pictures);
     check_names(pictures);
@@ -67,6 +68,7 @@ void extract(const ExtractCommandOptions& options, Session& session) {
     session.fact("pictures", pictures.size());
     session.fact("rows", rows.size());
     session.fact("skipped", left_out, grouped_text(skipped.size()));
+    session.fact("other_files", other_files);
     session.fact("output", options.out);
     session.fact("names", names);
     session.fact_seconds("seconds", seconds);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include <nearcell/extract/image_write.h>
 
@@ -53,14 +54,15 @@ void check_outputs(const ImagesOptions& options, const std::vector<std::string>&
     if (!options.png.empty()) check_png_size(queries, k);
 }
 
-void describe(const Extractor& extractor, const PictureFeatures& base, const PictureIndex& index,
-              Session& session) {
+void describe(const Extractor& extractor, const PictureFeatures& base, size_t other_files,
+              const PictureIndex& index, Session& session) {
     session.fact("model", extractor.model().name);
     session.fact("layer", extractor.network().layers().back());
     session.fact("dim", extractor.dim());
     session.fact("pictures", base.listed.size());
     session.fact("rows", base.count());
     session.fact("skipped", base.skipped, grouped_text(base.skipped.size()));
+    session.fact("other_files", other_files);
     if (index.pca()) {
         const std::vector<float> ratios = index.pca()->explained_variance_ratio();
         const double kept = std::accumulate(ratios.begin(), ratios.end(), 0.0);
@@ -111,11 +113,13 @@ void save_index(const std::string& path, const PictureIndex& index, const Pictur
     const std::string names = names_path(path), pca = pca_path(path);
     AtomicFile names_file(names);
     append_names(names_file, base.listed, base.rows);
+    std::optional<AtomicFile> pca_file;
+    if (index.pca()) append_pca(pca_file.emplace(pca), *index.pca());
+    // All is written, so that a disk that is full has left the index that was there with its own.
     index.index().save(path);
     names_file.commit();
-    // Of the index that was there before, and wrong beside this one should the next not be written.
-    if (is_pca(pca)) std::filesystem::remove(pca);
-    if (index.pca()) save_pca(*index.pca(), pca);
+    if (pca_file) pca_file->commit();
+    if (!pca_file && is_pca(pca)) std::filesystem::remove(pca);  // of the index that was there
     session.fact("index", path);
     session.fact("names", names);
     if (index.pca()) session.fact("pca_file", pca);
@@ -138,7 +142,8 @@ void images(const ImagesOptions& options, Session& session) {
     options.index.device.check();
     check(options.question.sample >= 1, StatusCode::InvalidArgument,
           "--sample 0 must be at least 1");
-    const std::vector<std::string> pictures = list_all_pictures(options.pictures);
+    size_t other_files = 0;
+    const std::vector<std::string> pictures = list_all_pictures(options.pictures, &other_files);
     const std::vector<std::string> queries = list_all_pictures(options.queries);
     check_outputs(options, pictures, queries);
     if (!options.save_index.empty()) check_names(pictures);
@@ -159,7 +164,7 @@ void images(const ImagesOptions& options, Session& session) {
     seconds.search = watch.lap();
 
     const Metric metric = index.index().metric();
-    describe(extractor, base, index, session);
+    describe(extractor, base, other_files, index, session);
     session.fact("queries", answers.queries.size());
     if (!queries.empty()) session.detail("skipped_queries", asked.skipped);
     session.fact_seconds("extract_seconds", seconds.extract);

@@ -27,8 +27,8 @@ void truth(const TruthOptions& options, Session& session) {
     options.output.check(
         {with_data_set(options.base, "train"), with_data_set(options.queries, "test")});
     options.device.check();
-    const VectorData queries = read_queries(options.queries);
-    const VectorData base = read_vectors(options.base);
+    const VectorData queries = read_queries(options.queries, session.threads());
+    const VectorData base = read_finite(options.base, session.threads());
     check_dim(queries.view(), base.cols, options.queries);
     const Stopwatch watch;
     const SearchResult result = options.device.exact_search(

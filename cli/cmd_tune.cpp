@@ -25,7 +25,7 @@ void tune_command(const TuneCommandOptions& options, Session& session) {
     options.device.check();
     const auto index = CellIndex::open(options.index);
     options.device.move(*index);
-    const VectorData queries = read_queries(options.queries);
+    const VectorData queries = read_queries(options.queries, session.threads());
     check_dim(queries.view(), index->dim(), options.queries);
     const IdData truth = read_truth(options.truth, queries.rows, options.k);
     session.fact("index", options.index);

@@ -18,13 +18,24 @@ namespace {
 
 constexpr size_t kPieceBytes = size_t{64} << 20;
 
+// A file of names beside the file at `path` must have one for each of its rows, or vectors.
+std::string check_names(const std::string& path, size_t count, const char* what) {
+    const std::optional<size_t> names = count_names(path);
+    if (!names) return "";
+    check(*names == count, StatusCode::Corrupt, path, " has ", count, " ", what, ", but ",
+          names_path(path), " has ", *names,
+          " names: they are not of one run; extract again, or delete the names");
+    return ", names of all";
+}
+
 // Opening checks every checksum and then that the parts fit together; contains() that ids differ.
 std::string check_container(const std::string& path) {
     std::string kind = Container::open(path, OpenMode::MapUnchecked).kind();
     if (kind == "index") {
         const auto index = CellIndex::open(path, true);
         index->contains(0);
-        return "index " + index->spec() + ", " + grouped_text(index->size()) + " vectors";
+        return "index " + index->spec() + ", " + grouped_text(index->size()) + " vectors" +
+               check_names(path, index->size(), "vectors");
     }
     if (kind == "pca") {
         const Pca pca = load_pca(path);
@@ -71,13 +82,7 @@ std::string check_vectors(const std::string& path, const Progress& progress) {
         found += ", " + set.info.element + " " + grouped_text(set.info.rows) + " x " +
                  std::to_string(set.info.cols);
     }
-    if (const std::optional<size_t> names = count_names(path)) {
-        check(*names == sets[0].info.rows, StatusCode::Corrupt, path, " has ", sets[0].info.rows,
-              " rows, but ", names_path(path), " has ", *names,
-              " names: they are not of one run; extract again, or delete the names");
-        found += ", names of all";
-    }
-    return found;
+    return found + check_names(path, sets[0].info.rows, "rows");
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <system_error>
+#include <utility>
 
 #include <nearcell/core/error.h>
 #include <nearcell/storage/atomic_file.h>
@@ -36,7 +36,7 @@ bool is_vector_path(const std::string& path) {
 
 void check_different(const std::vector<std::string>& outputs,
                      const std::vector<std::string>& inputs) {
-    std::multimap<std::filesystem::path, std::string> seen;
+    std::vector<std::pair<std::filesystem::path, std::string>> seen;
     const auto look_up = [&](const std::string& path) {
         const std::string file = output_file(path);
         std::error_code error;
@@ -47,15 +47,16 @@ void check_different(const std::vector<std::string>& outputs,
             return set.substr(std::min(set.find_first_not_of(":/"), set.size()));
         };
         const std::string set = set_of(path);
-        for (auto [at, end] = seen.equal_range(place); at != end; ++at) {
-            const std::string other = set_of(at->second);
+        for (const auto& [at, name] : seen) {  // hard links have other places
+            if (at != place && !std::filesystem::equivalent(at, place, error)) continue;
+            const std::string other = set_of(name);
             check(!set.empty() && !other.empty() && set != other, StatusCode::InvalidArgument, path,
-                  " and ", at->second, " are one file, for two things: name another output");
+                  " and ", name, " are one file, for two things: name another output");
         }
         return place;
     };
     for (const std::string& path : outputs)
-        if (!path.empty()) seen.emplace(look_up(path), path);
+        if (!path.empty()) seen.emplace_back(look_up(path), path);
     for (const std::string& path : inputs)
         if (!path.empty()) look_up(path);
 }
@@ -83,8 +84,14 @@ std::vector<DataSet> data_sets(const std::string& path) {
     return sets;
 }
 
-VectorData read_queries(const std::string& path) {
-    return read_vectors(with_data_set(path, "test"));
+VectorData read_finite(const std::string& path, int threads) {
+    VectorData rows = read_vectors(path);
+    check_finite(rows.view(), path, threads);
+    return rows;
+}
+
+VectorData read_queries(const std::string& path, int threads) {
+    return read_finite(with_data_set(path, "test"), threads);
 }
 
 IdData read_truth(const std::string& path, size_t queries, size_t k) {

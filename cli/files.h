@@ -30,8 +30,10 @@ struct DataSet {
 // is not named, else one. Never empty.
 std::vector<DataSet> data_sets(const std::string& path);
 
-// Queries: the data set "test" of an HDF5 file.
-VectorData read_queries(const std::string& path);
+// Throws what read_vectors does, and, naming the file, where a value is not finite or too large.
+VectorData read_finite(const std::string& path, int threads);
+// Queries: the same, the data set "test" of an HDF5 file.
+VectorData read_queries(const std::string& path, int threads);
 // True neighbours: the data set "neighbors" of an HDF5 file. Throws InvalidArgument unless there
 // are `queries` rows of at least `k` ids.
 IdData read_truth(const std::string& path, size_t queries, size_t k);

@@ -44,10 +44,13 @@ Extractor NetworkOptions::make_extractor(const std::string& device) const {
     return extractor;
 }
 
-std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources) {
+std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources,
+                                           size_t* others) {
     std::vector<std::string> all;
     for (const std::string& source : sources) {
-        std::vector<std::string> found = list_pictures(source);
+        size_t passed_over = 0;
+        std::vector<std::string> found = list_pictures(source, &passed_over);
+        if (others != nullptr) *others += passed_over;
         all.insert(all.end(), std::make_move_iterator(found.begin()),
                    std::make_move_iterator(found.end()));
     }

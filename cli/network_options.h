@@ -30,7 +30,9 @@ struct NetworkOptions {
 };
 
 // The pictures of folders, patterns, list files and single pictures, one source after the other.
-std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources);
+// `others` grows by the files that were passed over for their suffixes.
+std::vector<std::string> list_all_pictures(const std::vector<std::string>& sources,
+                                           size_t* others = nullptr);
 
 // Warns of each picture that was left out. Returns the list for JSON. Throws Corrupt with the first
 // reason when no picture is left.

@@ -9,7 +9,7 @@
 
 namespace nearcell::cli {
 
-void save_pca(const Pca& pca, const std::string& path) {
+void append_pca(AtomicFile& file, const Pca& pca) {
     const double numbers[2] = {pca.total_variance(), pca.options().epsilon};
     const uint8_t whiten = pca.options().whiten ? 1 : 0;
     ContainerWriter writer("pca");
@@ -18,7 +18,14 @@ void save_pca(const Pca& pca, const std::string& path) {
     writer.add("variances", SectionType::F32, pca.components(), 1, pca.variances().data());
     writer.add("numbers", SectionType::F64, 2, 1, numbers);
     writer.add("whiten", SectionType::U8, 1, 1, &whiten);
-    writer.save(path);
+    const std::vector<uint8_t> bytes = writer.to_bytes();
+    file.append(bytes.data(), bytes.size());
+}
+
+void save_pca(const Pca& pca, const std::string& path) {
+    AtomicFile file(path);
+    append_pca(file, pca);
+    file.commit();
 }
 
 bool is_pca(const std::string& path) {

@@ -45,7 +45,7 @@ PictureIndex::PictureIndex(MatrixView<const float> features, const PictureIndexO
     if (options.components) {
         PcaOptions wanted;
         wanted.components = *options.components;
-        pca_ = Pca::fit(features, wanted, cpu_backend(), session.threads());
+        pca_ = Pca::fit(features, wanted, cpu_backend(), session.threads(), session.progress());
     }
     const MatrixView<const float> rows = projected(features, memory, session.threads());
     pca_seconds_ = watch.lap();

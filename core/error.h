@@ -5,6 +5,7 @@
 #pragma once
 
 #include <exception>
+#include <locale>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -68,6 +69,9 @@ constexpr std::string_view status_name(StatusCode code) {
 struct Status {
     StatusCode code;
     std::string message;
+    // Where the system refused a file: its errno, and the path that the message begins with.
+    int system_error = 0;
+    std::string file = {};
 };
 
 class Error : public std::exception {
@@ -83,18 +87,32 @@ class Error : public std::exception {
     Status status_;
 };
 
+// Parts one after the other, numbers as in C whatever locale the program has set.
+template <class... Parts>
+std::string joined_text(const Parts&... parts) {
+    std::ostringstream text;
+    text.imbue(std::locale::classic());
+    (text << ... << parts);
+    return text.str();
+}
+
 // throw_error(StatusCode::InvalidArgument, "k = ", k, " must be at least 1");
 template <class... Parts>
 [[noreturn]] void throw_error(StatusCode code, const Parts&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
-    throw Error(code, text.str());
+    throw Error(code, joined_text(parts...));
 }
 
 // check(k >= 1, StatusCode::InvalidArgument, "k = ", k, " must be at least 1");
 template <class... Parts>
 void check(bool holds, StatusCode code, const Parts&... parts) {
     if (!holds) throw_error(code, parts...);
+}
+
+// throw_file_error(StatusCode::Io, path, errno, "cannot read: ", std::strerror(errno));
+template <class... Parts>
+[[noreturn]] void throw_file_error(StatusCode code, const std::string& file, int system_error,
+                                   const Parts&... parts) {
+    throw Error(Status{code, joined_text(file, ": ", parts...), system_error, file});
 }
 
 }  // namespace nearcell

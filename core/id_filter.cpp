@@ -6,6 +6,12 @@
 
 namespace nearcell {
 
+IdFilter& IdFilter::operator=(IdFilter&& other) noexcept {
+    const IdFilter moved(other), none;
+    other = none;
+    return *this = moved;
+}
+
 IdFilter IdFilter::bitset(std::span<const uint8_t> bytes) {
     IdFilter filter;
     filter.kind_ = Kind::Bitset;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace nearcell {
@@ -26,6 +27,12 @@ struct IdFilterRule {
 class IdFilter {
    public:
     IdFilter() = default;  // allows every id
+    IdFilter(const IdFilter&) = default;
+    IdFilter& operator=(const IdFilter&) = default;
+    // What was moved from allows every id.
+    IdFilter(IdFilter&& other) noexcept { *this = std::move(other); }
+    IdFilter& operator=(IdFilter&& other) noexcept;
+    ~IdFilter() = default;
 
     // Bit i of byte i / 8 (least significant first) allows id i; ids beyond the bytes are refused.
     static IdFilter bitset(std::span<const uint8_t> bytes);

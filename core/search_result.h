@@ -1,4 +1,5 @@
-// SearchResult and RangeResult: what searches return. Always best first, ties by smaller id.
+// SearchResult and RangeResult: what searches return. Always best first, ties by smaller id; a
+// SearchResult by keys, before scores are clipped (reported_score).
 #pragma once
 
 #include <cstddef>

@@ -54,7 +54,9 @@ CodedQueries::CodedQueries(const ScanJob& job, const KernelTable& kernels,
     if (product) columns_ = codebook_columns(code);
     for (size_t j = 0; code.kind == CodeKind::RangeInt8 && j < code.dim; ++j) {
         const float middle = job.refine->residual ? 0.0f : job.refine->center[j];
-        code_center_.push_back(code.step[j] > 0 ? (middle - code.offset[j]) / code.step[j] : 0.0f);
+        const bool varies = code.step[j] > 0;
+        code_center_.push_back(varies ? (middle - code.offset[j]) / code.step[j] : 0.0f);
+        if (!varies) constants_.emplace_back(j, code.offset[j] - middle);
     }
     for (size_t q = 0; q < queries.size(); ++q) {
         const float* query = job.queries.row(queries[q]);
@@ -107,10 +109,18 @@ void CodedQueries::prepare_int8(const float* query, CodedQuery& prepared, int8_t
         prepared.shift = kernels_.ip_f32(query, center, d) -
                          kSlack * std::sqrt(square) * std::sqrt(center_square);
     }
+    const float factor = similarity_ ? -1.0f : -2.0f;
+    float shared = 0, roundings = 0;  // of columns that are the same in all codes
+    for (const auto& [j, value] : constants_) {
+        const float product = factor * values_[j] * value;
+        shared += product;
+        roundings += kSlack * std::fabs(product);
+    }
     for (size_t j = 0; j < d; ++j)
-        values_[j] *= similarity_ ? -step[j] : -2.0f * step[j];
+        values_[j] *= factor * step[j];
     const float length = std::sqrt(-kernels_.ip_f32(values_.data(), values_.data(), d));
-    if (!(length + std::fabs(prepared.shift) <= std::numeric_limits<float>::max())) {
+    if (!(length + std::fabs(prepared.shift) + std::fabs(shared) <=
+          std::numeric_limits<float>::max())) {
         // Out of range: nothing can be ruled out.
         std::fill(bytes, bytes + (d + kBlock - 1) / kBlock * kBlock, int8_t{0});
         prepared.unit = prepared.reach = prepared.shift = 0.0f;
@@ -122,6 +132,7 @@ void CodedQueries::prepare_int8(const float* query, CodedQuery& prepared, int8_t
     const float units = std::min(kUnits, std::sqrt(static_cast<float>(d)));
     prepared.reach = job_.refine->margin * units * prepared.unit + kSlack * length;
     prepared.offset -= prepared.unit * static_cast<float>(d) / 128.0f;  // roundings of the offset
+    prepared.offset += shared - roundings;
 }
 
 }  // namespace nearcell

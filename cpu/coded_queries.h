@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <nearcell/core/aligned_buffer.h>
@@ -50,6 +51,7 @@ class CodedQueries {
     std::vector<CodedQuery> prepared_;
     AlignedBuffer<uint8_t> operands_;
     std::vector<float> values_, code_center_;
+    std::vector<std::pair<size_t, float>> constants_;  // columns of step 0; what codes hold there
     std::vector<float> columns_;  // of the codebooks, as ProductTablesKernel has them
 };
 

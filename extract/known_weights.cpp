@@ -1,6 +1,7 @@
 #include <nearcell/extract/known_weights.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -116,8 +117,11 @@ std::string weights_path(std::string_view model) {
 std::string find_weights(std::string_view model) {
     std::string path = weights_path(model);
     std::error_code ignored;  // what cannot be looked at is not there; opening says more
-    check(std::filesystem::exists(path, ignored), StatusCode::NotFound, path, ": no weights of ",
-          model, " are there: ", remedy(model, path), ", or name a file by --weights or weights=");
+    if (!std::filesystem::exists(path, ignored)) {
+        throw_file_error(StatusCode::NotFound, path, ENOENT, "no weights of ", model,
+                         " are there: ", remedy(model, path),
+                         ", or name a file by --weights or weights=");
+    }
     return path;
 }
 

@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <span>
 #include <system_error>
@@ -27,7 +28,10 @@ void for_entries(const fs::path& folder, Visit&& visit) {
         if (entry->path().filename().native().front() != '.') visit(*entry);
         entry.increment(error);
     }
-    check(!error, StatusCode::Io, folder.string(), ": cannot read this folder: ", error.message());
+    if (error) {
+        throw_file_error(StatusCode::Io, folder.string(), error.value(),
+                         "cannot read this folder: ", error.message());
+    }
 }
 
 bool is_folder(const fs::directory_entry& entry, bool through_links) {
@@ -36,12 +40,21 @@ bool is_folder(const fs::directory_entry& entry, bool through_links) {
     return entry.is_directory(ignored);
 }
 
-void add_picture(const fs::directory_entry& entry, const fs::path& path,
-                 std::vector<std::string>& out) {
-    if (is_picture_name(path.native()) && !is_folder(entry, true)) out.push_back(path.string());
+struct Found {
+    std::vector<std::string> pictures;
+    size_t others = 0;  // files, by their suffixes no pictures
+};
+
+void add_picture(const fs::directory_entry& entry, const fs::path& path, Found& out) {
+    if (is_folder(entry, true)) return;
+    if (is_picture_name(path.native())) {
+        out.pictures.push_back(path.string());
+    } else {
+        ++out.others;
+    }
 }
 
-void walk(const fs::path& top, std::vector<std::string>& out) {
+void walk(const fs::path& top, Found& out) {
     std::vector<fs::path> folders{top};
     while (!folders.empty()) {
         const fs::path folder = std::move(folders.back());
@@ -59,8 +72,7 @@ void walk(const fs::path& top, std::vector<std::string>& out) {
 bool is_pattern(std::string_view text) { return text.find_first_of("*?[") != text.npos; }
 
 // All that the remaining parts of a pattern match below `folder`. As deep as parts and folders are.
-void expand(const fs::path& folder, std::span<const std::string> parts,
-            std::vector<std::string>& out) {
+void expand(const fs::path& folder, std::span<const std::string> parts, Found& out) {
     const std::string& part = parts.front();
     const bool last = parts.size() == 1;
     std::error_code ignored;
@@ -92,7 +104,7 @@ void expand(const fs::path& folder, std::span<const std::string> parts,
     });
 }
 
-void expand_pattern(const std::string& pattern, std::vector<std::string>& out) {
+void expand_pattern(const std::string& pattern, Found& out) {
     check(pattern.size() <= kMaxPathBytes, StatusCode::InvalidArgument, "pattern of ",
           pattern.size(), " characters, at most ", kMaxPathBytes);
     std::vector<std::string> parts;
@@ -144,36 +156,41 @@ bool is_picture_name(std::string_view path) {
     return suffix == "jpg" || suffix == "jpeg" || suffix == "png" || suffix == "bmp";
 }
 
-std::vector<std::string> list_pictures(const std::string& source) {
+std::vector<std::string> list_pictures(const std::string& source, size_t* others) {
     check(
         !source.empty() && source.find('\0') == source.npos, StatusCode::InvalidArgument,
         "pictures: the path is empty or has a zero byte; name a folder, a pattern, a list file or "
         "a picture");
-    std::vector<std::string> found;
+    Found found;
+    std::vector<std::string>& pictures = found.pictures;
     std::error_code error;
     const fs::file_status status = fs::status(source, error);
     if (fs::is_directory(status)) {
         walk(source, found);
-        std::sort(found.begin(), found.end());
+        std::sort(pictures.begin(), pictures.end());
     } else if (fs::exists(status)) {
         if (is_picture_name(source)) {
-            found.push_back(source);
+            pictures.push_back(source);
         } else {
-            read_list(source, found);
+            read_list(source, pictures);
         }
+    } else if (!is_pattern(source)) {
+        if (status.type() != fs::file_type::not_found) {
+            throw_file_error(StatusCode::Io, source, error.value(),
+                             "cannot be looked at: ", error.message());
+        }
+        throw_file_error(
+            StatusCode::NotFound, source, ENOENT,
+            "no such folder or file; name a folder, a pattern, a list file or a picture");
     } else {
-        const bool missing = status.type() == fs::file_type::not_found;
-        check(missing || is_pattern(source), StatusCode::Io, source,
-              ": cannot be looked at: ", error.message());
-        check(is_pattern(source), StatusCode::NotFound, source,
-              ": no such folder or file; name a folder, a pattern, a list file or a picture");
         expand_pattern(source, found);
-        std::sort(found.begin(), found.end());
-        found.erase(std::unique(found.begin(), found.end()), found.end());
+        std::sort(pictures.begin(), pictures.end());
+        pictures.erase(std::unique(pictures.begin(), pictures.end()), pictures.end());
     }
-    check(!found.empty(), StatusCode::NotFound, source, ": no picture (", kSuffixes,
+    check(!pictures.empty(), StatusCode::NotFound, source, ": no picture (", kSuffixes,
           ") there; check the path and the suffixes");
-    return found;
+    if (others != nullptr) *others = found.others;
+    return std::move(found.pictures);
 }
 
 }  // namespace nearcell

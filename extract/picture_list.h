@@ -5,6 +5,7 @@
 // picture. Cost: one reading of each folder; memory: the list. Thread safe.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,8 @@ bool is_picture_name(std::string_view path);
 // Throws NotFound (no such folder or file; no picture there), InvalidArgument (a file that is no
 // picture and no list; a pattern that cannot be), Corrupt (a list file that is not text, or a line
 // of it that names no picture), Io (a folder that cannot be read).
-std::vector<std::string> list_pictures(const std::string& source);
+// `others`, where given, is told how many files a folder or a pattern has besides: of other
+// suffixes.
+std::vector<std::string> list_pictures(const std::string& source, size_t* others = nullptr);
 
 }  // namespace nearcell

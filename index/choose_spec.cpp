@@ -262,6 +262,7 @@ class Chooser {
 
     std::string out_of_time(double needed) const {
         std::ostringstream text;
+        text.imbue(std::locale::classic());
         text.precision(1);
         text << std::fixed << "no time: needs about " << needed << " s, left are "
              << std::max(0.0, options_.seconds - elapsed()) << " s";

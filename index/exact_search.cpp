@@ -21,6 +21,8 @@ constexpr size_t kDoubtful = 256;                     // queries that share a pa
 constexpr size_t kPassRows = 1024;                    // rows of a task of that pass
 constexpr size_t kChunkCells = 16;                    // cells scanned by one call
 constexpr size_t kBatchQueries = size_t{1} << 14;     // queries that share one pass over the base,
+constexpr size_t kThreadQueries = size_t{1} << 11;    // or fewer with few threads, to ask for the
+                                                      // caller's leave about once a second,
 constexpr size_t kBatchCandidates = size_t{1} << 21;  // or fewer, with so many candidates,
 constexpr size_t kLeastBatch = 256;                   // but not fewer than these
 
@@ -259,7 +261,9 @@ SearchResult exact_search(const Vectors& base, const Vectors& queries, Metric me
     const size_t most = std::min(k, base.rows), wanted = most + kSpare + most / kSparePart;
     const double longest = metric == Metric::InnerProduct ? longest_row(base, threads) : 1.0;
     const double work = static_cast<double>(queries.rows) * static_cast<double>(base.rows);
-    const size_t batch = std::clamp(kBatchCandidates / wanted, kLeastBatch, kBatchQueries);
+    const size_t timely = kThreadQueries * static_cast<size_t>(resolve_threads(threads));
+    const size_t batch =
+        std::clamp(kBatchCandidates / wanted, kLeastBatch, std::min(kBatchQueries, timely));
     for (size_t q = 0; q < queries.rows; q += batch) {
         const size_t count = std::min(batch, queries.rows - q);
         const std::vector<float> values = read_floats(queries, q, count, metric, threads);

@@ -97,27 +97,29 @@ class Tuner {
 
     std::vector<size_t> depths() const {
         if (!index_.options().rerank || by_bound_) return {0};
-        const size_t k = options_.k, most = std::max(k, index_.size());
-        std::vector<size_t> depths{k};
-        for (size_t factor = 2; factor <= kDeepest && k * factor <= std::min(most, kMostRerank);
-             factor *= 2) {
-            depths.push_back(k * factor);
-        }
+        const size_t k = options_.k;
+        const size_t most = std::max(k, std::min({k * kDeepest, kMostRerank, index_.size()}));
+        std::vector<size_t> depths;
+        for (size_t depth = k; depth < most; depth *= 2)
+            depths.push_back(depth);
+        depths.push_back(most);
         std::reverse(depths.begin(), depths.end());
         return depths;
     }
 
     // The fewest probes, from `first` on, that reach the goal with at most this work: doubled until
-    // they do, then halved in.
+    // they do, then halved in. Where doubling gains nothing, all cells say whether it ever will.
     std::optional<size_t> least_probes(size_t depth, size_t first, double most_work) {
+        const size_t all = index_.options().cells;
         size_t probes = first, too_few = first - 1, idle = 0;
         double previous = -1;
-        for (;; probes = std::min(2 * probes, index_.options().cells)) {
+        for (;; probes = std::min(2 * probes, all)) {
             const Trial trial = run(probes, depth);
             if (trial.work >= most_work) return std::nullopt;
             if (trial.point.recall >= goal_) break;
             idle = trial.point.recall > previous ? 0 : idle + 1;
-            if (probes == index_.options().cells || idle == 2) return std::nullopt;
+            if (probes == all) return std::nullopt;
+            if (idle == 2 && run(all, depth).point.recall < goal_) return std::nullopt;
             previous = trial.point.recall;
             too_few = probes;
         }
@@ -158,7 +160,7 @@ class Tuner {
         SearchOptions search;
         search.k = options_.k;
         search.probes = probes;
-        search.rerank = depth;
+        search.rerank = depth != 0 ? depth : SearchOptions::kNoDepth;  // whatever the defaults are
         search.cutoff = cutoff;
         search.threads = options_.threads;
         search.progress = [this](std::string_view, double done, double total) {

@@ -34,7 +34,8 @@ struct TuneOptions {
 
 struct TuneResult {
     OperatingPoint chosen;
-    // False: chosen is the best of those tried, whose re-ranking is of at most 64 k candidates.
+    // False: chosen is the best of those tried, among them all cells with the deepest re-ranking,
+    // which is of at most 64 k and 4,096 candidates.
     bool reached = false;
     std::vector<OperatingPoint> tried;   // in the order tried
     std::vector<OperatingPoint> pareto;  // by recall; none is beaten in recall and speed by another

@@ -29,7 +29,10 @@ CellIndex::State::State(CellIndexOptions options_, bool saved)
     }
     coded_dim = d;
     codec = make_scan_codec();
-    if (options.rerank) rerank_codec = make_codec(*options.rerank, options.dim);
+    if (options.rerank) {
+        options.rerank->factors = false;  // no scan reads it
+        rerank_codec = make_codec(*options.rerank, options.dim);
+    }
     cells.resize(options.cells);
     trained = options.cells == 1 && !options.residual && learns_nothing(options.codec.kind) &&
               (!options.rerank || learns_nothing(options.rerank->kind)) &&
@@ -292,7 +295,7 @@ std::string CellIndex::spec() const { return format_spec(options()); }
 
 std::vector<float> CellIndex::centroids() const {
     const std::shared_lock lock(state_->mutex);
-    return options().cells > 1 ? state_->centroids : std::vector<float>();
+    return state_->centroids;
 }
 
 std::vector<float> CellIndex::codec_parameters() const {

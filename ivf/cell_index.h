@@ -6,8 +6,12 @@
 //
 // Thread safety: all const calls may run concurrently; train, add, remove, update exclude each
 // other and wait for running searches, and searches that come later wait for them: so a progress
-// callback must not wait for another thread's use of the same index. Results are the same bits for
-// any number of threads.
+// callback must not wait for another thread's use of the same index. Nor may it call the index that
+// is working itself, but for const calls during a search: that throws Unsupported. save() and
+// to_bytes() are such a search until they end: an add() that waits for one makes later searches
+// wait, too. Results are the same bits for any number of threads. Where the system gives no more
+// threads, libgomp, which the default build uses, ends the process; a build with
+// -DNEARCELL_THREADS=std goes on with fewer.
 #pragma once
 
 #include <cstdint>
@@ -74,6 +78,8 @@ struct CallOptions {
 struct SearchOptions {
     size_t k = 10;
     size_t probes = 0;  // cells looked into; 0: default_probes()
+    // As rerank: not default_rerank(), but what a search does where none is set.
+    static constexpr size_t kNoDepth = std::numeric_limits<size_t>::max();
     size_t rerank = 0;  // candidates re-scored; 0: default_rerank(); at least k
     // Leaves out the probes of a query that lie far from it for how near its k-th best vector of
     // the nearest cell is: the smaller, the more; about 0.5 to 1 is useful. Infinity: none is. 0:
@@ -178,13 +184,16 @@ class CellIndex {
     bool reranks_by_bound() const;
 
     IndexStats stats() const;
-    // A factory string that builds the same thing (ivf/spec.h).
+    // A factory string that builds the same thing; of options that none gave, such as Cosine with
+    // Pca and no Normalize behind it, it may build another (ivf/spec.h).
     std::string spec() const;
 
     // Trained parts, for inspection and for tests against other engines.
-    std::vector<float> centroids() const;  // cells x transformed dim; empty when flat
+    // cells x transformed dim; of a flat index the mean, with I8 and RaBitQ, else empty.
+    std::vector<float> centroids() const;
     std::vector<float> codec_parameters() const;
-    // Replaces training by parts made elsewhere: an index without transforms becomes trained.
+    // Replaces training by parts made elsewhere: an index without transforms becomes trained. For
+    // Cosine, centroids have length 1.
     void set_trained(MatrixView<const float> centroids, std::span<const float> codec_parameters);
 
     // Atomic; see storage/container.h. open(): the file is verified; mmap leaves the codes on disk.

@@ -9,6 +9,12 @@ namespace nearcell {
 namespace {
 
 constexpr const char* kKind = "index";
+// Where from: a path, or what else holds it.
+void check_kind(const Container& file, const std::string& from) {
+    check(file.kind() == kKind, StatusCode::InvalidArgument, from, " is of kind ", file.kind(),
+          ", not an index: open it with what wrote it");
+}
+
 constexpr uint64_t kAny = std::numeric_limits<uint64_t>::max();
 
 void put_codec(std::vector<uint64_t>& numbers, const CodecOptions& codec) {
@@ -167,8 +173,7 @@ ContainerWriter CellIndex::State::to_container() const {
 }
 
 std::unique_ptr<CellIndex::State> CellIndex::State::from_container(Container opened) {
-    check(opened.kind() == kKind, StatusCode::Corrupt, "this file holds \"", opened.kind(),
-          "\", not an index: open it with what wrote it");
+    check_kind(opened, "these bytes");
     const CellIndexOptions options =
         read_options(opened.get<uint64_t>("options", opened.info("options").rows));
     // Before anything is allocated by these numbers: the file must be as large as they say.
@@ -257,6 +262,7 @@ std::vector<uint8_t> CellIndex::to_bytes() const {
 
 std::unique_ptr<CellIndex> CellIndex::open(const std::string& path, bool mmap) {
     Container file = Container::open(path, mmap ? OpenMode::Map : OpenMode::Read);
+    check_kind(file, path);
     return std::unique_ptr<CellIndex>(new CellIndex(State::from_container(std::move(file))));
 }
 

@@ -85,6 +85,8 @@ struct CellIndex::State {
     void set_centroids(std::vector<float> values);
     // Everything that searches need is there: transforms, centroids and codecs.
     void set_trained();
+    // Takes centroids and codec of a state that is trained, with all that is made of them.
+    void adopt(State& fresh) noexcept;
     std::unique_ptr<Codec> make_scan_codec() const;
     void refresh_views();
     void require_trained(const char* operation) const;

@@ -271,8 +271,6 @@ void search_everywhere(const CellIndex::State& state, const Vectors& queries,
 SearchResult CellIndex::search(const Vectors& queries, const SearchOptions& options) const {
     check(options.k >= 1, StatusCode::InvalidArgument,
           "k = 0 must be at least 1: ask for one neighbour or more");
-    check(options.margin >= 0 && std::isfinite(options.margin), StatusCode::InvalidArgument,
-          "margin = ", options.margin, " must be at least 0 and finite: 1 is the codes' own bound");
     const size_t default_probes = this->default_probes();
     const std::shared_lock lock(state_->mutex);
     const State& state = *state_;
@@ -294,7 +292,10 @@ RangeResult CellIndex::range_search(const Vectors& queries, float radius,
     const State& state = *state_;
     const SearchSettings settings = resolve_search(state, options, default_probes);
     check_queries(state, queries, options.threads);
-    const float limit = key_from_score(state.options.metric, radius);
+    // No cosine is below -1, as reported: estimates that are must not leave a vector out.
+    const bool is_all = state.options.metric == Metric::Cosine && radius < -1.0f;
+    const float limit = is_all ? std::numeric_limits<float>::infinity()
+                               : key_from_score(state.options.metric, radius);
     // Codes err: with a re-rank store look somewhat further, then decide by the exact score.
     const float scan_limit =
         state.rerank_codec ? limit + static_cast<float>(kRangeSlack) * std::fabs(limit) : limit;

@@ -1,6 +1,7 @@
 #include <nearcell/ivf/search_settings.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace nearcell {
@@ -18,11 +19,14 @@ void check_queries(const CellIndex::State& state, const Vectors& queries, int th
 SearchSettings resolve_search(const CellIndex::State& state, const SearchOptions& options,
                               size_t default_probes) {
     state.require_trained("searching");
-    check(!(state.options.rerank == std::nullopt && options.rerank != 0),
-          StatusCode::InvalidArgument, "rerank = ", options.rerank,
+    const bool names_depth = options.rerank != 0 && options.rerank != SearchOptions::kNoDepth;
+    check(state.options.rerank.has_value() || !names_depth, StatusCode::InvalidArgument,
+          "rerank = ", options.rerank,
           ", but the index keeps no vectors to re-rank with: build it with RFlat or "
           "Refine(...), or "
           "leave rerank out");
+    check(options.margin >= 0 && std::isfinite(options.margin), StatusCode::InvalidArgument,
+          "margin = ", options.margin, " must be at least 0 and finite: 1 is the codes' own bound");
     SearchSettings settings;
     settings.probes =
         std::min(options.probes == 0 ? default_probes : options.probes, state.options.cells);
@@ -41,16 +45,16 @@ SearchSettings resolve_search(const CellIndex::State& state, const SearchOptions
             settings.cutoff = std::numeric_limits<float>::infinity();
         }
     }
-    settings.refine = state.can_refine() && options.rerank == 0 && state.default_rerank == 0;
+    size_t asked = names_depth ? options.rerank : 0;  // 0: as bounds or the rule below say
+    if (options.rerank == 0) asked = state.default_rerank;
+    settings.refine = state.can_refine() && asked == 0;
     settings.by_integers = settings.refine || state.scans_by_integers();
     settings.reranked = state.rerank_codec && !settings.refine;
     settings.depth = settings.k;
     if (settings.reranked) {
         const size_t by_rule = std::max<size_t>(4 * settings.k, 64);
-        const size_t asked = options.rerank != 0         ? options.rerank
-                             : state.default_rerank != 0 ? state.default_rerank
-                                                         : by_rule;
-        settings.depth = std::clamp(asked, settings.k, std::max<size_t>(settings.k, state.size));
+        settings.depth = std::clamp(asked != 0 ? asked : by_rule, settings.k,
+                                    std::max<size_t>(settings.k, state.size));
     }
     return settings;
 }

@@ -16,8 +16,7 @@ void require_range(const char* option, size_t value, size_t low, size_t high, co
 }
 
 size_t output_dim(const TransformOptions& transform, size_t dim) {
-    return transform.kind == TransformKind::Normalize || transform.out_dim == 0 ? dim
-                                                                                : transform.out_dim;
+    return transform.out_dim == 0 ? dim : transform.out_dim;
 }
 
 bool is_product(CodeKind kind) { return kind == CodeKind::Product8 || kind == CodeKind::Product4; }
@@ -39,7 +38,10 @@ bool is_rotation(const TransformOptions& transform) {
 void check_transform(const TransformOptions& transform, size_t dim) {
     const size_t out_dim = output_dim(transform, dim);
     switch (transform.kind) {
-        case TransformKind::Normalize: return;
+        case TransformKind::Normalize:
+            require(out_dim == dim, "Normalize out_dim = ", out_dim, " is not its input's ", dim,
+                    " dimensions, which it keeps: leave it 0");
+            return;
         case TransformKind::Pca:
         case TransformKind::PcaWhiten:
             require_range(
@@ -68,8 +70,9 @@ void check_codec(const CellIndexOptions& options, size_t dim) {
         require_range("subquantizers", codec.subquantizers, 1, dim,
                       "use at most one subquantizer a dimension (counted after the transforms)");
     }
+    require_range("bits", codec.bits, codec.kind == CodeKind::Bits ? 1 : 0, 8,
+                  "pass the bits of a RaBitQ code a dimension; other codes have none to choose");
     if (codec.kind == CodeKind::Bits) {
-        require_range("bits", codec.bits, 1, 8, "pass the bits of a RaBitQ code a dimension");
         require(!options.transforms.empty() && is_rotation(options.transforms.back()),
                 "RaBitQ codes need a rotation as the last transform: append RandomRotation");
     }
@@ -170,6 +173,8 @@ void check_options(const CellIndexOptions& options) {
     require(!options.rerank || is_plain(options.rerank->kind),
             "the re-rank store must be float32, float16, bfloat16 or 8-bit: use RFlat or ",
             "Refine(SQ8 | SQfp16 | SQbf16)");
+    if (options.rerank)
+        require_range("re-rank bits", options.rerank->bits, 0, 8, "leave it as it is");
     check_metric(options);
 }
 

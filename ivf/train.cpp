@@ -1,6 +1,7 @@
 // CellIndex::train and set_trained: transforms first, then centroids, then the codec of what is
 // left.
 #include <algorithm>
+#include <cmath>
 
 #include <nearcell/core/random.h>
 #include <nearcell/ivf/index_state.h>
@@ -64,7 +65,58 @@ std::vector<float> in_order(const std::vector<float>& centroids, size_t dim, int
     return ordered;
 }
 
+// As training makes them for Cosine: among directions, a longer one would draw more than its own.
+void check_lengths(MatrixView<const float> centroids) {
+    constexpr double kRounding = 1e-3;  // of half floats
+    for (size_t i = 0; i < centroids.rows; ++i) {
+        double squares = 0;
+        for (size_t j = 0; j < centroids.cols; ++j) {
+            const auto value = static_cast<double>(centroids.row(i)[j]);
+            squares += value * value;
+        }
+        const double length = std::sqrt(squares);
+        check(std::fabs(length - 1) <= kRounding, StatusCode::InvalidArgument, "centroids[", i,
+              "] has length ", length,
+              ", but must have length 1 for cosine: divide every row by its length");
+    }
+}
+
+// Centroids for inner products have length 1, whatever the rows' length. Of short rows the
+// residuals would be mostly centroid: all are shortened alike, so that the residuals' squares are
+// least; the order in which cells are near to a vector stays. None is made longer: where rows are
+// in clusters, RaBitQ then found fewer of the nearest.
+std::vector<float> shortened_for_residuals(MatrixView<const float> x,
+                                           const std::vector<uint32_t>& labels,
+                                           std::vector<float> centroids) {
+    double products = 0, squares = 0;
+    for (size_t i = 0; i < x.rows; ++i) {
+        const float* const centroid = &centroids[labels[i] * x.cols];
+        for (size_t j = 0; j < x.cols; ++j) {
+            const double c = static_cast<double>(centroid[j]);
+            products += static_cast<double>(x.row(i)[j]) * c;
+            squares += c * c;
+        }
+    }
+    const double factor = products / squares;
+    constexpr double kLeast = 0x1p-50;  // keys of queries as short do not vanish yet
+    if (!(factor >= kLeast && factor < 1)) return centroids;
+    for (float& value : centroids)
+        value *= static_cast<float>(factor);
+    return centroids;
+}
+
 }  // namespace
+
+void CellIndex::State::adopt(State& fresh) noexcept {
+    centroids = std::move(fresh.centroids);
+    coarse = std::move(fresh.coarse);  // its view is of the same memory still
+    centroid_squares = std::move(fresh.centroid_squares);
+    centroid_length = fresh.centroid_length;
+    center = std::move(fresh.center);
+    codec = std::move(fresh.codec);
+    trained = true;
+    refresh_views();
+}
 
 TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     const std::unique_lock lock(state_->mutex);
@@ -158,6 +210,10 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
         std::vector<uint32_t> labels(codec_rows.view.rows);
         backend.assign(codec_rows.view, fresh->centroid_view(), fresh->coarse_metric(),
                        labels.data(), nullptr, call.threads);
+        if (options.cells > 1 && options.metric == Metric::InnerProduct) {
+            fresh->set_centroids(
+                shortened_for_residuals(codec_rows.view, labels, fresh->centroids));
+        }
         AlignedBuffer<float> residuals;
         residuals.resize_for_overwrite(labels.size() * fresh->coded_dim);
         const MatrixView<float> out(residuals.mutable_data(), labels.size(), fresh->coded_dim);
@@ -167,12 +223,11 @@ TrainReport CellIndex::train(const Vectors& x, const CallOptions& call) {
     }
     fresh->codec->train(codec_rows.view, codec_training, backend);
 
+    fresh->set_trained();
+
     state_->transforms = std::move(fresh->transforms);
-    state_->set_centroids(std::move(fresh->centroids));
-    state_->codec = std::move(fresh->codec);
     state_->rerank_codec = std::move(fresh->rerank_codec);
-    state_->set_trained();
-    state_->refresh_views();
+    state_->adopt(*fresh);
     return report_out;
 }
 
@@ -197,16 +252,17 @@ void CellIndex::set_trained(MatrixView<const float> centroids,
           "; this index needs ", expected, " x ", state.coded_dim);
     check_dim(centroids, centroids.cols, "centroids");
     check_finite(centroids, "centroids", 1);
-    auto codec = state.make_scan_codec();
-    codec->set_parameters(codec_parameters);
+    if (state.options.metric == Metric::Cosine && state.options.cells > 1) check_lengths(centroids);
+    State fresh(state.options, true);
+    fresh.backend = state.backend;
+    fresh.codec->set_parameters(codec_parameters);
     std::vector<float> values;
     for (size_t i = 0; i < centroids.rows; ++i) {
         values.insert(values.end(), centroids.row(i), centroids.row(i) + centroids.cols);
     }
-    state.codec = std::move(codec);
-    state.set_centroids(std::move(values));
-    state.set_trained();
-    state.refresh_views();
+    fresh.set_centroids(std::move(values));
+    fresh.set_trained();
+    state.adopt(fresh);
 }
 
 }  // namespace nearcell

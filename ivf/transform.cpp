@@ -87,11 +87,10 @@ void Transform::train(MatrixView<const float> x, size_t code_bits, const Backend
         set_linear(train_opq(x, opq, backend), std::vector<float>(out_dim_, 1.0f),
                    std::vector<float>(in_dim_, 0.0f));
     } else if (options_.kind == TransformKind::Pca || options_.kind == TransformKind::PcaWhiten) {
-        report(progress, "pca", 0, 1);
         PcaOptions pca;
         pca.components = out_dim_;
         pca.whiten = options_.kind == TransformKind::PcaWhiten;
-        const Pca fitted = Pca::fit(x, pca, backend, threads);
+        const Pca fitted = Pca::fit(x, pca, backend, threads, progress);
         set_linear(fitted.matrix(), fitted.scales(), fitted.mean());
     }
 }

@@ -232,7 +232,9 @@ class Backend {
 };
 
 // The CPU of this machine, with the best kernels it can run, or those NEARCELL_ISA names. Throws
-// Unsupported, naming the variants, when NEARCELL_ISA names one that this machine cannot run.
+// Unsupported, naming the variants, when NEARCELL_ISA names one that this machine cannot run. On a
+// CPU with AMX the first call asks the system for its tile registers, whichever is chosen: from
+// then on sigaltstack() refuses the process stacks too small to save them, below about 11 KB.
 Backend& cpu_backend();
 // The variants that this machine can run, plainest first: what NEARCELL_ISA may name.
 std::vector<std::string> cpu_instruction_sets();

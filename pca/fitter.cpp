@@ -161,34 +161,23 @@ bool Pca::Fitter::tell_finite() const {
 
 // Adds the first rows, as far as a device takes them, and returns how many these are. It reads rows
 // on their way there: to read them all before would take about as long again, so that its sums are
-// looked at, and taken back where they are of rows that must not be.
+// looked at.
 size_t Pca::Fitter::add_checked(const Backend& backend, const Vectors& rows, int threads) {
-    const bool is_first = rows_ == 0;
-    const std::vector<double> sum = sum_, products = is_first ? std::vector<double>() : products_;
-    try {
-        const size_t taken = add_by(backend, rows, threads);
-        const size_t unread = taken > 0 && tell_finite() ? taken : 0;
-        check_finite(rows.slice(unread, rows.rows - unread), "rows", threads, unread);
-        return taken;
-    } catch (...) {
-        sum_ = sum;
-        if (is_first)
-            std::fill(products_.begin(), products_.end(), 0.0);
-        else
-            products_ = products;
-        throw;
-    }
+    const size_t taken = add_by(backend, rows, threads);
+    const size_t unread = taken > 0 && tell_finite() ? taken : 0;
+    check_finite(rows.slice(unread, rows.rows - unread), "rows", threads, unread);
+    return taken;
 }
 
-void Pca::Fitter::add(const Vectors& rows, const Backend& backend, int threads) {
-    check_dim(rows, dim_, "rows");
-    if (rows.rows == 0) return;
+void Pca::Fitter::add_all(const Vectors& rows, const Backend& backend, int threads,
+                          const Progress& progress) {
     const std::vector<std::pair<size_t, size_t>> tiles = upper_tiles(dim_);
     std::vector<double> block(std::min(rows.rows, kBlockRows) * dim_);
-    if (rows_ == 0) shift_ = mean_of_head(rows);
-
+    const auto total = static_cast<double>(rows.rows);
+    report(progress, "pca", 0, total);
     for (size_t first = add_checked(backend, rows, threads); first < rows.rows;
          first += kBlockRows) {
+        report(progress, "pca", static_cast<double>(first), total);
         const size_t count = std::min(kBlockRows, rows.rows - first);
         load_block(rows.slice(first, count), shift_, threads, block.data());
         parallel_for(tiles.size(), threads, [&](size_t task, int) {
@@ -205,6 +194,27 @@ void Pca::Fitter::add(const Vectors& rows, const Backend& backend, int threads) 
                 Eigen::Map<Eigen::RowVectorXd>(&sum_[i], width_i) += left.colwise().sum();
             }
         });
+    }
+    report(progress, "pca", total, total);
+}
+
+// Sums are taken back where they are of rows that must not be, and where the call is cancelled.
+void Pca::Fitter::add(const Vectors& rows, const Backend& backend, int threads,
+                      const Progress& progress) {
+    check_dim(rows, dim_, "rows");
+    if (rows.rows == 0) return;
+    const bool is_first = rows_ == 0;
+    const std::vector<double> sum = sum_, products = is_first ? std::vector<double>() : products_;
+    try {
+        if (is_first) shift_ = mean_of_head(rows);
+        add_all(rows, backend, threads, progress);
+    } catch (...) {
+        sum_ = sum;
+        if (is_first)
+            std::fill(products_.begin(), products_.end(), 0.0);
+        else
+            products_ = products;
+        throw;
     }
     rows_ += rows.rows;
 }

@@ -81,9 +81,10 @@ void check_values(size_t dim, const PcaOptions& options, const std::vector<float
 
 }  // namespace
 
-Pca Pca::fit(const Vectors& x, const PcaOptions& options, const Backend& backend, int threads) {
+Pca Pca::fit(const Vectors& x, const PcaOptions& options, const Backend& backend, int threads,
+             const Progress& progress) {
     Fitter fitter(x.cols);
-    fitter.add(x, backend, threads);
+    fitter.add(x, backend, threads, progress);
     return fitter.finish(options, backend);
 }
 

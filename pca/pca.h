@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <nearcell/core/matrix_view.h>
+#include <nearcell/core/progress.h>
 #include <nearcell/core/vectors.h>
 #include <nearcell/kernels/backend.h>
 #include <nearcell/kernels/linear_map.h>
@@ -32,14 +33,17 @@ class Pca {
     class Fitter {
        public:
         explicit Fitter(size_t dim);
-        // Throws InvalidArgument (wrong dimension), NonFinite.
-        void add(const Vectors& rows, const Backend& backend, int threads);
+        // All rows or none. Throws InvalidArgument (wrong dimension), NonFinite, Cancelled.
+        void add(const Vectors& rows, const Backend& backend, int threads,
+                 const Progress& progress = {});
         // Throws InvalidArgument when fewer than two rows were added or components is out of range.
         Pca finish(const PcaOptions& options, const Backend& backend = cpu_backend()) const;
 
        private:
         size_t add_by(const Backend& backend, const Vectors& rows, int threads);
         size_t add_checked(const Backend& backend, const Vectors& rows, int threads);
+        void add_all(const Vectors& rows, const Backend& backend, int threads,
+                     const Progress& progress);
         bool tell_finite() const;
 
         size_t dim_;
@@ -49,8 +53,8 @@ class Pca {
         std::vector<double> products_;  // dim x dim; only tiles on and above the diagonal are kept
     };
 
-    static Pca fit(const Vectors& x, const PcaOptions& options, const Backend& backend,
-                   int threads);
+    static Pca fit(const Vectors& x, const PcaOptions& options, const Backend& backend, int threads,
+                   const Progress& progress = {});
     // Restores what components(), mean() and variances() returned; throws Corrupt on odd values.
     static Pca from_parts(size_t dim, PcaOptions options, std::vector<float> components,
                           std::vector<float> mean, std::vector<float> variances, double total);

@@ -62,6 +62,14 @@ void check_no_overflow(const Array& array, const float* copy, const char* name) 
     }
 }
 
+// Rows one after another, of the array's own type, whose elements are Word's size.
+template <class Word>
+const void* packed(const Array& array, std::vector<uint8_t>& copy) {
+    copy.resize(array.shape(0) * array.shape(1) * sizeof(Word));
+    copy_strided<Word>(array, reinterpret_cast<Word*>(copy.data()), [](Word word) { return word; });
+    return copy.data();
+}
+
 // False when the array's type is not one that vectors may have.
 bool copy_to_float(const Array& array, float* out, const char* name) {
     if (copy_if<double>(array, dtype_code::Float, out)) {
@@ -142,12 +150,32 @@ nb::object as_array(nb::handle x, const char* name, const char* list_dtype) {
     }
 }
 
+// numpy's own arrays that DLPack cannot say: of another byte order, or, as fields of packed
+// records, with rows that do not lie whole values apart.
+nb::object plain_copy(nb::handle x) {
+    return x.attr("astype")(x.attr("dtype").attr("newbyteorder")("="), nb::arg("order") = "C");
+}
+
+// Passes on why __dlpack__ refuses, such as of a tensor that a gradient is wanted of.
+void refuse_with_reason(nb::handle x, const char* name) {
+    try {
+        x.attr("__dlpack__")();
+    } catch (nb::python_error& error) {
+        const std::string reason = nb::cast<std::string>(nb::str(error.value()));
+        nb::raise_from(error, PyExc_TypeError, "%s cannot be read by DLPack: %s", name,
+                       reason.c_str());
+    }
+}
+
 Array import_as(nb::handle x, const char* name, const char* list_dtype) {
     Array array;
     if (nb::try_cast(x, array, false)) return array;
     const nb::object object = as_array(x, name, list_dtype);
     if (nb::try_cast(object, array, false)) return array;
+    const bool is_numpy = nb::isinstance(object, nb::module_::import_("numpy").attr("ndarray"));
+    if (is_numpy && nb::try_cast(plain_copy(object), array, false)) return array;
     refuse_other_devices(object, name);
+    if (!is_numpy && nb::hasattr(object, "__dlpack__")) refuse_with_reason(object, name);
     std::string type = "an unknown type";
     if (nb::hasattr(object, "dtype")) {
         const nb::object dtype = object.attr("dtype");
@@ -213,11 +241,19 @@ Rows::Rows(nb::handle x, const char* name) : array_(import_as(x, name, "float32"
     }
     const size_t rows = array_.shape(0), cols = array_.shape(1);
     const std::optional<ElementType> type = element_type(array_.dtype());
-    const bool packed = cols <= 1 || array_.stride(1) == 1;
+    const bool beside = cols <= 1 || array_.stride(1) == 1;
     const bool forward = rows <= 1 || array_.stride(0) >= static_cast<int64_t>(cols);
-    if (type && packed && forward) {
+    if (type && beside && forward) {
         view_ = Vectors(array_.data(), *type, rows, cols);
         if (rows > 1) view_.stride = static_cast<size_t>(array_.stride(0));
+        return;
+    }
+    if (type && element_size(*type) == 1) {
+        view_ = Vectors(packed<uint8_t>(array_, bytes_), *type, rows, cols);
+        return;
+    }
+    if (type && element_size(*type) == 2) {
+        view_ = Vectors(packed<uint16_t>(array_, bytes_), *type, rows, cols);
         return;
     }
     copy_.resize(rows * cols);

@@ -1,8 +1,9 @@
 // Arrays between Python and the engine. Rows reads a matrix of vectors: numpy arrays and anything
 // with DLPack on the CPU, of float32, float16, bfloat16, int8 or uint8, with values of a row beside
-// each other, are used where they lie. float64, 16-bit integers, lists, Fortran order and other
-// strides are copied once, to float32. Ids and Floats read the arguments that are not vectors. All
-// throw Python errors that name the argument; all need the GIL, for their whole life.
+// each other, are used where they lie. Of Fortran order and other strides they are copied once, as
+// they are; float64, 16-bit integers and lists to float32; other byte orders and rows of packed
+// records by numpy before. Ids and Floats read the arguments that are not vectors. All throw Python
+// errors that name the argument; all need the GIL, for their whole life.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -32,6 +33,7 @@ class Rows {
 
    private:
     Array array_;  // keeps the memory alive
+    std::vector<uint8_t> bytes_;
     std::vector<float> copy_;
     Vectors view_;
 };

@@ -101,6 +101,7 @@ nb::object forward(const NamedNetwork& self, nb::handle planes, nb::handle threa
     std::vector<float> features(rows.view().rows * self.dim());
     Call call(progress);
     call.run([&] {
+        check_finite(rows.view(), "planes", count);
         self.network.forward(rows.view(), {features.data(), rows.view().rows, self.dim()}, count,
                              call.progress());
     });

@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <memory>
 #include <new>
 #include <string>
@@ -98,6 +99,16 @@ nb::dict stats_dict(const SearchStats& stats, const nb::object& counts) {
     return out;
 }
 
+float margin_argument(nb::handle margin) {
+    const double value = real_number(margin, "margin");
+    const auto narrow = static_cast<float>(value);
+    if (std::isinf(narrow)) {
+        value_error("margin = " + nb::cast<std::string>(nb::repr(margin)) +
+                    " must be at least 0 and at most 3.4e38: 1 is the codes' own bound");
+    }
+    return narrow;
+}
+
 float cutoff_argument(nb::handle cutoff) {
     if (cutoff.is_none()) return 0;
     const float value = static_cast<float>(real_number(cutoff, "cutoff"));
@@ -149,7 +160,7 @@ nb::object search(const PyIndex& self, nb::handle queries, nb::handle k, nb::han
     options.k = whole_number(k, "k", 1);
     options.probes = whole_number(probes, "probes", 1, 0);
     options.rerank = whole_number(rerank, "rerank", 1, 0);
-    options.margin = static_cast<float>(real_number(margin, "margin"));
+    options.margin = margin_argument(margin);
     options.cutoff = cutoff_argument(cutoff);
     options.filter = allowed ? &*allowed : nullptr;
     options.threads = thread_count(threads);
@@ -308,8 +319,25 @@ PyIndex from_bytes(const nb::bytes& bytes) {
         [&] { return PyIndex{CellIndex::from_bytes(std::vector<uint8_t>(data, data + size))}; });
 }
 
+// For copies and pickle: the bytes, and beside them what a subclass keeps in its attributes.
+nb::object state_of(nb::handle self) {
+    nb::object bytes = to_bytes(nb::cast<const PyIndex&>(self));
+    const nb::object attributes = nb::getattr(self, "__dict__", nb::none());
+    if (attributes.is_none()) return bytes;
+    return nb::make_tuple(bytes, attributes);
+}
+
+void set_state(nb::pointer_and_handle<PyIndex> self, nb::handle state) {
+    nb::object bytes = nb::borrow(state);
+    if (nb::isinstance<nb::tuple>(state)) {
+        bytes = state[0];
+        self.h.attr("__dict__").attr("update")(state[1]);
+    }
+    new (self.p) PyIndex(from_bytes(nb::cast<nb::bytes>(bytes)));
+}
+
 size_t set_default(PyIndex& self, nb::handle value, const char* name, bool probes) {
-    const size_t number = whole_number(value, name, 1);
+    const size_t number = whole_number(value, name, probes ? 1 : 0);
     quick(self, name, [&](CellIndex& index) {
         if (probes) return index.set_defaults(number, index.default_rerank());
         index.set_defaults(index.default_probes(), number, index.default_cutoff());
@@ -413,7 +441,7 @@ void bind_building(IndexClass& index) {
                 "def set_trained(self, centroids: numpy.typing.ArrayLike | None, codec_parameters: "
                 "numpy.typing.ArrayLike | None = None) -> None"),
             "Replaces training by parts made elsewhere, in the form of centroids and "
-            "codec_parameters.");
+            "codec_parameters. For cosine, centroids have length one.");
 }
 
 void bind_searching(IndexClass& index) {
@@ -426,11 +454,16 @@ void bind_searching(IndexClass& index) {
             nb::arg("stats") = false, nb::arg("progress") = nb::none(),
             nb::arg("stream") = nb::none(), nb::arg("out") = nb::none(),
             "The k nearest stored vectors of each query: (scores, ids), best first, ties by "
-            "smaller "
-            "id; a missing neighbour has id -1 and the worst finite score. With stats=True also a "
-            "dict of what was done.\nprobes: cells looked into; rerank: candidates scored again; "
-            "None "
-            "takes the index's defaults. margin: with SQ8, and with RaBitQ, a re-rank store and no "
+            "smaller id; a missing neighbour has id -1 and the worst finite score. Order and ties "
+            "are those of scores as computed, which roundings and estimates may carry past 1 or -1 "
+            "(cosine) or below 0 (l2): these become 1, -1 or 0 afterwards. With stats=True also a "
+            "dict of what was done: probes (cells looked into, a query), rerank (candidates scored "
+            "again at most, a query; 0: as error bounds say), of all queries together scanned "
+            "(codes scored), reranked (candidates scored again) and rerank_skipped (those whose "
+            "error bound made that unnecessary); plan (how the loops went, in words), counts (an "
+            "array: neighbours found, a query).\nprobes: cells looked into; rerank: candidates "
+            "scored again; None takes the index's defaults. margin: with SQ8, and with RaBitQ, a "
+            "re-rank store and no "
             "rerank, how many times its error bound an estimate may be off and its vector still be "
             "scored exactly. cutoff: leaves out those of the probes that lie far from the query "
             "for how "
@@ -506,7 +539,12 @@ void bind_looking(IndexClass& index) {
             nb::arg("id").none(), nb::sig("def __contains__(self, id: int) -> bool"))
         .def("__repr__", &index_repr)
         .def("stats", &index_stats, nb::sig("def stats(self) -> dict[str, typing.Any]"),
-             "Sizes, balance of the cells, bytes, defaults and backend.")
+             "What the index is and holds, by name.\n\n"
+             "spec, size (vectors), cells, largest_cell, empty_cells, imbalance (of the cells: 1 "
+             "when all are equally full); bytes_per_vector (all that is kept of one), of which "
+             "code_bytes and rerank_bytes; memory_bytes (vectors, centroids, a file that was read, "
+             "where ids are), device_bytes (on a GPU, with the scratch of searches; 0 before the "
+             "first); default_probes, default_rerank, default_cutoff (inf: none); backend.")
         .def(
             "ids",
             [](const PyIndex& self) {
@@ -546,7 +584,9 @@ void bind_looking(IndexClass& index) {
             [](PyIndex& self, nb::handle value) {
                 set_default(self, value, "default_probes", true);
             },
-            nb::for_setter(nb::sig("def default_probes(self, value: int, /) -> None")))
+            nb::for_setter(nb::sig("def default_probes(self, value: int, /) -> None")),
+            "Cells that searches look into which name no probes. Setting it takes away "
+            "default_cutoff, which tune() found for the probes before.")
         .def_prop_ro(
             "default_cutoff",
             [](const PyIndex& self) {
@@ -564,10 +604,12 @@ void bind_looking(IndexClass& index) {
             [](PyIndex& self, nb::handle value) {
                 set_default(self, value, "default_rerank", false);
             },
-            nb::for_setter(nb::sig("def default_rerank(self, value: int, /) -> None")))
+            nb::for_setter(nb::sig("def default_rerank(self, value: int, /) -> None")),
+            "0: none is set, so that the codes' bounds or 4 k, at least 64, decide.")
         .def_prop_ro("centroids", &centroids,
                      nb::sig("def centroids(self) -> numpy.typing.NDArray[numpy.float32]"),
-                     "Cells x transformed dimension; no rows where there is one cell.")
+                     "Cells x transformed dimension; where there is one cell the mean, with I8 and "
+                     "RaBitQ, else no rows.")
         .def_prop_ro("codec_parameters", &codec_parameters,
                      nb::sig("def codec_parameters(self) -> numpy.typing.NDArray[numpy.float32]"),
                      "What training taught the codec, flat.");
@@ -594,11 +636,9 @@ void bind_files(IndexClass& index) {
              "What save() would write.")
         .def_static("from_bytes", &from_bytes, nb::arg("data"),
                     nb::sig("def from_bytes(data: bytes) -> Index"), "The inverse of to_bytes().")
-        .def("__getstate__", &to_bytes, nb::sig("def __getstate__(self) -> bytes"))
-        .def(
-            "__setstate__",
-            [](PyIndex& self, const nb::bytes& bytes) { new (&self) PyIndex(from_bytes(bytes)); },
-            nb::sig("def __setstate__(self, state: bytes, /) -> None"));
+        .def("__getstate__", &state_of, nb::sig("def __getstate__(self) -> typing.Any"))
+        .def("__setstate__", &set_state,
+             nb::sig("def __setstate__(self, state: typing.Any, /) -> None"));
 }
 
 }  // namespace

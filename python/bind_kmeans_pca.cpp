@@ -124,6 +124,7 @@ struct PyPca {
 
     std::shared_ptr<const Pca> pca() const {
         const std::shared_ptr<PcaSums> from = sums;
+        const Inside inside(from.get(), "this Pca");
         Call call;
         return call.run([&] {
             const std::lock_guard lock(from->mutex);
@@ -136,13 +137,14 @@ struct PyPca {
     }
 };
 
-void partial_fit(PyPca& self, nb::handle x, nb::handle threads) {
+void partial_fit(PyPca& self, nb::handle x, nb::handle threads, nb::handle progress) {
     const Rows rows(x, "x");
     const int workers = thread_count(threads);
     const Vectors& all = rows.view();
     const PcaOptions& options = self.options;
     const std::shared_ptr<PcaSums> sums = self.sums;
-    Call call;
+    const Inside inside(sums.get(), "partial_fit");
+    Call call(progress);
     call.run([&] {
         const std::lock_guard lock(sums->mutex);
         const bool first = !sums->fitter;
@@ -157,21 +159,21 @@ void partial_fit(PyPca& self, nb::handle x, nb::handle threads) {
         if (all.rows == 0) return;
         if (first) {
             Pca::Fitter fitter(all.cols);
-            fitter.add(all, cpu_backend(), workers);
+            fitter.add(all, cpu_backend(), workers, call.progress());
             sums->fitter = std::move(fitter);
             sums->dim = all.cols;
         } else {
-            sums->fitter->add(all, cpu_backend(), workers);
+            sums->fitter->add(all, cpu_backend(), workers, call.progress());
         }
         sums->fitted.reset();
         sums->rows += all.rows;
     });
 }
 
-void fit_pca(PyPca& self, nb::handle x, nb::handle threads) {
+void fit_pca(PyPca& self, nb::handle x, nb::handle threads, nb::handle progress) {
     PyPca fresh;
     fresh.options = self.options;
-    partial_fit(fresh, x, threads);
+    partial_fit(fresh, x, threads, progress);
     fresh.pca();
     self.sums = fresh.sums;
 }
@@ -303,22 +305,26 @@ void bind_pca(nb::module_& module) {
                 "-> None"))
         .def(
             "fit",
-            [](nb::object self, nb::handle x, nb::handle threads) {
-                fit_pca(nb::cast<PyPca&>(self), x, threads);
+            [](nb::object self, nb::handle x, nb::handle threads, nb::handle progress) {
+                fit_pca(nb::cast<PyPca&>(self), x, threads, progress);
                 return self;
             },
-            nb::arg("x").none(), nb::arg("threads") = nb::none(),
-            nb::sig("def fit(self, x: numpy.typing.ArrayLike, threads: int | None = None) -> Pca"),
+            nb::arg("x").none(), nb::arg("threads") = nb::none(), nb::arg("progress") = nb::none(),
+            nb::sig(
+                "def fit(self, x: numpy.typing.ArrayLike, threads: int | None = None, progress: "
+                "collections.abc.Callable[[str, float, float], object] | None = None) -> Pca"),
             "Forgets earlier rows, takes these; returns itself.")
         .def(
             "partial_fit",
-            [](nb::object self, nb::handle x, nb::handle threads) {
-                partial_fit(nb::cast<PyPca&>(self), x, threads);
+            [](nb::object self, nb::handle x, nb::handle threads, nb::handle progress) {
+                partial_fit(nb::cast<PyPca&>(self), x, threads, progress);
                 return self;
             },
-            nb::arg("x").none(), nb::arg("threads") = nb::none(),
-            nb::sig("def partial_fit(self, x: numpy.typing.ArrayLike, threads: int | None = None) "
-                    "-> Pca"),
+            nb::arg("x").none(), nb::arg("threads") = nb::none(), nb::arg("progress") = nb::none(),
+            nb::sig(
+                "def partial_fit(self, x: numpy.typing.ArrayLike, threads: int | None = None, "
+                "progress: collections.abc.Callable[[str, float, float], object] | None = None) "
+                "-> Pca"),
             "Adds rows to those seen; returns itself.")
         .def(
             "transform",

@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 
 #include <string>
+#include <string_view>
 
 namespace nearcell::python {
 namespace {
@@ -38,13 +39,29 @@ PyObject* new_exception(nb::module_& module, const char* name, const char* doc, 
 }
 
 // The message may name a file whose name is no UTF-8.
+PyObject* message_text(std::string_view message) {
+    return PyUnicode_DecodeUTF8(message.data(), static_cast<Py_ssize_t>(message.size()),
+                                "backslashreplace");
+}
+
 void set_error(PyObject* type, const Error& error) {
-    const std::string message = error.what();
-    PyObject* const text = PyUnicode_DecodeUTF8(
-        message.data(), static_cast<Py_ssize_t>(message.size()), "backslashreplace");
+    PyObject* const text = message_text(error.what());
     if (text == nullptr) return;
     PyErr_SetObject(type, text);
     Py_DECREF(text);
+}
+
+// OSError(errno, message, file): Python makes it the class that belongs to errno, and shows the
+// file behind the message, which therefore leaves it out.
+void set_file_error(const Status& status) {
+    const std::string_view message = std::string_view(status.message).substr(status.file.size());
+    PyObject* const error = PyObject_CallFunction(
+        PyExc_OSError, "iNN", status.system_error, message_text(message.substr(sizeof(": ") - 1)),
+        PyUnicode_DecodeFSDefaultAndSize(status.file.data(),
+                                         static_cast<Py_ssize_t>(status.file.size())));
+    if (error == nullptr) return;
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
+    Py_DECREF(error);
 }
 
 }  // namespace
@@ -63,13 +80,14 @@ void bind_errors(nb::module_& module) {
         try {
             std::rethrow_exception(thrown);
         } catch (const Error& error) {
+            if (error.status().system_error != 0) return set_file_error(error.status());
             set_error(exception_for(error.code()), error);
         }
     });
 }
 
 void throw_file_error(const Error& error) {
-    if (error.code() != StatusCode::NotFound) throw error;
+    if (error.code() != StatusCode::NotFound || error.status().system_error != 0) throw error;
     set_error(PyExc_FileNotFoundError, error);
     nb::raise_python_error();
 }
@@ -105,13 +123,13 @@ bool Call::step(std::string_view phase, double done, double total) {
 
 thread_local const Inside* Inside::top = nullptr;
 
-Inside::Inside(const void* index, const char* operation) : index_(index), outer_(top) {
+Inside::Inside(const void* object, const char* operation) : object_(object), outer_(top) {
     for (const Inside* call = top; call != nullptr; call = call->outer_) {
-        if (call->index_ != index) continue;
+        if (call->object_ != object) continue;
         const std::string message =
             std::string(operation) +
-            " was called by a progress callback of the same index, which is "
-            "busy: use the index after the call has returned";
+            " was called by a progress callback of the same object, which is "
+            "busy: use it after the call has returned";
         throw std::runtime_error(message);
     }
     top = this;

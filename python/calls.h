@@ -57,18 +57,18 @@ class Call {
     std::chrono::steady_clock::time_point last_look_;
 };
 
-// Guards an index against its own progress callback, which would wait for itself: an index may not
-// be used by the thread that is inside one of its calls.
+// Guards an object with a lock, an index for example, against its own progress callback, which
+// would wait for itself: it may not be used by the thread that is inside one of its calls.
 class Inside {
    public:
-    Inside(const void* index, const char* operation);
+    Inside(const void* object, const char* operation);
     ~Inside() { top = outer_; }
     Inside(const Inside&) = delete;
     Inside& operator=(const Inside&) = delete;
 
    private:
     static thread_local const Inside* top;
-    const void* index_;
+    const void* object_;
     const Inside* outer_;
 };
 

@@ -42,6 +42,7 @@ void check_fits(const float* x, size_t dim, size_t row) {
     for (size_t j = 0; refused != 0 && j < dim; ++j) {
         if (fits<Half>(x[j])) continue;
         std::ostringstream rest;
+        rest.imbue(std::locale::classic());
         rest << ", " << j << "] = " << x[j] << " does not fit " << Half::kName
              << ", whose largest value is " << Half::kLargest
              << ": scale the vectors or store them as float32";

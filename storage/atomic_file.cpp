@@ -78,8 +78,8 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::fail(const char* action, int error) const {
-    throw_error(StatusCode::Io, path_, ": cannot ", action, ": ", std::strerror(error),
-                remedy(error));
+    throw_file_error(StatusCode::Io, path_, error, "cannot ", action, ": ", std::strerror(error),
+                     remedy(error));
 }
 
 // Later steps name files relative to this descriptor: a directory that is moved meanwhile, or a

@@ -43,8 +43,10 @@ std::shared_ptr<uint8_t> allocate(uint64_t bytes) {
 std::shared_ptr<const uint8_t> map(const InputFile& file) {
     const size_t size = file.bytes();
     void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
-    check(memory != MAP_FAILED, StatusCode::Io, file.path(), ": cannot map ", size,
-          " bytes: ", std::strerror(errno), "; open it by reading instead");
+    if (memory == MAP_FAILED) {
+        throw_file_error(StatusCode::Io, file.path(), errno, "cannot map ", size,
+                         " bytes: ", std::strerror(errno), "; open it by reading instead");
+    }
     return {static_cast<const uint8_t*>(memory),
             [size](const uint8_t* pointer) { ::munmap(const_cast<uint8_t*>(pointer), size); }};
 }

@@ -33,6 +33,7 @@ std::string hdf5_error() {
 }
 
 Hdf5Path split_hdf5_path(const std::string& path, std::string_view fallback) {
+    check(path.find('\0') == std::string::npos, StatusCode::Io, "a path holds a zero byte");
     Hdf5Path parts{path, std::string(fallback)};
     for (const std::string_view suffix : {".hdf5:", ".h5:"}) {
         const size_t at = path.rfind(suffix);

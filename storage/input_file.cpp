@@ -13,6 +13,7 @@
 namespace nearcell {
 
 InputFile::InputFile(const std::string& path) : path_(path) {
+    check(path.find('\0') == std::string::npos, StatusCode::Io, "a path holds a zero byte");
     // O_NONBLOCK: a named pipe is then refused below instead of waiting for its writer.
     do {
         descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -20,8 +21,8 @@ InputFile::InputFile(const std::string& path) : path_(path) {
     if (descriptor_ < 0) {
         const int error = errno;
         const bool missing = error == ENOENT || error == ENOTDIR;
-        throw_error(missing ? StatusCode::NotFound : StatusCode::Io, path,
-                    ": cannot open for reading: ", std::strerror(error));
+        throw_file_error(missing ? StatusCode::NotFound : StatusCode::Io, path, error,
+                         "cannot open for reading: ", std::strerror(error));
     }
     struct stat status {};
     const bool known = ::fstat(descriptor_, &status) == 0;
@@ -44,7 +45,10 @@ void InputFile::read_at(uint64_t offset, void* data, size_t bytes, std::string_v
         const ssize_t got =
             ::pread(descriptor_, out, std::min(bytes, kMostAtOnce), static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) continue;
-        check(got >= 0, StatusCode::Io, path_, ": cannot read ", what, ": ", std::strerror(errno));
+        if (got < 0) {
+            throw_file_error(StatusCode::Io, path_, errno, "cannot read ", what, ": ",
+                             std::strerror(errno));
+        }
         check(got > 0, StatusCode::Corrupt, path_, ": became shorter while it was read, at offset ",
               offset);
         out += got;

@@ -9,7 +9,8 @@ RowFile parse_raw(const InputFile& file, const VectorFileOptions& options) {
     rows.element = file_element(options.raw_type);
     rows.cols = options.raw_cols;
     check(rows.cols > 0, StatusCode::InvalidArgument, file.path(),
-          ": raw_cols = 0, but a raw file does not say its columns: give them");
+          ": raw_cols = 0, but a raw file does not say its columns: give them, "
+          "or convert the file with `nearcell convert --raw-cols`");
     check(rows.cols <= file.bytes() || file.bytes() == 0, StatusCode::InvalidArgument, file.path(),
           ": raw_cols = ", rows.cols, " is more than its ", file.bytes(), " bytes");
     rows.rows = 1;

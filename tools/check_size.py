@@ -73,7 +73,7 @@ TESTED_ELSEWHERE: dict[str, tuple[str, list[str]]] = {
     ),
     "tests/ivf/cell_index_test.cpp": (
         "CellIndex's operations and their parts, against a model that scans everything",
-        ["add", "cell", "file", "id_map", "train", "transform"],
+        ["add", "cell", "id_map", "transform"],
     ),
     "tests/index/factory_test.cpp": ("the words of index strings", ["spec_parts"]),
     "tests/pca/pca_test.cpp": ("a Pca comes from its Fitter", ["fitter"]),

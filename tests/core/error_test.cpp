@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <locale>
 #include <set>
 #include <string>
 
@@ -35,6 +37,36 @@ TEST(Error, CarriesCodeAndMessage) {
     }
     EXPECT_NO_THROW(check(true, StatusCode::Io, "never"));
     EXPECT_THROW(check(false, StatusCode::Io, "always"), Error);
+}
+
+TEST(Error, OfAFileCarriesErrno) {
+    try {
+        throw_file_error(StatusCode::Io, "a.nc", ENOSPC, "cannot ", "write");
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), StatusCode::Io);
+        EXPECT_STREQ(error.what(), "a.nc: cannot write");
+        EXPECT_EQ(error.status().file, "a.nc");
+        EXPECT_EQ(error.status().system_error, ENOSPC);
+    }
+    EXPECT_EQ(Error(StatusCode::Io, "").status().system_error, 0);
+}
+
+TEST(Error, WritesNumbersAlikeInAnyLocale) {
+    struct Grouped : std::numpunct<char> {
+        char do_decimal_point() const override { return ','; }
+        char do_thousands_sep() const override { return '.'; }
+        std::string do_grouping() const override { return "\3"; }
+    };
+    const std::locale before =
+        std::locale::global(std::locale(std::locale::classic(), new Grouped));
+    std::string message;
+    try {
+        throw_error(StatusCode::NotFound, 1234567, " and ", 0.5);
+    } catch (const Error& error) {
+        message = error.what();
+    }
+    std::locale::global(before);
+    EXPECT_EQ(message, "1234567 and 0.5");
 }
 
 TEST(Progress, CancelsByReturningFalse) {

@@ -5,6 +5,8 @@
 
 #include <limits>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include <nearcell/core/error.h>
 #include <nearcell/core/random.h>
@@ -73,6 +75,32 @@ TEST(IdFilter, Bitset) {
         EXPECT_FALSE(filter.allows_all());
         expect_allows(filter, allowed, probes());
         EXPECT_EQ(filter.count_bound(1000), allowed.size());
+    }
+}
+
+// Moves what `from` is, and says whether it then allows every id.
+template <class Move>
+bool leaves_all(IdFilter& from, const Move& move) {
+    const IdFilter copy(from);
+    const IdFilter& to = move(from);
+    EXPECT_EQ(to.allows(2), copy.allows(2));
+    EXPECT_EQ(to.allows(1), copy.allows(1));
+    EXPECT_EQ(to.count_bound(9), copy.count_bound(9));
+    return from.allows_all() && from.allows(1) && from.allows(2) && from.count_bound(9) == 9;
+}
+
+TEST(IdFilter, AllowsEverythingAfterAMove) {
+    const std::vector<uint8_t> bytes{0b00000101};
+    const std::vector<int64_t> ids{0, 2};
+    for (const IdFilter& filter : {IdFilter(), IdFilter::bitset(bytes), IdFilter::range(2, 3),
+                                   IdFilter::list(ids), IdFilter::list(ids).complement()}) {
+        IdFilter first = filter, second = filter, to;
+        EXPECT_TRUE(leaves_all(first, [](IdFilter& from) { return IdFilter(std::move(from)); }));
+        EXPECT_TRUE(leaves_all(second, [&](IdFilter& from) { return to = std::move(from); }));
+        IdFilter& itself = to;
+        to = std::move(itself);
+        EXPECT_EQ(to.allows(2), filter.allows(2));
+        EXPECT_EQ(to.allows(1), filter.allows(1));
     }
 }
 

@@ -1,5 +1,5 @@
 // SharedMutex: writers exclude all, get their turn among readers that never stop, and readers may
-// read twice.
+// read twice; who would wait for itself is told.
 #include <nearcell/core/shared_mutex.h>
 
 #include <gtest/gtest.h>
@@ -57,6 +57,53 @@ TEST(SharedMutex, AReaderMayReadAgainWhileAWriterWaits) {
     }
     writer.join();
     EXPECT_TRUE(wrote);
+}
+
+template <class Lock>
+bool is_refused(SharedMutex& mutex) {
+    try {
+        const Lock lock(mutex);
+        return false;
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), StatusCode::Unsupported);
+        return true;
+    }
+}
+
+TEST(SharedMutex, AThreadThatWouldWaitForItselfIsTold) {
+    using Reads = std::shared_lock<SharedMutex>;
+    using Writes = std::unique_lock<SharedMutex>;
+    SharedMutex mutex, other;
+    {
+        const Writes lock(mutex);
+        EXPECT_TRUE(is_refused<Reads>(mutex));
+        EXPECT_TRUE(is_refused<Writes>(mutex));
+        EXPECT_FALSE(is_refused<Reads>(other));
+        EXPECT_FALSE(is_refused<Writes>(other));
+    }
+    {
+        Reads first(mutex), second(mutex);
+        EXPECT_FALSE(is_refused<Reads>(mutex));
+        EXPECT_TRUE(is_refused<Writes>(mutex));
+        const Writes own(other);
+        first.unlock();  // in any order
+        EXPECT_TRUE(is_refused<Writes>(mutex));
+        second.unlock();
+        EXPECT_FALSE(is_refused<Writes>(mutex));
+        EXPECT_TRUE(is_refused<Writes>(other));
+    }
+    EXPECT_FALSE(is_refused<Writes>(mutex));
+    EXPECT_FALSE(is_refused<Writes>(other));
+    // More than a thread's memory of them.
+    std::vector<SharedMutex> many(100);
+    {
+        std::vector<Reads> locks(many.begin(), many.end());
+        EXPECT_TRUE(is_refused<Writes>(many[0]));
+    }
+    for (SharedMutex& one : many)
+        EXPECT_FALSE(is_refused<Writes>(one));
+    const Writes lock(mutex);
+    EXPECT_TRUE(is_refused<Reads>(mutex));
 }
 
 // Else two threads of which each holds one and reads the other could wait for each other, by way of

@@ -47,6 +47,23 @@ TEST_F(PictureList, FoldersAreGoneThrough) {
     EXPECT_EQ(found(dir_.file("sub")), Names({"sub/c.jpeg", "sub/deep/d.BmP"}));
 }
 
+TEST_F(PictureList, FilesOfOtherSuffixesAreCounted) {
+    const auto others = [&](const std::string& source) {
+        size_t count = 9;
+        list_pictures(source, &count);
+        return count;
+    };
+    EXPECT_EQ(others(dir_.path().string()), 2u);
+    put_bytes(dir_.file("more.gif"), {1});
+    put_bytes(dir_.file("sub/more.txt"), {1});
+    put_bytes(dir_.file(".hidden.txt"), {1});
+    EXPECT_EQ(others(dir_.path().string()), 4u);
+    EXPECT_EQ(others(dir_.file("**")), 4u);
+    EXPECT_EQ(others(dir_.file("[bm]*")), 1u);
+    EXPECT_EQ(others(dir_.file("*.jpg")), 0u);
+    EXPECT_EQ(others(dir_.file("b.jpg")), 0u);
+}
+
 TEST_F(PictureList, SymbolicLinksDoNotTrap) {
     fs::create_directory_symlink(dir_.path(), dir_.file("sub/loop"));
     fs::create_symlink("nowhere", dir_.file("sub/gone.jpg"));

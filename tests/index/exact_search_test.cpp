@@ -304,6 +304,20 @@ TEST(ExactSearch, ReportsRisingProgressToTheEnd) {
     EXPECT_EQ(reports.back(), last_total);
 }
 
+TEST(ExactSearch, AsksSoonerWithFewThreads) {
+    const Matrix base = integers(20, 2, 100, 17), queries = integers(5000, 2, 100, 18);
+    for (const int threads : {1, 2}) {
+        std::vector<double> reports;
+        exact_search(base.view(), queries.view(), Metric::L2, 1, threads,
+                     [&](std::string_view, double done, double) {
+                         reports.push_back(done / 20);
+                         return true;
+                     });
+        const std::vector<double> one = {0, 2048, 4096, 5000}, two = {0, 4096, 5000};
+        EXPECT_EQ(reports, threads == 1 ? one : two);
+    }
+}
+
 TEST(ExactSearch, FewerQueriesGoTogetherWhereTheyAskForMuch) {
     const Matrix base = integers(8200, 2, 100, 15), queries = integers(300, 2, 100, 16);
     std::vector<double> reports;

@@ -192,6 +192,23 @@ TEST(Tune, PrefersTheBoundsOfRaBitQCodes) {
     EXPECT_TRUE(perfect.reached || perfect.chosen.recall > 0.99);
 }
 
+// Trials by bounds must not take the index's depth instead.
+TEST(Tune, FindsTheSameWhateverTheDefaultsWere) {
+    for (const char* spec : {"IVF16,RaBitQ,RFlat", "IVF16,PQ4,RFlat", "IVF16,Flat"}) {
+        const std::unique_ptr<CellIndex> index = build(spec);
+        const TuneResult first = tune_some(*index, 100, 0.9);
+        const size_t chosen = index->default_rerank();
+        index->set_defaults(3, index->options().rerank ? kNeighbours : 0, 0.5F);
+        const TuneResult second = tune_some(*index, 100, 0.9);
+        EXPECT_EQ(index->default_rerank(), chosen) << spec;
+        EXPECT_EQ(index->default_probes(), first.chosen.probes) << spec;
+        EXPECT_EQ(recall_of(*index, 0, 0, 0, 100), second.chosen.recall) << spec;
+        ASSERT_EQ(first.tried.size(), second.tried.size()) << spec;
+        for (size_t i = 0; i < first.tried.size(); ++i)
+            EXPECT_EQ(first.tried[i].recall, second.tried[i].recall) << spec;
+    }
+}
+
 TEST(Tune, ParetoHasNoDominatedPoint) {
     const std::unique_ptr<CellIndex> index = build("IVF64,PQ4,RFlat");
     const TuneResult result = tune_some(*index, 300, 0.95);
@@ -221,6 +238,42 @@ TEST(Tune, GivesTheBestWhenNothingReaches) {
     for (const OperatingPoint& tried : result.tried)
         EXPECT_LE(tried.recall, result.chosen.recall);
     EXPECT_EQ(index->default_probes(), result.chosen.probes);
+}
+
+// Of a few queries most doublings gain nothing, which says nothing about the next.
+TEST(Tune, MissesOnlyWhatAllCellsMiss) {
+    constexpr size_t kWide = 64, kFew = 5;
+    Random random(3);
+    std::vector<float> rows(3000 * kWide), values(kFew * kWide);
+    for (float& value : rows)
+        value = static_cast<float>(random.uniform());
+    const Vectors base = MatrixView(rows.data(), rows.size() / kWide, kWide);
+    const std::unique_ptr<CellIndex> index = make_index("IVF64,Flat", {.dim = kWide});
+    index->train(base);
+    index->add(base);
+    for (int draw = 0; draw < 10; ++draw) {
+        for (float& value : values)
+            value = static_cast<float>(random.uniform());
+        const Vectors queries = MatrixView(values.data(), kFew, kWide);
+        const SearchResult truth = exact_search(base, queries, Metric::L2, 1, 0);
+        const TuneResult result =
+            tune(*index, queries, {truth.ids.data(), kFew, 1}, {.recall = 1.0, .k = 1});
+        EXPECT_TRUE(result.reached) << draw;
+        EXPECT_EQ(result.chosen.recall, 1.0) << draw;
+    }
+}
+
+TEST(Tune, TriesTheWholeOfASmallIndex) {
+    const std::unique_ptr<CellIndex> index = make_index("PQ2,RFlat", {.dim = kDim});
+    index->train(sample().base());
+    index->add(sample().base().slice(0, 300));
+    const Vectors queries = sample().queries().slice(0, 50);
+    const SearchResult truth =
+        exact_search(sample().base().slice(0, 300), queries, Metric::L2, kNeighbours, 0);
+    const TuneResult result =
+        tune(*index, queries, {truth.ids.data(), 50, kNeighbours}, {.recall = 1.0});
+    EXPECT_TRUE(result.reached);
+    EXPECT_EQ(result.tried.front().rerank, 300u);
 }
 
 // The target plus its sampling error may be out of reach although the target is not.

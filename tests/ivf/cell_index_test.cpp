@@ -471,11 +471,11 @@ TEST(CellIndex, MarginsOfRaBitQCodes) {
     auto index = trained_index("IVF9,RaBitQ,RFlat", kDim, Metric::L2);
     const std::vector<float> q = random_rows(1, kDim, 3);
     for (const float margin : {-1.0f, std::numeric_limits<float>::infinity(), std::nanf("")}) {
-        EXPECT_EQ(code_of([&] {
-                      SearchOptions options;
-                      options.margin = margin;
-                      index->search(MatrixView<const float>(q.data(), 1, kDim), options);
-                  }),
+        const MatrixView<const float> query(q.data(), 1, kDim);
+        SearchOptions options;
+        options.margin = margin;
+        EXPECT_EQ(code_of([&] { index->search(query, options); }), StatusCode::InvalidArgument);
+        EXPECT_EQ(code_of([&] { index->range_search(query, 1.0f, options); }),
                   StatusCode::InvalidArgument);
     }
 }
@@ -604,6 +604,26 @@ std::vector<uint8_t> with_section(const std::vector<uint8_t>& bytes, std::string
                    info.name == name ? values : bytes.data() + info.offset);
     }
     return writer.to_bytes();
+}
+
+// Rows would be written by one dimension where there is room for another.
+TEST(CellIndex, TransformsOfDimensionsThatCannotBeAreCorrupt) {
+    for (const char* spec : {"L2norm,Flat", "PCA12,Flat", "OPQ4_12,PQ4x4", "RR12,Flat"}) {
+        const auto index = trained_index(spec, kDim, Metric::L2);
+        const std::vector<uint8_t> bytes = index->to_bytes();
+        const Container file = Container::from_bytes(bytes);
+        const auto given = file.get<uint64_t>("options", file.info("options").rows);
+        for (const uint64_t dim : {uint64_t{1}, uint64_t{11}, uint64_t{13}, uint64_t{1} << 63}) {
+            std::vector<uint64_t> options(given.begin(), given.end());
+            options[options.size() - 2] = dim;
+            try {
+                CellIndex::from_bytes(with_section(bytes, "options", options.data()));
+                ADD_FAILURE() << spec << " was accepted with a dimension of " << dim;
+            } catch (const Error& error) {
+                EXPECT_EQ(error.code(), StatusCode::Corrupt) << error.what();
+            }
+        }
+    }
 }
 
 // Opening does not look: what finds vectors by id does, before it changes anything.

@@ -127,6 +127,68 @@ TEST_P(OutOfMemory, UpdateIsAllOrNothing) {
     expect([&](CellIndex& index, const CallOptions& call) { index.update(ids, rows, call); });
 }
 
+// What is trained already, and holds nothing, stays as it was, and works.
+void expect_trained_or_not(const std::string& spec, Metric metric, const Operation& operation) {
+    const std::vector<uint8_t> bytes = trained_index(spec, kDim, metric)->to_bytes();
+    const std::vector<float> x = random_rows(30, kDim, 2);
+    const MatrixView<const float> rows(x.data(), 30, kDim);
+    CallOptions call;
+    call.threads = 1;
+    const auto other = CellIndex::from_bytes(bytes);
+    other->add(rows);
+    const Snapshot filled = snapshot(*other);
+    for (int64_t allowed = 0;; ++allowed) {
+        const auto index = CellIndex::from_bytes(bytes);
+        bool failed = false;
+        allowance = allowed;
+        try {
+            operation(*index, call);
+        } catch (const std::bad_alloc&) {
+            failed = true;
+        }
+        allowance = kNoLimit;
+        if (!failed) {
+            EXPECT_GT(allowed, 0);
+            EXPECT_NE(index->to_bytes(), bytes);
+            index->add(rows);
+            EXPECT_EQ(snapshot(*index).size, 30u);
+            return;
+        }
+        ASSERT_EQ(index->to_bytes(), bytes) << spec << " after " << allowed << " allocations";
+        index->add(rows);
+        ASSERT_EQ(snapshot(*index), filled) << spec << " after " << allowed << " allocations";
+    }
+}
+
+constexpr std::pair<const char*, Metric> kTrained[] = {
+    {"IVF9,Flat", Metric::L2},
+    {"IVF9,SQ8", Metric::InnerProduct},
+    {"PCA8,IVF9,PQ4x4fs,Refine(SQ8)", Metric::L2},
+    {"RaBitQ,RFlat", Metric::L2},
+};
+
+TEST(OutOfMemoryTraining, TrainIsAllOrNothing) {
+    const std::vector<float> x = random_rows(40, kDim, 3);
+    for (const auto& [spec, metric] : kTrained) {
+        expect_trained_or_not(spec, metric, [&](CellIndex& index, const CallOptions& call) {
+            index.train(MatrixView<const float>(x.data(), 40, kDim), call);
+        });
+    }
+}
+
+TEST(OutOfMemoryTraining, SetTrainedIsAllOrNothing) {
+    for (const auto& [spec, metric] : {kTrained[0], kTrained[1]}) {
+        const auto other = make_index(spec, {.dim = kDim, .metric = metric});
+        const std::vector<float> x = random_rows(100, kDim, 3);
+        other->train(MatrixView<const float>(x.data(), 100, kDim));
+        const std::vector<float> centroids = other->centroids(),
+                                 parameters = other->codec_parameters();
+        expect_trained_or_not(spec, metric, [&](CellIndex& index, const CallOptions&) {
+            index.set_trained({centroids.data(), 9, kDim}, parameters);
+        });
+    }
+}
+
 TEST(CellMemory, ThatRunsOutLeavesContents) {
     constexpr CellShape kShape{2, 0};
     constexpr GatherLimits kLimits{1, 2000};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -102,6 +103,92 @@ TEST(CellIndexSearch, RangesAreStrictAndInOrder) {
     }
     const auto codes = filled("RaBitQ4", Metric::L2, base);
     EXPECT_EQ(codes->range_search(base.slice(0, 20), 0.0f, {}).ids.size(), 0u);
+}
+
+// Cells for inner products are of directions; what is stored beside them is as good for short rows.
+TEST(CellIndexSearch, ShortVectorsLoseNothing) {
+    constexpr size_t kRows = 1000, kDim = 16, kQueries = 50;
+    std::vector<float> values = normal_values(kRows * kDim, 10);
+    std::vector<float> asked = normal_values(kQueries * kDim, 11);
+    for (float& value : values)
+        value *= 0.25f;
+    const MatrixView<const float> base(values.data(), kRows, kDim);
+    const MatrixView<const float> queries(asked.data(), kQueries, kDim);
+    SearchOptions options;
+    options.probes = 8;
+    for (const char* spec : {"IVF8,SQ8", "IVF8,I8", "IVF8,PQ4", "IVF8,RaBitQ4", "IVF8,RaBitQ"}) {
+        const SearchResult found =
+            filled(spec, Metric::InnerProduct, base)->search(queries, options);
+        for (const float scale : {0x1p-5f, 0x1p-20f}) {
+            std::vector<float> shorter = values;
+            for (float& value : shorter)
+                value *= scale;
+            const auto index = filled(spec, Metric::InnerProduct, {shorter.data(), kRows, kDim});
+            EXPECT_EQ(index->search(queries, options).ids, found.ids) << spec << " " << scale;
+        }
+    }
+}
+
+// No score is below -1, though an estimate may be.
+TEST(CellIndexSearch, RangesBelowTheLeastCosineHaveAll) {
+    constexpr size_t kRows = 300, kDim = 16;
+    const std::vector<float> values = normal_values(kRows * kDim, 9);
+    const MatrixView<const float> base(values.data(), kRows, kDim);
+    std::vector<float> opposite = values;
+    for (float& value : opposite)
+        value = -value;
+    const MatrixView<const float> queries(opposite.data(), kRows, kDim);
+    for (const char* spec :
+         {"RaBitQ", "RaBitQ2", "SQ8", "PQ4x4fs", "PQ2", "Flat", "RaBitQ,RFlat"}) {
+        const auto index = filled(spec, Metric::Cosine, base);
+        const RangeResult all = index->range_search(queries, -1.0001f, {});
+        EXPECT_EQ(all.ids.size(), kRows * kRows) << spec;
+        EXPECT_GE(*std::min_element(all.scores.begin(), all.scores.end()), -1.0f) << spec;
+    }
+}
+
+// What is left out by bounds is worse than what is found, where a column is the same in all rows
+// and where centroids lie elsewhere in it.
+TEST(CellIndexSearch, BoundsHoldOfConstantColumns) {
+    constexpr size_t kRows = 3000, kDim = 12, kQueries = 20, kNear = 50;
+    std::vector<float> values = normal_values(kRows * kDim, 7);
+    for (size_t i = 0; i < kRows; ++i)
+        values[i * kDim + 5] = 40.0f;
+    const std::vector<float> asked = normal_values(kQueries * kDim, 8);
+    const MatrixView<const float> base(values.data(), kRows, kDim);
+    const MatrixView<const float> queries(asked.data(), kQueries, kDim);
+    for (const Metric metric : {Metric::L2, Metric::InnerProduct, Metric::Cosine}) {
+        for (const char* spec : {"SQ8", "IVF6,SQ8", "IVF6,SQ8nr"}) {
+            const auto trained = filled(spec, metric, base);
+            std::vector<float> centroids = trained->centroids();
+            for (size_t i = 5; i < centroids.size(); i += kDim)
+                centroids[i] -= 35.0f;
+            const auto moved = make_index(spec, {kDim, metric, 3});
+            moved->set_trained({centroids.data(), centroids.size() / kDim, kDim},
+                               trained->codec_parameters());
+            moved->add(base);
+            for (const CellIndex* index : {trained.get(), moved.get()}) {
+                SCOPED_TRACE(testing::Message() << spec << " " << metric_name(metric) << " moved "
+                                                << (index == moved.get()));
+                SearchOptions options;
+                options.probes = index->options().cells;
+                options.k = kRows;
+                const SearchResult all = index->search(queries, options);
+                options.k = kNear;
+                const SearchResult near = index->search(queries, options);
+                for (size_t q = 0; q < kQueries; ++q) {
+                    const std::span<const int64_t> ids(&all.ids[q * kRows], kNear);
+                    const std::span<const float> scores(&all.scores[q * kRows], kNear + 1);
+                    EXPECT_TRUE(std::equal(ids.begin(), ids.end(), &near.ids[q * kNear]));
+                    const RangeResult found =
+                        index->range_search(queries.slice(q, 1), scores.back(), options);
+                    const auto ties = std::count(scores.begin(), scores.end(), scores.back());
+                    ASSERT_EQ(found.ids.size(), scores.size() - static_cast<size_t>(ties));
+                    EXPECT_TRUE(std::equal(found.ids.begin(), found.ids.end(), ids.begin()));
+                }
+            }
+        }
+    }
 }
 
 template <class Call>

@@ -50,6 +50,13 @@ TEST(Spec, RefusesEveryBrokenRule) {
         {"transforms = 17", kInvalid, flat, [](Options& o) { o.transforms.resize(17); }},
         {"transform kind 9", kInvalid, flat,
          [](Options& o) { o.transforms.push_back({.kind = static_cast<TransformKind>(9)}); }},
+        {"Normalize out_dim = 1 ", kInvalid, flat,
+         [](Options& o) { o.transforms = {{.kind = TransformKind::Normalize, .out_dim = 1}}; }},
+        {"Normalize out_dim = 32 ", kInvalid, flat,
+         [](Options& o) {
+             o.transforms = {{.kind = TransformKind::Pca, .out_dim = 20},
+                             {.kind = TransformKind::Normalize, .out_dim = 32}};
+         }},
         {"PCA out_dim = 33", kInvalid, flat,
          [](Options& o) { o.transforms.push_back({.kind = TransformKind::Pca, .out_dim = 33}); }},
         {"OPQ subquantizers = 0", kInvalid, flat,
@@ -75,6 +82,9 @@ TEST(Spec, RefusesEveryBrokenRule) {
          [](Options& o) { o.codec = {.kind = CodeKind::Product4, .subquantizers = 33}; }},
         {"bits = 0", kInvalid, rabitq, [](Options& o) { o.codec.bits = 0; }},
         {"bits = 9", kInvalid, rabitq, [](Options& o) { o.codec.bits = 9; }},
+        {"bits = 9", kInvalid, flat, [](Options& o) { o.codec.bits = 9; }},
+        {"re-rank bits = 9", kInvalid, flat,
+         [](Options& o) { o.rerank = CodecOptions{.bits = 9}; }},
         {"need a rotation", kInvalid, rabitq, [](Options& o) { o.transforms.clear(); }},
         {"residual = false", kInvalid, rabitq, [](Options& o) { o.residual = false; }},
         {"residual = true", kInvalid, flat, [](Options& o) { o.residual = true; }},
@@ -114,7 +124,7 @@ TEST(Spec, DimensionsFollowTheTransforms) {
     CellIndexOptions options = flat();
     EXPECT_EQ(transformed_dim(options), 32u);
     options.transforms = {{.kind = TransformKind::Pca, .out_dim = 20},
-                          {.kind = TransformKind::Normalize, .out_dim = 7},
+                          {.kind = TransformKind::Normalize, .out_dim = 20},
                           {.kind = TransformKind::Opq, .subquantizers = 4}};
     EXPECT_EQ(transformed_dim(options), 20u);
     options.transforms.push_back({.kind = TransformKind::RandomRotation, .out_dim = 64});

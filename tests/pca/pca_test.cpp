@@ -394,6 +394,25 @@ TEST(Pca, RefusedRowsLeaveTheFitterUnchanged) {
     expect_same_bits(fitter.finish(take(5)), fit(x, take(5)));
 }
 
+TEST(Pca, CancelledRowsLeaveTheFitterUnchanged) {
+    const Rows x = correlated(5000, 5, 5, 16);
+    Pca::Fitter fitter(5);
+    std::vector<double> told;
+    const Progress stop = [&](std::string_view, double done, double total) {
+        EXPECT_EQ(total, 5000);
+        told.push_back(done);
+        return done < 3000;
+    };
+    for (int time = 0; time < 2; ++time) {  // the first rows of all, and further ones
+        EXPECT_EQ(code_of([&] { fitter.add(x.view(), cpu_backend(), 2, stop); }),
+                  StatusCode::Cancelled);
+        EXPECT_EQ(told, (std::vector<double>{0, 0, 1024, 2048, 3072}));
+        told.clear();
+        if (time == 0) fitter.add(x.view(), cpu_backend(), 2);
+    }
+    expect_same_bits(fitter.finish(take(5)), fit(x, take(5)));
+}
+
 // Values near the ends of float32: either a clear error or finite results.
 TEST(Pca, ExtremeScales) {
     for (const float scale : {1e-25f, 1e12f}) {

@@ -33,6 +33,12 @@ def gapped(x):
     return wide[:, : x.shape[1]]
 
 
+def packed(x):
+    records = np.zeros(len(x), [("mark", "u1"), ("x", x.dtype, x.shape[1])])
+    records["x"] = x
+    return records["x"]
+
+
 WAYS = {
     "as it is": lambda x: x,
     "rows apart": gapped,
@@ -41,6 +47,8 @@ WAYS = {
     "rows reversed": lambda x: x[::-1].copy()[::-1],
     "columns reversed": lambda x: x[:, ::-1].copy()[:, ::-1],
     "read only": frozen,
+    "rows of packed records": packed,
+    "other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
     "DLPack": Foreign,
     "DLPack, rows apart": lambda x: Foreign(gapped(x)),
     "list": lambda x: x.tolist(),
@@ -87,6 +95,7 @@ def test_33_ids_of_any_integer_type(dtype):
         tuple,
         lambda a: a.tolist(),
         lambda a: np.repeat(a, 2)[::2],
+        lambda a: a.astype(a.dtype.newbyteorder()),
         Foreign,
     ):
         index = nearcell.Index("Flat", 4)
@@ -98,6 +107,16 @@ def test_33_ids_of_any_integer_type(dtype):
     index = nearcell.Index("Flat", 4)
     index.add(x, range(5, 15))
     assert index.ids().tolist() == list(range(5, 15))
+
+
+def test_33_why_dlpack_refuses():
+    class Refusing(Foreign):
+        def __dlpack__(self, **_):
+            raise BufferError("a gradient is wanted")
+
+    with pytest.raises(TypeError, match=r"x cannot be .* DLPack: a gradient is wanted") as caught:
+        nearcell.Index("Flat", D).add(Refusing(uniform(10, D, 87)))
+    assert isinstance(caught.value.__cause__, BufferError)
 
 
 def test_33_one_dimension_says_what_to_do():

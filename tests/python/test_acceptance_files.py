@@ -1,5 +1,6 @@
 """Saved indexes and vector files: acceptance case 28, and what a damaged file must do."""
 
+import errno
 import os
 import pickle
 import resource
@@ -149,6 +150,32 @@ def test_28_a_full_disk_keeps_the_old_file(tmp_path):
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["x.nc"]
 
 
+def test_28_file_errors_are_like_those_of_python(tmp_path):
+    index = built("Flat", uniform(5, 4, 72))
+    missing, below = tmp_path / os.fsdecode(b"nothing-\xff.nc"), tmp_path / "missing" / "x.nc"
+    for call, path in (
+        (lambda: nearcell.Index.open(missing), missing),
+        (lambda: nearcell.read(tmp_path / "a.fvecs"), tmp_path / "a.fvecs"),
+        (lambda: nearcell.Network("resnet18", missing), missing),
+        (lambda: nearcell.extract(tmp_path / "pictures"), tmp_path / "pictures"),
+        (lambda: index.save(below), below),
+        (lambda: nearcell.write(below, uniform(5, 4, 72), "fvecs"), below),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            call()
+        error = caught.value
+        assert (error.errno, error.filename) == (errno.ENOENT, str(path))
+        assert error.strerror and str(tmp_path) not in error.strerror
+        assert str(error) == f"[Errno 2] {error.strerror}: {str(path)!r}"
+    assert "create the directory first" in error.strerror
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        index.save(tmp_path / "file" / "x.nc")
+    with pytest.raises(OSError, match="File name too long") as caught:
+        nearcell.Index.open(tmp_path / ("x" * 300))
+    assert caught.value.errno == errno.ENAMETOOLONG
+
+
 def test_28_paths_that_cannot_be(tmp_path):
     index = built("Flat", uniform(5, 4, 72))
     with pytest.raises(FileNotFoundError, match="nothing.nc"):
@@ -197,6 +224,30 @@ def test_id_files_round_trip(name, dtype, tmp_path):
     nearcell.write(tmp_path / name, ids)
     back = nearcell.read(tmp_path / name)
     assert back.dtype == np.int64 and np.array_equal(back, ids)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float16", "float32"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda x: x[:, ::2],
+        lambda x: x[::-1],
+        lambda x: x[:, ::-1],
+        np.asfortranarray,
+        lambda x: x[::2],
+    ],
+    ids=["columns apart", "rows reversed", "columns reversed", "Fortran", "rows apart"],
+)
+def test_17_the_type_is_kept_in_every_layout(tmp_path, dtype, way):
+    x = way(np.arange(24).reshape(4, 6).astype(dtype))
+    nearcell.write(tmp_path / "x.raw", x)
+    assert (tmp_path / "x.raw").read_bytes() == x.tobytes()
+    nearcell.write(tmp_path / "x.npy", x)
+    back = np.load(tmp_path / "x.npy")
+    assert back.dtype == x.dtype and np.array_equal(back, x)
+    if dtype == "uint8":
+        nearcell.write(tmp_path / "x.u8bin", x)
+        assert np.array_equal(nearcell.read(tmp_path / "x.u8bin"), x)
 
 
 def test_vector_files_of_others(tmp_path):

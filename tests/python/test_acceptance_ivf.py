@@ -187,6 +187,22 @@ def clone_with_defaults(index, probes, rerank):
     return other
 
 
+def test_23_a_default_can_be_taken_back():
+    train, base, queries = manifold(24, 500, 1000, 30)
+    index = built("IVF4,RaBitQ,Refine(SQ8)", base, train=train)
+    before = index.search(queries, 7)
+    index.default_rerank = 7
+    assert not np.array_equal(index.search(queries, 7)[1], before[1])
+    index.default_rerank = 0
+    index.default_rerank = index.default_rerank
+    assert index.default_rerank == 0
+    assert np.array_equal(index.search(queries, 7)[1], before[1])
+    with pytest.raises(ValueError, match="default_rerank"):
+        index.default_rerank = -1
+    with pytest.raises(ValueError, match="default_probes"):
+        index.default_probes = 0
+
+
 def test_23_every_option_matters():
     train, base, queries = manifold(32, 1000, 3000, 60)
     index = built("IVF32,PQ4,RFlat", base, train=train)

@@ -140,6 +140,18 @@ CASES = [
         ["radius = 1000", "1.8e308"],
     ),
     ("no radius", lambda i: i.range_search(X[:2], None), TypeError, ["radius = None", "number"]),
+    (
+        "margin",
+        lambda i: i.search(X[:2], 3, margin=1e300),
+        ValueError,
+        ["margin = 1e+300", "3.4e38"],
+    ),
+    (
+        "margin = -1",
+        lambda i: i.search(X[:2], 3, margin=-1),
+        ValueError,
+        ["margin = -1", "least 0"],
+    ),
     ("no margin", lambda i: i.search(X[:2], 3, margin=None), TypeError, ["margin = None"]),
     ("no recall", lambda i: i.tune(X[:2], [[1]] * 2, None), TypeError, ["recall = None"]),
     ("a word in the index", lambda i: "3" in i, TypeError, ["id = '3'", "whole number"]),
@@ -489,3 +501,17 @@ def test_imported_parts_of_wrong_shape():
         assert not target.is_trained
     target.set_trained(centroids, parameters)
     assert target.is_trained
+
+
+def test_imported_centroids_for_cosine_have_length_one():
+    good = built("IVF4,Flat", X[:500], "cosine")
+    target = nearcell.Index("IVF4,Flat", D, "cosine")
+    longer = good.centroids
+    longer[2] *= 1.5
+    with pytest.raises(ValueError, match=r"centroids\[2\] has length 1.5, .* length 1 for cosine"):
+        target.set_trained(longer)
+    assert not target.is_trained
+    target.set_trained(good.centroids.astype("f2"))  # length one but for rounding
+    target.set_trained(good.centroids)
+    assert np.array_equal(target.centroids, good.centroids)
+    nearcell.Index("IVF4,Flat", D, "ip").set_trained(longer)

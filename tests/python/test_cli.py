@@ -586,6 +586,20 @@ def test_corrupt_files(data: Data, index: Path, tmp_path: Path) -> None:
     assert not out.exists() and not (tmp_path / "x.nc").exists()
 
 
+def test_files_of_another_kind(data: Data, index: Path, tmp_path: Path) -> None:
+    base, pca, raw = data.path("base.fbin"), tmp_path / "p.nc", tmp_path / "b.raw"
+    run("reduce", base, "--pca", 3, "-o", tmp_path / "r.npy", "--save", pca)
+    for words, path in (
+        (["search", pca, base, "-o", tmp_path / "o.npy"], pca),
+        (["reduce", base, "--apply", index, "-o", tmp_path / "o.npy"], index),
+    ):
+        message = run(*words, code=BAD_INPUT).stderr
+        assert str(path) in message and "kind" in message
+    raw.write_bytes(bytes(64))
+    message = run("convert", raw, tmp_path / "o.npy", code=BAD_INPUT).stderr
+    assert "--raw-cols" in message and str(raw) in message
+
+
 def test_bad_specs(data: Data, tmp_path: Path) -> None:
     for spec, token in (("IVF32,Flatt", "Flatt"), ("Quux", "Quux"), ("", "")):
         words = ["build", data.path("base.fbin"), "-k", spec, "-o", tmp_path / "x.nc"]
@@ -633,11 +647,21 @@ def test_non_finite_values(data: Data, index: Path, tmp_path: Path) -> None:
     bad[3, 5] = np.nan
     path, out = tmp_path / "nan.fbin", tmp_path / "out.ibin"
     write_bin(path, bad)
-    run("search", index, path, "-o", out, code=BAD_INPUT)
-    run("truth", data.path("base.fbin"), path, "-o", out, code=BAD_INPUT)
-    run("build", path, "-k", "Flat", "-o", tmp_path / "x.nc", code=BAD_INPUT)
-    run("reduce", path, "--pca", 2, "-o", tmp_path / "x.npy", code=BAD_INPUT)
-    run("verify", path, code=BAD_INPUT)
+    base, x = data.path("base.fbin"), tmp_path / "x.nc"
+    files = ["--queries", path, "--truth", data.path("truth.ibin")]
+    for words in (
+        ["search", index, path, "-o", out],
+        ["truth", base, path, "-o", out],
+        ["truth", path, data.path("queries.fbin"), "-o", out],
+        ["build", path, "-k", "Flat", "-o", x],
+        ["build", base, "-k", "Flat", "-o", x, "--tune-recall", 0.5, "--queries", path],
+        ["reduce", path, "--pca", 2, "-o", tmp_path / "x.npy"],
+        ["eval", index, *files],
+        ["tune", index, *files, "--recall", 0.9],
+        ["verify", path],
+    ):
+        done = run(*words, code=BAD_INPUT)
+        assert f"{path}[3, 5]" in done.stdout + done.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == ["nan.fbin"]
 
 

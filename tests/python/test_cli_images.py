@@ -211,8 +211,9 @@ def test_broken_pictures_are_named_and_counted(data: Data, tmp_path: Path) -> No
         "d.bmp": whole,
     }.items():
         (folder / name).write_bytes(content)
+    (folder / "remarks.txt").write_text("none")
     report = extract(data, folder, "-o", out)
-    assert (report["pictures"], report["rows"]) == (4, 2)
+    assert (report["pictures"], report["rows"], report["other_files"]) == (4, 2, 1)
     assert [Path(one["picture"]).name for one in report["skipped"]] == ["a.bmp", "c.png"]
     assert all(one["picture"] in one["reason"] for one in report["skipped"])
     assert [Path(os.fsdecode(name)).name for name in names_of(tmp_path / "x.npy.names.txt")] == [
@@ -458,12 +459,30 @@ def test_the_index_is_kept_with_names_and_pca(data: Data, tmp_path: Path) -> Non
         one["picture"] for one in report["neighbors"][0]["neighbors"]
     ]
     assert run_json("info", index)["rows"] == COUNT
+    assert run_json("verify", index)["files"][0]["message"].endswith("vectors, names of all")
+    with (tmp_path / "x.nc.names.txt").open("ab") as file:
+        file.write(b"more\n")
+    message = run_json("verify", index, code=CORRUPT)["files"][0]["message"]
+    assert f"x.nc has {COUNT} vectors, but" in message and f"has {COUNT + 1} names" in message
     # What another index leaves there is its own, or nothing.
     images(data, data.pictures, "--save-index", index)
     assert not (tmp_path / "x.nc.pca.nc").exists()
     (tmp_path / "x.nc.pca.nc").write_text("not a PCA")
     images(data, data.pictures, "--save-index", index)
     assert (tmp_path / "x.nc.pca.nc").read_text() == "not a PCA"
+
+
+def test_a_pca_that_cannot_be_written_changes_nothing(data: Data, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+
+    index = tmp_path / "x.nc"
+    words = ["images", data.pictures, "--weights", data.weights, "--save-index", index, "--pca"]
+    run(*words, 3)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before[tmp_path / "x.nc.pca.nc"]) < 90_000 and len(before[index]) < 90_000
+    assert "x.nc.pca.nc: cannot write" in run(*words, 19, code=IO, preexec_fn=limit).stderr
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_what_images_refuses(data: Data, tmp_path: Path) -> None:

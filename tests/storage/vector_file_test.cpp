@@ -72,6 +72,24 @@ TEST(VectorFile, MissingFilesAndDirectoriesAreTold) {
     EXPECT_EQ(error_of([&] { read_vectors(dir.file("d.h5")); }).code(), StatusCode::Io);
 }
 
+// The name before it would be that of another file, or data set.
+TEST(VectorFile, PathsWithAZeroByteAreRefused) {
+    using namespace std::string_literals;
+    const ScratchDir dir;
+    const VectorSample sample(ElementType::Float32, 5, 4);
+    for (const std::string name : {"x.fvecs", "x.fbin", "x.npy", "x.h5"}) {
+        write_vectors(dir.file(name), sample.vectors);
+        const std::string path = dir.file(name) + "\0."s + name;
+        EXPECT_EQ(error_of([&] { read_vectors(path); }).code(), StatusCode::Io) << name;
+        EXPECT_EQ(error_of([&] { read_ids(path); }).code(), StatusCode::Io) << name;
+        EXPECT_EQ(error_of([&] { vector_file_info(path); }).code(), StatusCode::Io) << name;
+        EXPECT_EQ(error_of([&] { write_vectors(path, sample.vectors); }).code(), StatusCode::Io);
+    }
+    const std::string set = dir.file("x.h5:train\0x"s);
+    EXPECT_EQ(error_of([&] { read_vectors(set); }).code(), StatusCode::Io);
+    EXPECT_EQ(error_of([&] { write_vectors(set, sample.vectors); }).code(), StatusCode::Io);
+}
+
 TEST(VectorFile, WritersRefuseNullAndNoColumns) {
     const ScratchDir dir;
     for (const char* name : {"x.fvecs", "x.fbin", "x.npy", "x.raw", "x.h5"}) {
