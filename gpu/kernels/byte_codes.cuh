@@ -179,25 +179,9 @@ SIMT_DEVICE void look_up_eight(const ByteCodes& shared, const unsigned (&words)[
     }
 }
 
-// Eight dimensions of a vector from `first` on, moved by the centroid; zero past the end.
-template <CodeKind kKind, unsigned kWords>
-SIMT_DEVICE void moved_eight(const CodeView& code, const ByteCodes& shared, const uint32_t* row,
-                             const unsigned (&words)[kWords], unsigned first, float (&x)[8]) {
-    if constexpr (kKind == CodeKind::Product4) {
-        look_up_eight(shared, words, first, x);
-        return;
-    } else if constexpr (kKind == CodeKind::Product8) {
-        const auto* const data = shared.subspaces + first;
-        if (code.sub_width != 0 && code.sub_width % 2 == 0)
-            gather_eight<kKind, 2, 1>(code, data, row, x);
-        else
-            gather_eight<kKind, 1, 1>(code, data, row, x);
-    } else {
-        const float scale = scale_of_vector<kKind, 1>(code, row);
-        SIMT_UNROLL
-        for (unsigned i = 0; i < 8; ++i)
-            x[i] = value_of_words<kKind>(words, i, shared.ranges + first, scale);
-    }
+// Moves eight dimensions from `first` on by the centroid; zero past the end.
+SIMT_DEVICE void move_eight(const CodeView& code, const ByteCodes& shared, unsigned first,
+                            float (&x)[8]) {
     SIMT_UNROLL
     for (unsigned i = 0; i < 8; i += 4) {
         const float4 c = simt::load16(reinterpret_cast<const float4*>(shared.centroid + first + i));
@@ -210,6 +194,28 @@ SIMT_DEVICE void moved_eight(const CodeView& code, const ByteCodes& shared, cons
     SIMT_UNROLL
     for (unsigned i = 0; i < 8; ++i) {
         if (first + i >= code.dim) x[i] = 0;
+    }
+}
+
+// Eight dimensions of a vector from `first` on, moved by the centroid; zero past the end.
+template <CodeKind kKind, unsigned kWords>
+SIMT_DEVICE void moved_eight(const CodeView& code, const ByteCodes& shared, const uint32_t* row,
+                             const unsigned (&words)[kWords], unsigned first, float (&x)[8]) {
+    if constexpr (kKind == CodeKind::Product4) {
+        look_up_eight(shared, words, first, x);
+    } else if constexpr (kKind == CodeKind::Product8) {
+        const auto* const data = shared.subspaces + first;
+        if (code.sub_width != 0 && code.sub_width % 2 == 0)
+            gather_eight<kKind, 2, 1>(code, data, row, x);
+        else
+            gather_eight<kKind, 1, 1>(code, data, row, x);
+        move_eight(code, shared, first, x);
+    } else {
+        const float scale = scale_of_vector<kKind, 1>(code, row);
+        SIMT_UNROLL
+        for (unsigned i = 0; i < 8; ++i)
+            x[i] = value_of_words<kKind>(words, i, shared.ranges + first, scale);
+        move_eight(code, shared, first, x);
     }
 }
 
