@@ -9,7 +9,8 @@ include(CMakePackageConfigHelpers)
 foreach(folder IN LISTS NEARCELL_FOLDERS)
     install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}
             DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/nearcell
-            FILES_MATCHING PATTERN "*.h" PATTERN "*.def")
+            FILES_MATCHING PATTERN "*.h" PATTERN "*.def"
+            PATTERN "hdf5_session.h" EXCLUDE)  # which wants headers of HDF5, and nobody else's does
 endforeach()
 install(TARGETS nearcell EXPORT nearcellTargets)
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,6 +23,17 @@ std::vector<float> normal_values(size_t count, uint64_t seed) {
     for (float& value : values)
         value = static_cast<float>(random.normal());
     return values;
+}
+
+// Each row to length one.
+void scale_to_one(std::vector<float>& rows, size_t dim) {
+    for (size_t begin = 0; begin < rows.size(); begin += dim) {
+        float square = 0;
+        for (size_t j = begin; j < begin + dim; ++j)
+            square += rows[j] * rows[j];
+        for (size_t j = begin; j < begin + dim; ++j)
+            rows[j] /= std::sqrt(square);
+    }
 }
 
 std::unique_ptr<CellIndex> filled(const std::string& spec, Metric metric,
@@ -163,6 +175,7 @@ TEST(CellIndexSearch, BoundsHoldOfConstantColumns) {
             std::vector<float> centroids = trained->centroids();
             for (size_t i = 5; i < centroids.size(); i += kDim)
                 centroids[i] -= 35.0f;
+            if (metric == Metric::Cosine) scale_to_one(centroids, kDim);
             const auto moved = make_index(spec, {kDim, metric, 3});
             moved->set_trained({centroids.data(), centroids.size() / kDim, kDim},
                                trained->codec_parameters());
