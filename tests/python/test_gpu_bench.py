@@ -1,40 +1,43 @@
 """bench/gpu without a GPU: what becomes of tools that are stopped, and of what peers answer."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import tempfile
 import time
+from types import ModuleType
 
 import numpy as np
 import pytest
 from support import ROOT
 
 
-@pytest.fixture(autouse=True)
-def _modules(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "bench/gpu"))
+def load(name: str) -> ModuleType:
+    """A module of bench/gpu, under a name of its own: bench/ has a package called peers, too."""
+    spec = importlib.util.spec_from_file_location(f"gpu_{name}", ROOT / f"bench/gpu/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_a_table_that_was_cut_off_leaves_the_rest(tmp_path):
     """Nsight Compute and the benchmark are stopped wherever they are when their time is up."""
-    from run_on_gpu import METRICS, kernel_rows, read_lines
-
-    header = ['"ID"', '"Kernel Name"', *(f'"{metric}"' for metric in METRICS.values())]
+    run = load("run_on_gpu")
+    header = ['"ID"', '"Kernel Name"', *(f'"{metric}"' for metric in run.METRICS.values())]
     row = ['"0"', '"nearcell::gpu::scan(int)"', '"2,500"', '"50"', '"25"']
     path = tmp_path / "kernels.csv"
     path.write_text("\n".join(["==PROF==", ",".join(header), ",".join(row), ",".join(row[:3])]))
-    assert kernel_rows(path) == [
+    assert run.kernel_rows(path) == [
         {"what": "search 0", "kernel": "scan", "launches": 1, "us": 2.5}
         | {"DRAM %": 50.0, "issue %": 25.0}
     ]
     path.write_text('{"what": "pca"}\nnoise\n{"what": "ass')
-    assert read_lines(path) == [{"what": "pca"}]
+    assert run.read_lines(path) == [{"what": "pca"}]
 
 
 def test_what_a_stopped_command_started_ends_with_it():
-    from run_on_gpu import status_of
-
+    status_of = load("run_on_gpu").status_of
     with tempfile.TemporaryFile() as out:
         assert status_of(["bash", "-c", "exit 3"], out, 20) == 3
         with pytest.raises(subprocess.TimeoutExpired):
@@ -55,8 +58,6 @@ def test_what_a_stopped_command_started_ends_with_it():
 
 def test_recall_of_results_that_are_written_again(tmp_path):
     """Faiss fills the same arrays for each batch of queries."""
-    from peers import Peers
-
     rng = np.random.default_rng(1)
     for name, values in {
         "base.fbin": rng.standard_normal((300, 4)).astype(np.float32),
@@ -67,7 +68,7 @@ def test_recall_of_results_that_are_written_again(tmp_path):
             np.array(values.shape, np.uint32).tofile(file)
             values.tofile(file)
     with open(tmp_path / "lines", "w") as out:
-        peers = Peers(tmp_path, time.monotonic() + 60, out, is_wide=False)
+        peers = load("peers").Peers(tmp_path, time.monotonic() + 60, out, is_wide=False)
 
         def search(which, found):
             ids = np.zeros((which.stop - which.start, 10), np.int32) if found is None else found
