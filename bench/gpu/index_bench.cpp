@@ -219,8 +219,9 @@ void compare(const Setting& setting, const std::vector<std::unique_ptr<IndexBenc
 void bench_codes(const Setting& setting, const Rows& base, const Rows& queries) {
     const std::string cells = "IVF" + std::to_string(setting.size.cells) + ",";
     std::vector<std::unique_ptr<IndexBench>> indexes;
-    for (const std::string& code : {std::string("SQbf16nr"), std::string("SQ8nr"),
-                                    "PQ" + std::to_string(setting.size.dim) + "x4fs"}) {
+    const std::string first = "SQbf16nr", again = first;  // what it differs by from itself, too
+    for (const std::string& code :
+         {first, std::string("SQ8nr"), "PQ" + std::to_string(setting.size.dim) + "x4fs", again}) {
         indexes.push_back(std::make_unique<IndexBench>(setting, cells + code, queries));
         indexes.back()->build(base);
     }

@@ -36,7 +36,7 @@ from typing import IO
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-LIMITS = {"parity": 150, "sanitizers": 110, "bench": 200, "kernels": 60, "peers": 200}  # seconds
+LIMITS = {"parity": 150, "sanitizers": 110, "bench": 200, "kernels": 60, "peers": 230}  # seconds
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 # Every code by every metric would take racecheck minutes.
 RACES = "*Filters:*RangeSearch:*Changes:*OnTheDevice:*OnTheHost:*EveryMetric:*Cpus*-*EveryCode*"
@@ -336,7 +336,7 @@ def bench(run: Run, arguments: argparse.Namespace, programs: Path, data: Path) -
         else:
             seconds = min(LIMITS["peers"], run.left())
             command = [sys.executable, HERE / "peers.py", data, *peers]
-            command += ["--seconds", f"{0.8 * seconds:.0f}", "--json", data / "peers.jsonl"]
+            command += ["--seconds", f"{0.9 * seconds:.0f}", "--json", data / "peers.jsonl"]
             run.step("peers", command, seconds)
 
 

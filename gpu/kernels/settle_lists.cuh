@@ -1,11 +1,10 @@
 // The end of a search by byte tiles: lists are narrowed once more, what is left of each query is
 // scored by the codes, and the best, with those that were held before, are put in order. One block
 // a query, with some candidates more than are wanted. Codes lie in rows (cell_layout.cuh): of
-// up to 32 candidates and 128 dimensions the block reads them at once, so that it waits once (4-bit
-// codes from where they are), decodes them together, and a thread each adds up one, in the order of
-// dimensions, as scans do.
-// Cost: reading codes from anywhere, from HBM; of few queries waiting for memory, for barriers, and
-// for sums of which each term waits for the last.
+// up to 32 candidates and 128 dimensions the block reads them at once, so that it waits once,
+// decodes them together, and a thread each adds up one, in the order of dimensions, as scans do;
+// 4-bit codes are looked up while they are added. Cost: reading codes from anywhere, from HBM; of
+// few queries waiting for memory, for barriers, and for sums of which each term waits for the last.
 #pragma once
 
 #include <nearcell/gpu/kernels/narrow_lists.cuh>
@@ -201,78 +200,12 @@ SIMT_DEVICE float4 four_of_word(const float* entries, uint32_t word, unsigned g)
     return make_float4(*entry(4 * g), *entry(4 * g + 1), *entry(4 * g + 2), *entry(4 * g + 3));
 }
 
-// Whether 4-bit codes are decoded by words: subspaces of 1, 2 or 4 dimensions, all of the same.
-template <CodeKind kKind>
-SIMT_DEVICE bool decodes_words(const CodeView& code) {
-    return stages_entries<kKind>(code) && code.sub_width != 3 && code.dim % 4 == 0;
-}
-
-// As decode_staged, of codes and bases that are not staged: a thread takes a word, and what it is
-// added to, from where they are. `entries`: of the dimensions [begin, begin + dims).
-template <unsigned kWidth>
-SIMT_DEVICE void decode_words(const CodeScoring& job, const float* entries, const unsigned* places,
-                              unsigned count, unsigned begin, unsigned dims, unsigned row,
-                              float* to) {
-    constexpr unsigned kDims = 8 * kWidth, kLanes = kStagedDims / kDims;
-    constexpr unsigned kAtOnce = kWidth == 1 ? 2 : 1;  // what is read before the first waits
-    const unsigned lane = threadIdx.x % kLanes, first = lane * kDims, step = blockDim.x / kLanes;
-    if (first >= dims) return;
-    const StoredCodes& stored = job.stored;
-    for (unsigned i = threadIdx.x / kLanes; i < count; i += kAtOnce * step) {
-        unsigned place[kAtOnce], cell[kAtOnce];
-        uint32_t word[kAtOnce];
-        float4 base[kAtOnce][kDims / 4];
-        SIMT_UNROLL
-        for (unsigned n = 0; n < kAtOnce; ++n)
-            place[n] = places[min(i + n * step, count - 1)];
-        SIMT_UNROLL
-        for (unsigned n = 0; n < kAtOnce; ++n) {
-            cell[n] = stored.residual ? job.cell_of_block[place[n] / kBlock] : 0;
-            word[n] = stored.blocks[place[n] * stored.code.words + (begin + first) / kDims];
-        }
-        SIMT_UNROLL
-        for (unsigned n = 0; n < kAtOnce; ++n) {
-            const auto* const from = reinterpret_cast<const float4*>(
-                stored.centroids + cell[n] * stored.code.dim + begin + first);
-            SIMT_UNROLL
-            for (unsigned g = 0; g < kDims / 4; ++g) {
-                const bool is_there = stored.residual && first + 4 * g < dims;
-                base[n][g] = is_there ? simt::load16(from + g) : make_float4(0, 0, 0, 0);
-            }
-        }
-        SIMT_UNROLL
-        for (unsigned n = 0; n < kAtOnce; ++n) {
-            if (n > 0 && i + n * step >= count) continue;
-            auto* const values = reinterpret_cast<float4*>(to + (i + n * step) * row + first);
-            SIMT_UNROLL
-            for (unsigned g = 0; g < kDims / 4; ++g) {
-                if (first + 4 * g >= dims) continue;
-                float4 x = four_of_word<kWidth>(entries + first * 16, word[n], g);
-                if (stored.residual) {
-                    const float4& y = base[n][g];
-                    x = make_float4(__fadd_rn(x.x, y.x), __fadd_rn(x.y, y.y), __fadd_rn(x.z, y.z),
-                                    __fadd_rn(x.w, y.w));
-                }
-                simt::store16(values + g, x);
-            }
-        }
-    }
-}
-
-// By words where that can be: whole warps then have fewer instructions, and wait less.
+// Codebooks from where they are staged, if they are.
 template <CodeKind kKind>
 SIMT_DEVICE void decode_codes(const CodeScoring& job, const StagedEntries<kKind>& entries,
-                              const unsigned* places, const StagedCodes& staged, unsigned begin,
-                              unsigned end, unsigned row, float* to) {
+                              const StagedCodes& staged, unsigned begin, unsigned end, unsigned row,
+                              float* to) {
     CodeView code = job.stored.code;
-    if (decodes_words<kKind>(code)) {
-        const unsigned dims = end - begin, count = staged.count;
-        if (code.sub_width == 1)
-            return decode_words<1>(job, entries.of, places, count, begin, dims, row, to);
-        if (code.sub_width == 2)
-            return decode_words<2>(job, entries.of, places, count, begin, dims, row, to);
-        return decode_words<4>(job, entries.of, places, count, begin, dims, row, to);
-    }
     unsigned skipped = 0;
     if (stages_entries<kKind>(code)) {
         code.codebooks = entries.of;
@@ -310,6 +243,49 @@ SIMT_DEVICE float add_staged(float sum, const float* x, const float* query, unsi
     return sum;
 }
 
+// Whether 4-bit codes are added up by words: subspaces of 1, 2 or 4 dimensions, all of the same.
+template <CodeKind kKind>
+SIMT_DEVICE bool adds_words(const CodeView& code) {
+    return stages_entries<kKind>(code) && code.sub_width != 3 && code.dim % 4 == 0;
+}
+
+// As add_staged, of a candidate whose values are those of the words of its code, added to `base`,
+// if it is not null. The lanes of a warp, each with another candidate, look into the same codebook:
+// values that they want are the same, or (of up to two dimensions) in other banks.
+template <KeySum kSum, unsigned kWidth>
+SIMT_DEVICE float add_words_of(float sum, const float* entries, const uint32_t* words,
+                               const float* base, const float* query, unsigned dims) {
+    constexpr unsigned kDims = 8 * kWidth, kWords = kStagedDims / kDims;
+    uint32_t word[kWords];
+    SIMT_UNROLL
+    for (unsigned w = 0; w < kWords; ++w)
+        word[w] = w * kDims < dims ? words[w] : 0;
+    SIMT_UNROLL
+    for (unsigned w = 0; w < kWords; ++w) {
+        SIMT_UNROLL
+        for (unsigned g = 0; g < kDims / 4; ++g) {
+            const unsigned j = w * kDims + 4 * g;
+            if (j >= dims) continue;
+            float4 x = four_of_word<kWidth>(entries + w * kDims * 16, word[w], g);
+            if (base != nullptr) {
+                const float4 y = simt::load16(reinterpret_cast<const float4*>(base + j));
+                x = make_float4(__fadd_rn(x.x, y.x), __fadd_rn(x.y, y.y), __fadd_rn(x.z, y.z),
+                                __fadd_rn(x.w, y.w));
+            }
+            sum = add_four<kSum>(sum, x, simt::load16(reinterpret_cast<const float4*>(query + j)));
+        }
+    }
+    return sum;
+}
+template <KeySum kSum>
+SIMT_DEVICE float add_words(float sum, const CodeView& code, const float* entries,
+                            const uint32_t* words, const float* base, const float* query,
+                            unsigned dims) {
+    if (code.sub_width == 1) return add_words_of<kSum, 1>(sum, entries, words, base, query, dims);
+    if (code.sub_width == 2) return add_words_of<kSum, 2>(sum, entries, words, base, query, dims);
+    return add_words_of<kSum, 4>(sum, entries, words, base, query, dims);
+}
+
 // The candidates of a query by their codes. `entries`: those of the first dimensions were asked
 // for.
 template <CodeKind kKind, KeySum kSum>
@@ -320,13 +296,12 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
     SIMT_SHARED(scales, float[kStaged]);
     SIMT_SHARED(values, StagedValues);
     const CodeView& code = job.stored.code;
-    const bool by_words = decodes_words<kKind>(code);
+    const bool by_words = adds_words<kKind>(code), residual = job.stored.residual;
     const auto dim = static_cast<unsigned>(code.dim);
     const unsigned stride =
         (min(static_cast<unsigned>(code.words), most_words<kKind>()) + 3) / 4 * 4;
     const unsigned row = staged_row(min(dim, kStagedDims));
     const float* const query = job.queries + blockIdx.x * size_t{dim};
-    const bool residual = job.stored.residual;
     unsigned each = min(kStaged, kStagedValues / row - 1);
     if constexpr (StagedWords<kKind>::kCount < StagedWords<kKind>::kAll)
         each = min(each, StagedWords<kKind>::kCount / stride);
@@ -336,31 +311,34 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
         const bool adds = threadIdx.x < some;
         const unsigned place = adds ? places[first + threadIdx.x] : 0;
         const unsigned tag = adds ? job.stored.tags[place] : 0;
+        float* const of_query = values.of + some * row;
         float sum = 0;
         for (unsigned begin = 0; begin < dim; begin += kStagedDims) {
             const unsigned end = min(begin + kStagedDims, dim), own = begin + threadIdx.x;
             const StagedCodes staged{codes.of, scales, stride, some,
                                      words_of_dims<kKind>(code, begin, end)};
-            const float of_query = own < end ? query[own] : 0;
-            if (!by_words) {
-                if (residual) {
-                    if (first + begin > 0) __syncthreads();  // all have done with the last values
-                    stage_bases(job, places + first, some, begin, end, row, values.of);
-                }
-                stage_codes<kKind>(job.stored, places + first, staged);
-                simt::cp_async_commit();
-            }
+            const float own_value = own < end ? query[own] : 0;
+            // All have done with the last values, and words.
+            if ((residual || by_words) && first + begin > 0) __syncthreads();
+            if (residual) stage_bases(job, places + first, some, begin, end, row, values.of);
+            stage_codes<kKind>(job.stored, places + first, staged);
+            simt::cp_async_commit();
             if (!has_entries) stage_entries<kKind>(code, begin, entries);
             has_entries = dim <= kStagedDims;
+            if (by_words && own < end) of_query[threadIdx.x] = own_value;
             simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            decode_codes<kKind>(job, entries, places + first, staged, begin, end, row, values.of);
-            if (own < end) values.of[some * row + threadIdx.x] = of_query;
-            __syncthreads();
-            if (adds) {
-                sum = add_staged<kSum>(sum, values.of + threadIdx.x * row, values.of + some * row,
-                                       end - begin);
+            const float* const own_row = values.of + threadIdx.x * row;
+            if (by_words) {
+                if (!adds) continue;
+                sum = add_words<kSum>(sum, code, entries.of, codes.of + threadIdx.x * stride,
+                                      residual ? own_row : nullptr, of_query, end - begin);
+                continue;
             }
+            decode_codes<kKind>(job, entries, staged, begin, end, row, values.of);
+            if (own < end) of_query[threadIdx.x] = own_value;
+            __syncthreads();
+            if (adds) sum = add_staged<kSum>(sum, own_row, of_query, end - begin);
         }
         if (!adds) continue;
         const float key = kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum;
