@@ -16,8 +16,10 @@
 // shared memory, so that all lanes of a warp work on it.
 //
 // On an H100 the scans of 10,000 queries of 96 dimensions, 128 of 16,384 cells each, ten million
-// vectors, take 1.7 ms (bench/results/gpu-h100.txt, kernels): instructions are issued in 51 % of
-// the slots, HBM is at 29 %: neither limits, but 20 warps a processor do not hide all waiting.
+// vectors, take 1.6 ms (bench/results/gpu-h100.txt, kernels): instructions are issued in 51 % of
+// the slots, HBM is at 30 %: neither limits, but 20 warps a processor do not hide all waiting. The
+// last of 100 queries and 32 cells each reads 214 MB in 98 us, 66 % of HBM's peak. Asking L2 for a
+// chunk ahead makes both slower (bench/results/gpu-h100-tried.txt).
 #pragma once
 
 #include <nearcell/gpu/kernels/byte_codes.cuh>

@@ -249,24 +249,39 @@ SIMT_DEVICE bool adds_words(const CodeView& code) {
     return stages_entries<kKind>(code) && code.sub_width != 3 && code.dim % 4 == 0;
 }
 
-// As add_staged, of a candidate whose values are those of the words of its code, added to `base`,
-// if it is not null. The lanes of a warp, each with another candidate, look into the same codebook:
+// The words of kStagedDims dimensions of a code, or of as many as there are.
+struct SliceWords {
+    uint32_t of[kStagedDims / 8];
+};
+SIMT_DEVICE SliceWords read_slice(const uint32_t* from, unsigned count, bool by_fours) {
+    SliceWords words;
+    SIMT_UNROLL
+    for (unsigned w = 0; w < kStagedDims / 8; w += 4) {
+        const bool is_four = by_fours && w < count;
+        const uint4 four = is_four ? simt::load16(reinterpret_cast<const uint4*>(from + w))
+                                   : make_uint4(0, 0, 0, 0);
+        const unsigned of_four[] = {four.x, four.y, four.z, four.w};
+        SIMT_UNROLL
+        for (unsigned i = 0; i < 4; ++i)
+            words.of[w + i] = !by_fours && w + i < count ? from[w + i] : of_four[i];
+    }
+    return words;
+}
+
+// As add_staged, of a candidate whose values are those of its code's words, added to `base`, if it
+// is not null. The lanes of a warp, each with another candidate, look into the same codebook:
 // values that they want are the same, or (of up to two dimensions) in other banks.
 template <KeySum kSum, unsigned kWidth>
-SIMT_DEVICE float add_words_of(float sum, const float* entries, const uint32_t* words,
+SIMT_DEVICE float add_words_of(float sum, const float* entries, const SliceWords& words,
                                const float* base, const float* query, unsigned dims) {
-    constexpr unsigned kDims = 8 * kWidth, kWords = kStagedDims / kDims;
-    uint32_t word[kWords];
+    constexpr unsigned kDims = 8 * kWidth;
     SIMT_UNROLL
-    for (unsigned w = 0; w < kWords; ++w)
-        word[w] = w * kDims < dims ? words[w] : 0;
-    SIMT_UNROLL
-    for (unsigned w = 0; w < kWords; ++w) {
+    for (unsigned w = 0; w < kStagedDims / kDims; ++w) {
         SIMT_UNROLL
         for (unsigned g = 0; g < kDims / 4; ++g) {
             const unsigned j = w * kDims + 4 * g;
             if (j >= dims) continue;
-            float4 x = four_of_word<kWidth>(entries + w * kDims * 16, word[w], g);
+            float4 x = four_of_word<kWidth>(entries + w * kDims * 16, words.of[w], g);
             if (base != nullptr) {
                 const float4 y = simt::load16(reinterpret_cast<const float4*>(base + j));
                 x = make_float4(__fadd_rn(x.x, y.x), __fadd_rn(x.y, y.y), __fadd_rn(x.z, y.z),
@@ -279,11 +294,59 @@ SIMT_DEVICE float add_words_of(float sum, const float* entries, const uint32_t* 
 }
 template <KeySum kSum>
 SIMT_DEVICE float add_words(float sum, const CodeView& code, const float* entries,
-                            const uint32_t* words, const float* base, const float* query,
+                            const SliceWords& words, const float* base, const float* query,
                             unsigned dims) {
     if (code.sub_width == 1) return add_words_of<kSum, 1>(sum, entries, words, base, query, dims);
     if (code.sub_width == 2) return add_words_of<kSum, 2>(sum, entries, words, base, query, dims);
     return add_words_of<kSum, 4>(sum, entries, words, base, query, dims);
+}
+
+// The end of scoring a candidate.
+template <KeySum kSum>
+SIMT_DEVICE uint64_t key_of_sum(float sum, unsigned tag) {
+    return pack_key(kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum, tag);
+}
+
+// score_codes of codes that adds_words: a thread reads its candidate's, as many as there are
+// threads; fewer where they are added to bases.
+template <CodeKind kKind, KeySum kSum>
+SIMT_DEVICE void score_words(const CodeScoring& job, unsigned count, const unsigned* places,
+                             uint64_t* keys, StagedEntries<kKind>& entries, StagedValues& values) {
+    const CodeView& code = job.stored.code;
+    const auto dim = static_cast<unsigned>(code.dim), words = static_cast<unsigned>(code.words);
+    const bool residual = job.stored.residual;
+    const float* const query = job.queries + blockIdx.x * size_t{dim};
+    const unsigned row = residual ? staged_row(min(dim, kStagedDims)) : 0;
+    const unsigned each = residual ? min(kStaged, kStagedValues / row - 1) : blockDim.x;
+    bool has_entries = true;
+    for (unsigned first = blockIdx.y * each; first < count; first += gridDim.y * each) {
+        const unsigned some = min(each, count - first);
+        const bool adds = threadIdx.x < some;
+        const unsigned place = adds ? places[first + threadIdx.x] : 0;
+        const unsigned tag = adds ? job.stored.tags[place] : 0;
+        const float* const base = residual ? values.of + threadIdx.x * row : nullptr;
+        float* const of_query = values.of + some * row;
+        float sum = 0;
+        for (unsigned begin = 0; begin < dim; begin += kStagedDims) {
+            const unsigned end = min(begin + kStagedDims, dim), own = begin + threadIdx.x;
+            const WordRange range = words_of_dims<kKind>(code, begin, end);
+            const SliceWords own_words =
+                read_slice(job.stored.blocks + size_t{place} * words + range.begin,
+                           range.end - range.begin, words % 4 == 0);
+            const float own_value = own < end ? query[own] : 0;
+            if (first + begin > 0) __syncthreads();  // all have done with the last values
+            if (residual) stage_bases(job, places + first, some, begin, end, row, values.of);
+            simt::cp_async_commit();
+            if (!has_entries) stage_entries<kKind>(code, begin, entries);
+            has_entries = dim <= kStagedDims;
+            if (own < end) of_query[threadIdx.x] = own_value;
+            simt::cp_async_wait<0>();
+            __syncthreads();  // values are there
+            if (!adds) continue;
+            sum = add_words<kSum>(sum, code, entries.of, own_words, base, of_query, end - begin);
+        }
+        if (adds) keys[first + threadIdx.x] = key_of_sum<kSum>(sum, tag);
+    }
 }
 
 // The candidates of a query by their codes. `entries`: those of the first dimensions were asked
@@ -296,12 +359,16 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
     SIMT_SHARED(scales, float[kStaged]);
     SIMT_SHARED(values, StagedValues);
     const CodeView& code = job.stored.code;
-    const bool by_words = adds_words<kKind>(code), residual = job.stored.residual;
+    if constexpr (kKind == CodeKind::Product4) {
+        if (adds_words<kKind>(code))
+            return score_words<kKind, kSum>(job, count, places, keys, entries, values);
+    }
     const auto dim = static_cast<unsigned>(code.dim);
     const unsigned stride =
         (min(static_cast<unsigned>(code.words), most_words<kKind>()) + 3) / 4 * 4;
     const unsigned row = staged_row(min(dim, kStagedDims));
     const float* const query = job.queries + blockIdx.x * size_t{dim};
+    const bool residual = job.stored.residual;
     unsigned each = min(kStaged, kStagedValues / row - 1);
     if constexpr (StagedWords<kKind>::kCount < StagedWords<kKind>::kAll)
         each = min(each, StagedWords<kKind>::kCount / stride);
@@ -318,31 +385,23 @@ SIMT_DEVICE void score_codes(const CodeScoring& job, unsigned count, const unsig
             const StagedCodes staged{codes.of, scales, stride, some,
                                      words_of_dims<kKind>(code, begin, end)};
             const float own_value = own < end ? query[own] : 0;
-            // All have done with the last values, and words.
-            if ((residual || by_words) && first + begin > 0) __syncthreads();
-            if (residual) stage_bases(job, places + first, some, begin, end, row, values.of);
+            if (residual) {
+                if (first + begin > 0) __syncthreads();  // all have done with the last values
+                stage_bases(job, places + first, some, begin, end, row, values.of);
+            }
             stage_codes<kKind>(job.stored, places + first, staged);
             simt::cp_async_commit();
             if (!has_entries) stage_entries<kKind>(code, begin, entries);
             has_entries = dim <= kStagedDims;
-            if (by_words && own < end) of_query[threadIdx.x] = own_value;
             simt::cp_async_wait<0>();
             __syncthreads();  // codes are there, and all have done with the last values
-            const float* const own_row = values.of + threadIdx.x * row;
-            if (by_words) {
-                if (!adds) continue;
-                sum = add_words<kSum>(sum, code, entries.of, codes.of + threadIdx.x * stride,
-                                      residual ? own_row : nullptr, of_query, end - begin);
-                continue;
-            }
             decode_codes<kKind>(job, entries, staged, begin, end, row, values.of);
             if (own < end) of_query[threadIdx.x] = own_value;
             __syncthreads();
-            if (adds) sum = add_staged<kSum>(sum, own_row, of_query, end - begin);
+            if (!adds) continue;
+            sum = add_staged<kSum>(sum, values.of + threadIdx.x * row, of_query, end - begin);
         }
-        if (!adds) continue;
-        const float key = kSum == KeySum::Dot ? __fsub_rn(0.0f, sum) : sum;
-        keys[first + threadIdx.x] = pack_key(key, tag);
+        if (adds) keys[first + threadIdx.x] = key_of_sum<kSum>(sum, tag);
     }
 }
 
