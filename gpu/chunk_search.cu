@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include <nearcell/gpu/byte_scan.h>
 #include <nearcell/gpu/launch_size.h>
 #include <nearcell/gpu/kernels/arrays.cuh>
 #include <nearcell/gpu/kernels/narrow_lists.cuh>
 #include <nearcell/gpu/kernels/pair_chunks.cuh>
-#include <nearcell/gpu/kernels/scan_byte_tiles.cuh>
 #include <nearcell/gpu/kernels/scan_chunks_mma.cuh>
 #include <nearcell/gpu/kernels/score_candidates.cuh>
 #include <nearcell/gpu/kernels/select_keys.cuh>
@@ -19,10 +19,7 @@ namespace {
 
 constexpr unsigned kGrowth = 8;  // of the rounds
 constexpr size_t kAtOnce = size_t{1} << 30;
-constexpr size_t kSampleShare = 2;    // vectors of a sample for each that is wanted, at least
-constexpr size_t kSharedLeft = 1024;  // of shared memory, for the system
-constexpr size_t kQueryBytes =
-    52 * 1024;                       // of it, for a tile's queries, so that blocks fit side by side
+constexpr size_t kSampleShare = 2;   // vectors of a sample for each that is wanted, at least
 constexpr size_t kLeastRoom = 2048;  // candidates of a query
 constexpr size_t kCandidateBytes = sizeof(unsigned) + sizeof(uint64_t);
 constexpr size_t kAllShare = 2;  // of scratch, where all that queries can find has room
@@ -32,7 +29,6 @@ constexpr size_t kFewQueries = 256;  // that care more for the number of rounds 
 // columns of eight queries are in use then, or more. Not measured.
 constexpr size_t kSharedQueries = 8;
 constexpr size_t kBlocksPerProcessor = 8;
-constexpr size_t kMostSplit = 8;       // blocks that share a tile of a scan of byte tiles
 constexpr size_t kScoreBlocks = 4096;  // to share the candidates of few queries
 
 // What is scanned.
@@ -490,29 +486,13 @@ void ChunkSearch::scan_tiles(const ChunkQueries& queries, const Buffers& buffers
     job.limits = buffers.limits;
     job.sample = sample;
     job.uppers = uppers;
-    const size_t each = byte_stride(stored_.tiles.steps) * sizeof(unsigned);
-    const unsigned kept = kept_steps(stored_.tiles.steps);
-    const bool made = stored_.tiles.values == nullptr;
-    const size_t beside = byte_scan_bytes(kept, made) + kSharedLeft;
-    const size_t most_bytes = device_.most_shared_bytes_per_block - beside;
-    const size_t columns = std::min(most_bytes, kQueryBytes) / each / 16 * 16;
-    const size_t fitting = std::clamp<size_t>(columns, 8, kByteTile);
-    job.group = static_cast<unsigned>(fitting);
-    const size_t bytes = fitting * each;
-    const ByteScanKernel kernel =
-        scan_byte_tiles_kernel(stored_.tiles.steps, made, options_.metric);
-    if (bytes > device_.shared_bytes_per_block - beside) simt::allow_shared_memory(kernel, bytes);
-    // Where there are few tiles, blocks share one.
     const size_t tiles =
         queries.probes.cells == nullptr
             ? ceil_divide(queries.count, size_t{shared_tile(queries.count)}) * round.chunks()
             : queries.count * std::min(queries.probes.width, round.chunks());
-    const size_t most =
-        static_cast<size_t>(device_.processors) * byte_blocks(kept, made, device_.architecture);
-    const size_t split = std::clamp<size_t>(most / std::max<size_t>(tiles, 1), 1, kMostSplit);
-    const dim3 grid(static_cast<unsigned>(std::clamp<size_t>(tiles, 1, most)),
-                    static_cast<unsigned>(split));
-    simt::launch(shape("scan_byte_tiles", grid, kByteThreads, queries.count, bytes), kernel, job);
+    const bool early = starts_early(device_, queries.count);
+    launch_byte_scan(job, options_.metric, tiles, device_,
+                     {"", {}, {}, 0, session_.stream.get(), early});
 }
 
 void ChunkSearch::score(const ChunkQueries& queries, const CandidateLists& lists, bool by_rows) {

@@ -420,28 +420,26 @@ __global__ void __launch_bounds__(kByteThreads, byte_blocks(kSteps, kMade, kArch
 using ByteScanKernel = void (*)(ByteScan);
 
 template <unsigned kSteps, bool kMade>
-ByteScanKernel scan_byte_tiles_kernel_of(Metric metric) {
+ByteScanKernel scan_byte_tiles_of(Metric metric) {
     return is_similarity(metric) ? scan_byte_tiles<KeySum::Dot, kSteps, kMade>
                                  : scan_byte_tiles<KeySum::L2, kSteps, kMade>;
 }
-
-// kByteThreads threads a block. `made`: of tiles without values, of kMadeSteps at most. Not for L1.
-inline ByteScanKernel scan_byte_tiles_kernel(unsigned steps, bool made, Metric metric) {
+template <bool kMade>
+ByteScanKernel scan_byte_tiles_of_steps(unsigned steps, Metric metric) {
     switch (kept_steps(steps)) {
-        case 1:
-            return made ? scan_byte_tiles_kernel_of<1, true>(metric)
-                        : scan_byte_tiles_kernel_of<1, false>(metric);
-        case 2:
-            return made ? scan_byte_tiles_kernel_of<2, true>(metric)
-                        : scan_byte_tiles_kernel_of<2, false>(metric);
-        case 3:
-            return made ? scan_byte_tiles_kernel_of<3, true>(metric)
-                        : scan_byte_tiles_kernel_of<3, false>(metric);
-        case 4:
-            return made ? scan_byte_tiles_kernel_of<4, true>(metric)
-                        : scan_byte_tiles_kernel_of<4, false>(metric);
-        default: return scan_byte_tiles_kernel_of<0, false>(metric);
+        case 1: return scan_byte_tiles_of<1, kMade>(metric);
+        case 2: return scan_byte_tiles_of<2, kMade>(metric);
+        case 3: return scan_byte_tiles_of<3, kMade>(metric);
+        case 4: return scan_byte_tiles_of<4, kMade>(metric);
+        default: return kMade ? nullptr : scan_byte_tiles_of<0, false>(metric);
     }
+}
+
+// kByteThreads threads a block. `made`: of tiles without values; null of more than kMadeSteps. Not
+// for L1.
+inline ByteScanKernel scan_byte_tiles_kernel(unsigned steps, bool made, Metric metric) {
+    return made ? scan_byte_tiles_of_steps<true>(steps, metric)
+                : scan_byte_tiles_of_steps<false>(steps, metric);
 }
 
 }  // namespace nearcell::gpu
